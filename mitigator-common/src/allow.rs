@@ -1,0 +1,61 @@
+//! What the allow list holds of a prefix.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Why a prefix is on the allow list.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AllowReason {
+    /// The operator said so.
+    Operator = 0,
+    /// An address of this machine.
+    LocalAddress = 1,
+    /// The gateway of a default route.
+    DefaultGateway = 2,
+    /// A name server of this machine.
+    Resolver = 3,
+    /// The other end of an established SSH session.
+    SshPeer = 4,
+}
+
+impl AllowReason {
+    /// Every reason, in the order of its number.
+    pub const ALL: [Self; 5] =
+        [Self::Operator, Self::LocalAddress, Self::DefaultGateway, Self::Resolver, Self::SshPeer];
+
+    /// In the operator's words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::LocalAddress => "local address",
+            Self::DefaultGateway => "default gateway",
+            Self::Resolver => "resolver",
+            Self::SshPeer => "ssh session",
+        }
+    }
+}
+
+/// Value of the allow list.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct AllowEntry {
+    reason: u32,
+}
+
+const _: () = assert!(size_of::<AllowEntry>() == 4);
+
+impl AllowEntry {
+    /// An entry that is there for `reason`.
+    #[must_use]
+    pub const fn new(reason: AllowReason) -> Self {
+        Self { reason: reason as u32 }
+    }
+
+    /// Why the prefix is allowed; a number of a later schema reads as the operator's, which is
+    /// never removed automatically.
+    #[must_use]
+    pub fn reason(self) -> AllowReason {
+        AllowReason::ALL.into_iter().find(|reason| *reason as u32 == self.reason).unwrap_or(AllowReason::Operator)
+    }
+}

@@ -1,0 +1,21 @@
+//! The contract between the XDP program and user space, and nothing else: the types that live in
+//! BPF maps, the outcomes a packet can have and the settings fixed at load time.
+//!
+//! Every shared type is `#[repr(C)]`, has no padding (`bytemuck` proves it) and pins its size.
+#![no_std]
+
+mod address;
+mod allow;
+mod block;
+mod counters;
+mod outcome;
+mod settings;
+mod source;
+
+pub use address::{PrefixKey, WideAddress};
+pub use allow::{AllowEntry, AllowReason};
+pub use block::{BlockEntry, BlockOrigin, NEVER_EXPIRES};
+pub use counters::SourceCounters;
+pub use outcome::Outcome;
+pub use settings::{DataPlaneSettings, SCHEMA};
+pub use source::Source;

@@ -1,0 +1,70 @@
+//! `Outcome`: every way a packet can leave the program.
+
+/// The fate of a packet. The sum over all outcomes is the number of packets seen, always.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Neither IPv4 nor IPv6 (ARP, LLDP, ...): passed.
+    PassNotIp = 0,
+    /// Cut short or malformed: passed, for the kernel to judge.
+    PassUnparsed = 1,
+    /// A block covered the sender, the allow list beat it: passed.
+    PassAllowed = 2,
+    /// Counted for its source: passed.
+    PassCounted = 3,
+    /// No room to count its source: passed.
+    PassUncounted = 4,
+    /// Its source is blocked: dropped.
+    DropBlocked = 5,
+    /// A blocked prefix covers the sender: dropped.
+    DropBlockedPrefix = 6,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of its number.
+    pub const ALL: [Self; 7] = [
+        Self::PassNotIp,
+        Self::PassUnparsed,
+        Self::PassAllowed,
+        Self::PassCounted,
+        Self::PassUncounted,
+        Self::DropBlocked,
+        Self::DropBlockedPrefix,
+    ];
+
+    /// How many outcomes there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Whether the packet was dropped.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_drop(self) -> bool {
+        matches!(self, Self::DropBlocked | Self::DropBlockedPrefix)
+    }
+
+    /// Stable name, as reports and JSON spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PassNotIp => "pass_not_ip",
+            Self::PassUnparsed => "pass_unparsed",
+            Self::PassAllowed => "pass_allowed",
+            Self::PassCounted => "pass_counted",
+            Self::PassUncounted => "pass_uncounted",
+            Self::DropBlocked => "drop_blocked",
+            Self::DropBlockedPrefix => "drop_blocked_prefix",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_in_the_order_of_the_numbers() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Judges one packet by the block tables.
+#![expect(unsafe_code, reason = "reads and counts through map value pointers")]
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use mitigator_common::{BlockEntry, Outcome};
+use mitigator_ebpf::packet::Packet;
+use mitigator_ebpf::shared::SharedU64;
+
+use crate::maps::{BLOCKLIST, BLOCK_PREFIXES, PREFIX_COUNT};
+use crate::{allowlist, clock};
+
+/// What the block tables say of a packet.
+pub enum Verdict {
+    /// Drop it, with this outcome.
+    Blocked(Outcome),
+    /// A block covers it, the allow list beats the block.
+    Excepted,
+    /// No unexpired block covers it.
+    NotListed,
+}
+
+/// Looks up the source, then, while prefixes are blocked, the full address.
+#[inline(always)]
+pub fn judge(packet: &Packet) -> Verdict {
+    let mut excepted = false;
+    if let Some(entry) = BLOCKLIST.get_ptr_mut(&packet.source) {
+        match judge_entry(entry, packet) {
+            EntryVerdict::Drop => return Verdict::Blocked(Outcome::DropBlocked),
+            EntryVerdict::Excepted => excepted = true,
+            EntryVerdict::Expired => {}
+        }
+    }
+    if !excepted && PREFIX_COUNT.get(0).is_some_and(|count| *count != 0) {
+        let key = Key::new(128, packet.address);
+        if let Some(entry) = BLOCK_PREFIXES.get(&key) {
+            match judge_entry(core::ptr::from_ref(entry).cast_mut(), packet) {
+                EntryVerdict::Drop => return Verdict::Blocked(Outcome::DropBlockedPrefix),
+                EntryVerdict::Excepted => excepted = true,
+                EntryVerdict::Expired => {}
+            }
+        }
+    }
+    if excepted { Verdict::Excepted } else { Verdict::NotListed }
+}
+
+enum EntryVerdict {
+    Drop,
+    Excepted,
+    Expired,
+}
+
+#[inline(always)]
+fn judge_entry(entry: *mut BlockEntry, packet: &Packet) -> EntryVerdict {
+    // SAFETY: a value pointer that the map returned stays readable until the program returns; user
+    // space replaces values as a whole.
+    let (is_expired, has_exceptions) =
+        unsafe { ((*entry).is_expired(clock::now_ns()), (*entry).has_exceptions()) };
+    if is_expired {
+        return EntryVerdict::Expired;
+    }
+    if has_exceptions && allowlist::covers(packet.address) {
+        return EntryVerdict::Excepted;
+    }
+    // SAFETY: as above; the field is aligned, and other CPUs add to it atomically too.
+    unsafe { &*(&raw const (*entry).hits).cast::<SharedU64>() }.add(1);
+    EntryVerdict::Drop
+}

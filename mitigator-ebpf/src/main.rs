@@ -1,0 +1,21 @@
+//! The XDP program: packet -> [`Outcome`] -> action, counted.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod allowlist;
+#[cfg(target_arch = "bpf")]
+mod blocklist;
+#[cfg(target_arch = "bpf")]
+mod clock;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod outcomes;
+#[cfg(target_arch = "bpf")]
+mod program;
+#[cfg(target_arch = "bpf")]
+mod sources;
+
+/// The program is for the BPF target; on the host only the library of this crate is of use.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,38 @@
+//! Every map: what it holds, who writes, who reads, how large it is, what happens when it is full.
+//!
+//! Capacities are the loader's to set; the figures here are the defaults. Names have at most 15
+//! characters, the kernel's limit.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use mitigator_common::{AllowEntry, BlockEntry, Outcome, Source, SourceCounters, WideAddress};
+
+/// Totals per source since first seen.
+///
+/// Written here, read by user space once per tick. When full, the kernel evicts sources not seen
+/// lately: a spoofed flood forgets old sources but cannot grow memory.
+#[btf_map]
+pub static SOURCE_COUNTERS: LruHashMap<Source, SourceCounters, 262_144> = LruHashMap::new();
+
+/// Blocked sources. Written by user space, hits added here. When full, writing fails and says so:
+/// nothing is ever evicted.
+#[btf_map]
+pub static BLOCKLIST: HashMap<Source, BlockEntry, 1_048_576, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Blocked prefixes finer or coarser than a source. Written by user space, hits added here.
+#[btf_map]
+pub static BLOCK_PREFIXES: LpmTrie<WideAddress, BlockEntry, 65_536> = LpmTrie::new();
+
+/// Prefixes that no block may touch. Written by user space.
+#[btf_map]
+pub static ALLOWLIST: LpmTrie<WideAddress, AllowEntry, 65_536> = LpmTrie::new();
+
+/// How many prefixes are blocked, so that without any no packet pays for the trie. Written by user
+/// space before the first prefix goes in and after the last one is gone.
+#[btf_map]
+pub static PREFIX_COUNT: Array<u32, 1> = Array::new();
+
+/// Packets per [`Outcome`]. Written here, per CPU; read by user space.
+#[btf_map]
+pub static OUTCOMES: PerCpuArray<u64, { Outcome::COUNT }> = PerCpuArray::new();

@@ -1,0 +1,43 @@
+//! Finds or makes the row of a source and counts a packet into it.
+#![expect(unsafe_code, reason = "counts through a map value pointer")]
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use mitigator_common::{Outcome, Source, SourceCounters};
+use mitigator_ebpf::counters::LiveCounters;
+use mitigator_ebpf::packet::Packet;
+
+use crate::clock;
+use crate::maps::SOURCE_COUNTERS;
+
+/// What a row starts as; in read-only memory, because the stack has only 512 bytes.
+static EMPTY_ROW: SourceCounters = SourceCounters::EMPTY;
+
+/// Counts the packet for its source.
+#[inline(always)]
+pub fn count(packet: &Packet, wire_bytes: u64) -> Outcome {
+    let now_ns = clock::now_ns();
+    let Some(row) = find(&packet.source).or_else(|| make(&packet.source, now_ns)) else {
+        return Outcome::PassUncounted;
+    };
+    row.record(packet, wire_bytes, now_ns);
+    Outcome::PassCounted
+}
+
+#[inline(always)]
+fn find(source: &Source) -> Option<&'static LiveCounters> {
+    let row = SOURCE_COUNTERS.get_ptr_mut(source)?;
+    // SAFETY: the value pointer stays valid until the program returns, `LiveCounters` has the layout
+    // of the value, and every writer goes through it.
+    Some(unsafe { &*row.cast::<LiveCounters>() })
+}
+
+#[inline(always)]
+fn make(source: &Source, now_ns: u64) -> Option<&'static LiveCounters> {
+    let is_made = SOURCE_COUNTERS.insert(source, &EMPTY_ROW, u64::from(BPF_NOEXIST)).is_ok();
+    // When another CPU was first, its row serves as well.
+    let row = find(source)?;
+    if is_made {
+        row.first_seen_ns.set(now_ns);
+    }
+    Some(row)
+}

@@ -1,0 +1,2 @@
+//! The `mitigator` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What suites share: packets, traffic, namespaces.
