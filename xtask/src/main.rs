@@ -1,2 +1,46 @@
-//! Entry point of the project's own verbs.
-fn main() {}
+//! `cargo xtask`: what cargo cannot do alone. One file per verb.
+//!
+//! Exit codes: 0 done, 1 a check or a test failed, 2 wrong use or failure.
+
+mod bench;
+mod build;
+mod demo;
+mod process;
+mod requirements;
+mod setup;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use console::style;
+
+/// Sets up, builds, tests and shows mitigator.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Setup(setup::Arguments),
+    Build(build::Arguments),
+    Demo(demo::Arguments),
+    Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Setup(arguments) => setup::run(&arguments),
+        Verb::Build(arguments) => build::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{} {error:#}", style("error:").red().bold().for_stderr());
+        ExitCode::from(2)
+    })
+}

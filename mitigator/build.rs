@@ -1,0 +1,212 @@
+//! Compiles the XDP program of `mitigator-ebpf` for the BPF target and leaves the object as
+//! `mitigator.o` in `OUT_DIR`, from where the library embeds it:
+//!
+//! ```ignore
+//! static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mitigator.o"));
+//! ```
+//!
+//! The compiler and the linker are those that `cargo xtask setup` found or installed and wrote into
+//! `.tools/bpf-toolchain`. Nothing is installed here.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// What `cargo xtask setup` writes, relative to the workspace.
+const TOOLCHAIN_FILE: &str = ".tools/bpf-toolchain";
+
+/// Set by `cargo xtask ci`: a warning in the XDP program fails the build.
+const DENY_WARNINGS: &str = "MITIGATOR_DENY_BPF_WARNINGS";
+
+/// Whatever changes the object; relative to the workspace.
+const INPUTS: [&str; 8] = [
+    TOOLCHAIN_FILE,
+    "Cargo.toml",
+    "Cargo.lock",
+    "mitigator-ebpf/Cargo.toml",
+    "mitigator-ebpf/src",
+    "mitigator-common/Cargo.toml",
+    "mitigator-common/src",
+    "mitigator/build.rs",
+];
+
+fn main() {
+    // One line each, so that cargo prints the sentence itself and not the log of this script.
+    if let Err(sentence) = embed() {
+        for line in sentence.lines().filter(|line| !line.trim().is_empty()) {
+            println!("cargo::error={line}");
+        }
+    }
+}
+
+fn embed() -> Result<(), String> {
+    let workspace = path_from("CARGO_MANIFEST_DIR")?.join("..");
+    for input in INPUTS {
+        println!("cargo::rerun-if-changed={}", workspace.join(input).display());
+    }
+    println!("cargo::rerun-if-env-changed={DENY_WARNINGS}");
+
+    let out = path_from("OUT_DIR")?;
+    let toolchain = Toolchain::read(&workspace.join(TOOLCHAIN_FILE))?;
+    let object = compile(&workspace, &toolchain, &target_directory(&out))?;
+    let embedded = out.join("mitigator.o");
+    fs::copy(&object, &embedded).map_err(|error| {
+        format!(
+            "cannot copy {} to {}: {error}",
+            object.display(),
+            embedded.display()
+        )
+    })?;
+    Ok(())
+}
+
+/// The tools for the BPF target, as `cargo xtask setup` wrote them down.
+struct Toolchain {
+    rustc: PathBuf,
+    /// `None`: the cargo that runs this script.
+    cargo: Option<PathBuf>,
+    /// Where `bpf-linker` is.
+    linker_directory: PathBuf,
+    /// Holds the libLLVM that `bpf-linker` loads, and nothing else.
+    llvm_directory: PathBuf,
+}
+
+impl Toolchain {
+    /// Reads lines of `name = path`; relative paths start where the file is.
+    fn read(file: &Path) -> Result<Self, String> {
+        let Ok(text) = fs::read_to_string(file) else {
+            return Err("no compiler for the BPF target is set up; run `cargo xtask setup`".into());
+        };
+        let directory = file.parent().unwrap_or(Path::new("."));
+        let directory = directory.canonicalize().map_err(|error| error.to_string())?;
+        let path_of = |wanted: &str| {
+            text.lines()
+                .filter_map(|line| line.split_once('='))
+                .find(|(name, _)| name.trim() == wanted)
+                .map(|(_, path)| directory.join(path.trim()))
+        };
+        let required = |wanted: &str| {
+            path_of(wanted).filter(|path| path.exists()).ok_or_else(|| {
+                format!("{TOOLCHAIN_FILE} names no existing `{wanted}`; run `cargo xtask setup` again")
+            })
+        };
+        Ok(Self {
+            rustc: required("rustc")?,
+            cargo: path_of("cargo"),
+            linker_directory: required("linker-directory")?,
+            llvm_directory: required("llvm-directory")?,
+        })
+    }
+}
+
+/// A directory that all profiles share, so that the object is compiled once; apart from the outer
+/// cargo's own, which are locked while this script runs. `out` is `<target>/<profile>/build/...`.
+fn target_directory(out: &Path) -> PathBuf {
+    let build = out.ancestors().find(|directory| directory.ends_with("build"));
+    build
+        .and_then(|build| build.parent()?.parent())
+        .unwrap_or(out)
+        .join("bpf")
+}
+
+fn compile(workspace: &Path, toolchain: &Toolchain, target_directory: &Path) -> Result<PathBuf, String> {
+    let triple = match env::var("CARGO_CFG_TARGET_ENDIAN").as_deref() {
+        Ok("big") => "bpfeb-unknown-none",
+        _ => "bpfel-unknown-none",
+    };
+    let cargo = toolchain.cargo.clone().map_or_else(|| path_from("CARGO"), Ok)?;
+    let crate_directory = workspace.join("mitigator-ebpf");
+
+    let mut command = Command::new(cargo);
+    for (name, _) in env::vars_os().filter(|(name, _)| concerns_the_outer_build(name)) {
+        command.env_remove(name);
+    }
+    command
+        .args([
+            "build",
+            "--bin",
+            "mitigator-ebpf",
+            "--release",
+            "--target",
+            triple,
+            "-Zbuild-std=core",
+        ])
+        .args(["--quiet", "--color", "never", "--target-dir"])
+        .arg(target_directory)
+        .current_dir(&crate_directory)
+        .env("RUSTC", &toolchain.rustc)
+        .env("RUSTC_WRAPPER", "")
+        // `-Z build-std` on a compiler that is not a nightly.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Cdebuginfo=2\u{1f}-Clink-arg=--btf")
+        .env("PATH", path_starting_with(&toolchain.linker_directory)?)
+        // The linker takes the first libLLVM that it meets here.
+        .env("LD_LIBRARY_PATH", &toolchain.llvm_directory);
+    if let Ok(jobs) = env::var("NUM_JOBS") {
+        command.args(["--jobs", &jobs]);
+    }
+
+    let output = command
+        .output()
+        .map_err(|error| format!("cannot start {command:?}: {error}"))?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("the XDP program does not compile for {triple}:\n{log}"));
+    }
+    // Cargo repeats the warnings of what it did not compile again, so none is lost.
+    if !log.is_empty() && env::var_os(DENY_WARNINGS).is_some() {
+        return Err(format!(
+            "the XDP program compiles with warnings, which {DENY_WARNINGS} denies:\n{log}"
+        ));
+    }
+    for line in log.lines() {
+        println!("cargo::warning={line}");
+    }
+    Ok(target_directory.join(triple).join("release/mitigator-ebpf"))
+}
+
+/// The inner cargo sets its own; wrappers, flags and the toolchain of the outer build would break it.
+fn concerns_the_outer_build(name: &OsString) -> bool {
+    const KEPT: [&str; 5] = [
+        "CARGO_HOME",
+        "CARGO_HTTP_",
+        "CARGO_NET_",
+        "CARGO_REGISTR",
+        "CARGO_SOURCE_",
+    ];
+    const DROPPED: [&str; 6] = [
+        "CARGO",
+        "RUSTC",
+        "RUSTDOC",
+        "RUSTFLAGS",
+        "RUSTUP_TOOLCHAIN",
+        "DEP_",
+    ];
+    const DROPPED_WHOLE: [&str; 8] = [
+        "TARGET",
+        "HOST",
+        "PROFILE",
+        "OPT_LEVEL",
+        "DEBUG",
+        "OUT_DIR",
+        "MAKEFLAGS",
+        "CLIPPY_ARGS",
+    ];
+    let name = name.to_string_lossy();
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    DROPPED_WHOLE.contains(&name.as_ref()) || (begins(&DROPPED) && !begins(&KEPT))
+}
+
+fn path_starting_with(directory: &Path) -> Result<OsString, String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories = std::iter::once(directory.to_owned()).chain(env::split_paths(&path));
+    env::join_paths(directories)
+        .map_err(|error| format!("{} cannot be on PATH: {error}", directory.display()))
+}
+
+fn path_from(variable: &str) -> Result<PathBuf, String> {
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .ok_or_else(|| format!("cargo has not set {variable}"))
+}

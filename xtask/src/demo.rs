@@ -1,0 +1,104 @@
+//! `cargo xtask demo`: the main job on real packets in the real kernel.
+
+use std::process::{ExitCode, ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::setup::{self, Part};
+use crate::{process, workspace};
+
+/// Shows the main job on real packets: a flood hits a web server, the kernel drops it.
+///
+/// Builds a lab of network namespaces on this machine only: nginx as the victim, 40 clients that make real
+/// requests, 60 attackers. Three phases: quiet, attack without mitigator, attack with it. Prints a table
+/// and writes a time line as SVG. Needs root; everything is bounded in count and time, and cleaned up.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The attack: udp, syn, http, or replay:FILE for the packets of a capture
+    #[arg(long, value_name = "udp|syn|http|replay:FILE")]
+    attack: Option<String>,
+    /// Attack packets per second in all; `max` for what the generator reaches [default: 300000]
+    #[arg(long, value_name = "RATE|max")]
+    rate: Option<String>,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Where the time line goes
+    #[arg(long, value_name = "FILE.svg")]
+    output: Option<String>,
+    /// More arguments for the program `mitigator-demo`; `-- --help` shows its own help
+    #[arg(last = true, value_name = "ARGUMENT")]
+    passed_on: Vec<String>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    run_program("mitigator-demo", &[Part::Build, Part::Test], &arguments.spelled())
+}
+
+impl Arguments {
+    /// As `mitigator-demo` takes them.
+    fn spelled(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for (name, value) in [
+            ("--attack", &self.attack),
+            ("--rate", &self.rate),
+            ("--output", &self.output),
+        ] {
+            words.extend(value.iter().flat_map(|value| [name.to_owned(), value.clone()]));
+        }
+        if self.json {
+            words.push("--json".into());
+        }
+        words.extend_from_slice(&self.passed_on);
+        words
+    }
+}
+
+/// Builds the release binaries, then runs one of `mitigator-tests` and passes on its exit code. Only that
+/// program writes to the standard output.
+pub fn run_program(program: &str, parts: &[Part], arguments: &[String]) -> Result<ExitCode> {
+    setup::prepare(parts)?;
+    process::run(
+        workspace::cargo()
+            .args(["build", "--release", "--bin", "mitigator", "--bin", program])
+            .stdout(Stdio::null()),
+    )?;
+    let file = workspace::target().join("release").join(program);
+    let mut command = std::process::Command::new(file);
+    let status = process::status_of(command.args(arguments))?;
+    exit_code(status).with_context(|| format!("`{program}` ended on {status}"))
+}
+
+/// `None` when a signal ended the program.
+fn exit_code(status: ExitStatus) -> Option<ExitCode> {
+    status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .map(ExitCode::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn every_argument_reaches_the_demo() {
+        for line in [
+            &["--attack", "syn", "--rate", "max", "--output", "a.svg", "--json"][..],
+            &["--attack", "replay:flood.pcap"],
+            &[],
+        ] {
+            let parsed = Line::parse_from(["demo"].iter().chain(line)).arguments;
+            assert_eq!(parsed.spelled(), line);
+        }
+        let parsed = Line::parse_from(["demo", "--json", "--", "--phase", "2s"]).arguments;
+        assert_eq!(parsed.spelled(), ["--json", "--phase", "2s"]);
+    }
+}

@@ -1,0 +1,207 @@
+//! The programs that building, testing and the virtual machines call, the Debian packages that hold
+//! them, and how those are installed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+
+/// A program of the system.
+pub struct Requirement {
+    pub program: &'static str,
+    /// The Debian package that holds it.
+    pub package: &'static str,
+    pub purpose: &'static str,
+}
+
+/// For the tests and the demo.
+pub const FOR_TESTS: [Requirement; 6] = [
+    Requirement {
+        program: "ip",
+        package: "iproute2",
+        purpose: "network namespaces and veth pairs",
+    },
+    Requirement {
+        program: "ethtool",
+        package: "ethtool",
+        purpose: "the same offloads in each phase",
+    },
+    Requirement {
+        program: "nginx",
+        package: "nginx-light",
+        purpose: "the victim of the demo",
+    },
+    Requirement {
+        program: "curl",
+        package: "curl",
+        purpose: "a client that is not ours",
+    },
+    Requirement {
+        program: "hping3",
+        package: "hping3",
+        purpose: "a flood that is not ours",
+    },
+    Requirement {
+        program: "bpftool",
+        package: "bpftool",
+        purpose: "a second opinion on maps and programs",
+    },
+];
+
+/// For booting other kernels.
+pub const FOR_VIRTUAL_MACHINES: [Requirement; 6] = [
+    Requirement {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        purpose: "the machine",
+    },
+    Requirement {
+        program: "busybox",
+        package: "busybox-static",
+        purpose: "the guest's shell",
+    },
+    Requirement {
+        program: "cpio",
+        package: "cpio",
+        purpose: "the guest's file system",
+    },
+    Requirement {
+        program: "gzip",
+        package: "gzip",
+        purpose: "the guest's file system",
+    },
+    Requirement {
+        program: "xz",
+        package: "xz-utils",
+        purpose: "compressed kernel modules",
+    },
+    Requirement {
+        program: "zstd",
+        package: "zstd",
+        purpose: "compressed kernel modules",
+    },
+];
+
+/// Where programs are looked for beside PATH, which for a plain user lacks `sbin`.
+const SYSTEM_DIRECTORIES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// The first file of that name on PATH or in the system's own directories.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(SYSTEM_DIRECTORIES.map(PathBuf::from))
+        .map(|directory| directory.join(name))
+        .find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// The command by which a person would install `packages`.
+pub fn install_command(packages: &[&str]) -> String {
+    format!(
+        "apt-get update && apt-get install --no-install-recommends {}",
+        packages.join(" ")
+    )
+}
+
+/// Installs Debian packages, without removing any and without starting the services they bring.
+///
+/// # Errors
+/// Without apt-get or root the sentence says what to do by hand.
+pub fn install(packages: &[&str]) -> Result<()> {
+    if find_program("apt-get").is_none() {
+        bail!(
+            "this is not a Debian system, so nothing can be installed from here; \
+             install by hand what Debian has in these packages, then try again: {}",
+            packages.join(" ")
+        );
+    }
+    if !is_root()? {
+        bail!(
+            "installing needs root; run this, then try again: sudo sh -c '{}'",
+            install_command(packages)
+        );
+    }
+    let _services_stay_down = ServiceStartsHeldBack::begin()?;
+    process::run_quietly("reading the package lists", apt_get().arg("update"))?;
+    process::run_quietly(
+        &format!("installing {}", packages.join(" ")),
+        // Several packages conflict with others that somebody may want to keep.
+        apt_get()
+            .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
+            .args(packages),
+    )
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn is_root() -> Result<bool> {
+    Ok(process::output_of(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+/// While it lives, newly installed packages do not start their services: the tests run their own
+/// nginx, and a web server on port 80 is not what `setup` was asked for.
+struct ServiceStartsHeldBack(Option<PathBuf>);
+
+impl ServiceStartsHeldBack {
+    fn begin() -> Result<Self> {
+        let policy = Path::new("/usr/sbin/policy-rc.d");
+        if policy.exists() {
+            return Ok(Self(None));
+        }
+        // Should this process die before it removes the file, the file removes itself.
+        let script = format!(
+            "#!/bin/sh\n[ -d /proc/{} ] && exit 101\nrm -f {}\nexit 0\n",
+            std::process::id(),
+            policy.display()
+        );
+        fs::write(policy, script)
+            .and_then(|()| fs::set_permissions(policy, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("cannot write {}", policy.display()))?;
+        Ok(Self(Some(policy.to_owned())))
+    }
+}
+
+impl Drop for ServiceStartsHeldBack {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.as_ref().map(fs::remove_file) {
+            eprintln!("cannot remove /usr/sbin/policy-rc.d, remove it by hand: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_programs_and_not_their_absence() {
+        assert!(find_program("sh").is_some());
+        assert!(find_program("no-program-has-this-name").is_none());
+    }
+
+    #[test]
+    fn a_person_can_copy_the_command() {
+        assert_eq!(
+            install_command(&["cpio", "curl"]),
+            "apt-get update && apt-get install --no-install-recommends cpio curl"
+        );
+    }
+}

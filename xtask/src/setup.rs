@@ -1,0 +1,190 @@
+//! `cargo xtask setup`: installs what is missing and says what is used.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use console::style;
+
+use crate::requirements::{self, Requirement};
+use crate::toolchain::{self, BpfCompiler};
+
+/// Installs what is missing and says what is used.
+///
+/// Building takes a Rust compiler for the BPF target with the sources of its standard library (a rustup
+/// nightly with `rust-src`, or Debian's `rustc-web` and `rust-web-src`) and bpf-linker, which is compiled
+/// into `.tools`. The tests, the demo and the virtual machines call programs of the system, which come
+/// from Debian packages. Whatever is there already is used; with nothing missing, nothing is done.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only what this takes; all of it when not given
+    #[arg(long = "for", value_enum, value_name = "PART")]
+    parts: Vec<Part>,
+    /// List what is missing, install nothing; exit code 2 if anything is
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// What somebody wants to do, and so what it takes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Compile: BPF compiler, bpf-linker
+    Build,
+    /// Run the tests and the demo
+    Test,
+    /// Boot other kernels
+    Vm,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let parts = if arguments.parts.is_empty() {
+        Part::value_variants()
+    } else {
+        &arguments.parts
+    };
+    if arguments.no_install {
+        return Ok(list_missing(parts));
+    }
+    let compiler = prepare(parts)?;
+    report(parts, compiler.as_ref());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Installs what `parts` take and is missing; the BPF compiler if one of them is [`Part::Build`].
+pub fn prepare(parts: &[Part]) -> Result<Option<BpfCompiler>> {
+    let missing = Missing::for_parts(parts);
+    let packages = missing.packages();
+    if missing.compiler.is_some() && !toolchain::debian_has_it() {
+        bail!(toolchain::advice(missing.compiler.as_deref().unwrap_or_default()));
+    }
+    if !packages.is_empty() {
+        requirements::install(&packages)?;
+    }
+    if missing.linker {
+        toolchain::install_linker()?;
+    }
+    if !parts.contains(&Part::Build) {
+        return Ok(None);
+    }
+    let compiler = match missing.found {
+        Some(compiler) => compiler,
+        None => match toolchain::find_compiler() {
+            Ok(compiler) => compiler,
+            Err(reasons) => bail!(toolchain::advice(&reasons)),
+        },
+    };
+    toolchain::write_note(&compiler)?;
+    Ok(Some(compiler))
+}
+
+/// What is not there yet.
+struct Missing {
+    programs: Vec<&'static Requirement>,
+    /// Why no compiler fits; `None`: one does, or none is needed.
+    compiler: Option<Vec<String>>,
+    found: Option<BpfCompiler>,
+    linker: bool,
+}
+
+impl Missing {
+    fn for_parts(parts: &[Part]) -> Self {
+        let programs = parts.iter().flat_map(|part| programs_of(*part));
+        let programs = programs
+            .filter(|wanted| requirements::find_program(wanted.program).is_none())
+            .collect();
+        let mut missing = Self {
+            programs,
+            compiler: None,
+            found: None,
+            linker: false,
+        };
+        if parts.contains(&Part::Build) {
+            missing.linker = !toolchain::linker_is_installed();
+            match toolchain::find_compiler() {
+                Ok(compiler) => missing.found = Some(compiler),
+                Err(reasons) => missing.compiler = Some(reasons),
+            }
+        }
+        missing
+    }
+
+    fn packages(&self) -> Vec<&'static str> {
+        let compiler = self.compiler.iter().flat_map(|_| toolchain::DEBIAN_PACKAGES);
+        compiler
+            .chain(self.programs.iter().map(|wanted| wanted.package))
+            .collect()
+    }
+}
+
+fn programs_of(part: Part) -> &'static [Requirement] {
+    match part {
+        Part::Build => &[],
+        Part::Test => &requirements::FOR_TESTS,
+        Part::Vm => &requirements::FOR_VIRTUAL_MACHINES,
+    }
+}
+
+fn list_missing(parts: &[Part]) -> ExitCode {
+    let missing = Missing::for_parts(parts);
+    if let Some(reasons) = &missing.compiler {
+        println!("{} a compiler for the BPF target", style("missing").red());
+        for reason in reasons {
+            println!("          {reason}");
+        }
+    }
+    if missing.linker {
+        println!(
+            "{} bpf-linker {}",
+            style("missing").red(),
+            toolchain::LINKER_VERSION
+        );
+    }
+    for wanted in &missing.programs {
+        let Requirement {
+            program,
+            package,
+            purpose,
+        } = wanted;
+        println!(
+            "{} {program} (package {package}): {purpose}",
+            style("missing").red()
+        );
+    }
+    let packages = missing.packages();
+    if packages.is_empty() && !missing.linker {
+        println!("nothing is missing");
+        return ExitCode::SUCCESS;
+    }
+    println!("`cargo xtask setup` installs it");
+    if !packages.is_empty() {
+        println!(
+            "the packages alone, as root: {}",
+            requirements::install_command(&packages)
+        );
+    }
+    ExitCode::from(2)
+}
+
+fn report(parts: &[Part], compiler: Option<&BpfCompiler>) {
+    let line = |what: &str, with: String| println!("{} {with}", style(format!("{what:<13}")).bold());
+    if let Some(compiler) = compiler {
+        line("BPF compiler", compiler.to_string());
+        line(
+            "BPF linker",
+            format!(
+                "{} ({})",
+                toolchain::linker().display(),
+                toolchain::LINKER_VERSION
+            ),
+        );
+    }
+    for (part, what) in [(Part::Test, "tests, demo"), (Part::Vm, "machines")] {
+        if parts.contains(&part) {
+            let found = programs_of(part)
+                .iter()
+                .filter_map(|wanted| requirements::find_program(wanted.program));
+            let found: Vec<String> = found.map(|path| path.display().to_string()).collect();
+            line(what, found.join(" "));
+        }
+    }
+}
