@@ -4,7 +4,12 @@
 //! `ARCHITECTURE.md` tells how the parts fit; [`control_loop`] is the diagram in code.
 
 pub mod capture;
+pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control_loop;
+pub mod host;
 pub mod kernel;
 pub mod pipeline;
+pub mod report;
+pub mod store;
