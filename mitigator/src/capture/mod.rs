@@ -18,6 +18,7 @@ mod pcapng;
 #[cfg(test)]
 mod samples;
 mod window;
+mod writer;
 
 use std::fmt;
 use std::fs::File;
@@ -28,6 +29,7 @@ use anyhow::{Context, Result, bail};
 
 pub use link::Network;
 pub use packet::CapturedPacket;
+pub use writer::PcapWriter;
 
 use window::{Fault, Window};
 
