@@ -41,9 +41,9 @@ pub struct Tick {
     pub interval: Duration,
     /// Sources that sent something.
     pub active_sources: usize,
-    /// Packets that passed and were counted.
-    pub counted_packets: u64,
-    /// Packets dropped.
+    /// Packets that arrived.
+    pub packets: u64,
+    /// Of them, dropped.
     pub dropped_packets: u64,
     /// Judgements, in the order of the vectors.
     pub verdicts: Vec<Verdict>,
@@ -107,7 +107,7 @@ impl<P: DataPlane> ControlLoop<P> {
             at: now,
             interval: activity.interval,
             active_sources: activity.rows.len(),
-            counted_packets: activity.rows.iter().map(|row| row.change.packets).sum(),
+            packets: activity.outcomes.iter().sum(),
             dropped_packets: activity.dropped_packets(),
             verdicts: judgement.verdicts,
             changes,

@@ -15,7 +15,8 @@ use super::activity::{Activity, SourceActivity};
 use super::allowlist::{AllowList, Relation};
 use super::clustering::{self, Clusters};
 use super::features::FeatureTable;
-use super::gates::{Alarm, Gate};
+use super::baseline::Baseline;
+use super::gates::{self, Alarm, Gate};
 use super::settings::DetectionSettings;
 use super::target::Target;
 use super::time::Timestamp;
@@ -29,6 +30,17 @@ pub enum Decision {
     Observe,
     /// Dropped until the block is over.
     Block,
+}
+
+impl Decision {
+    /// Stable name, as reports and JSON spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Block => "block",
+        }
+    }
 }
 
 /// What a verdict is about.
@@ -97,6 +109,15 @@ pub struct Evidence {
     pub note: &'static str,
     /// Of mitigator.
     pub version: &'static str,
+}
+
+impl Evidence {
+    /// The rate that decided: the source's own, or that of all sources for a signature.
+    #[must_use]
+    pub fn packets_per_second(&self) -> f64 {
+        let value_of = |name: &str| self.gates.iter().find(|gate| gate.name == name).map(|gate| gate.value);
+        value_of("source_floor").or_else(|| value_of("total_floor")).unwrap_or(0.0)
+    }
 }
 
 /// One group of sources.
@@ -380,6 +401,32 @@ impl<'a> Case<'a> {
     fn centroid(&self, cluster: usize, column: usize) -> f64 {
         self.clusters.centroids.get((cluster, column)).copied().unwrap_or(0.0)
     }
+}
+
+/// How far a source is from the verdict of one vector.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Standing {
+    /// The kind of attack.
+    pub vector: Vector,
+    /// What it takes at least, without baseline and groups, which only the agent knows.
+    pub gates: Vec<Gate>,
+}
+
+/// How far the source in `row` is from a verdict, for every vector that its traffic could carry.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) -> Vec<Standing> {
+    let Some(source) = activity.rows.get(row) else { return Vec::new() };
+    let standing = |vector: Vector| {
+        let carried = vector.carried_by(&source.change);
+        let total: u64 = activity.rows.iter().map(|row| vector.carried_by(&row.change)).sum();
+        let mut gates = gates::total_gates(vector, activity.per_second(total), &Baseline::default(), settings);
+        let floor = vector.floors().source * settings.patience;
+        gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, "packets/s"));
+        gates.push(Gate::at_least("source_packets", carried as f64, settings.min_packets as f64, "packets"));
+        (carried > 0).then_some(Standing { vector, gates })
+    };
+    Vector::ALL.into_iter().filter_map(standing).collect()
 }
 
 /// The clusters whose centroid is over the floor, from the loudest down to the first gap: what
