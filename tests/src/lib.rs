@@ -3,3 +3,5 @@
 
 pub mod lab;
 pub mod suite;
+pub mod traffic;
+pub mod web_server;

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tempfile::TempDir;
 
 use super::{NAMESPACE_PREFIX, child, ip};
 
@@ -34,10 +35,26 @@ struct Belongings {
     directories: Vec<PathBuf>,
 }
 
-/// Removes a directory with all it holds when the process is ended by a signal, and, if its name ends in `-PID`,
-/// also at the next start after this process was killed outright.
+/// Removes a directory with all it holds when the process is ended by a signal. If it is
+/// `/sys/fs/bpf/mitigator-demo-PID` or `/sys/fs/bpf/mitigator-lab-PID-...`, the next lab does so after this process
+/// was killed outright.
 pub fn remove_at_end(directory: &Path) {
     belongings().directories.push(directory.to_owned());
+}
+
+/// Makes an empty directory for files that no run leaves behind.
+///
+/// # Errors
+///
+/// When the directory for temporary files cannot be written.
+pub fn scratch_directory(purpose: &str) -> Result<TempDir> {
+    let prefix = format!("{NAMESPACE_PREFIX}{}-{purpose}-", std::process::id());
+    let directory = tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempdir()
+        .context("cannot make a directory")?;
+    remove_at_end(directory.path());
+    Ok(directory)
 }
 
 pub(super) fn remember_namespace(name: &str) {

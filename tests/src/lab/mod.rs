@@ -18,10 +18,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, bail};
 
 pub use child::Child;
-pub use cleanup::remove_at_end;
+pub use cleanup::{remove_at_end, scratch_directory};
 pub use host::Host;
 pub use interface::{Interface, Offload, Switch, TrafficCounters};
 pub use rights::{find_program, missing_for_bpf, missing_for_namespaces};
+pub(crate) use system::{FRAMES_PER_CALL, FrameSocket, driver_of};
 
 /// Every namespace of every lab starts with this; the generators refuse to send anywhere else.
 pub(crate) const NAMESPACE_PREFIX: &str = "mitigator-lab-";
