@@ -8,7 +8,10 @@ mod demo;
 mod process;
 mod requirements;
 mod setup;
+mod test;
 mod toolchain;
+mod unpacked;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -28,6 +31,8 @@ struct Arguments {
 enum Verb {
     Setup(setup::Arguments),
     Build(build::Arguments),
+    Test(test::Arguments),
+    Vm(vm::Arguments),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
 }
@@ -36,6 +41,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Setup(arguments) => setup::run(&arguments),
         Verb::Build(arguments) => build::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Vm(arguments) => vm::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
     };

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::{process, unpacked};
 
 /// A program of the system.
 pub struct Requirement {
@@ -52,8 +52,8 @@ pub const FOR_TESTS: [Requirement; 6] = [
     },
 ];
 
-/// For booting other kernels.
-pub const FOR_VIRTUAL_MACHINES: [Requirement; 6] = [
+/// For booting other kernels. What is missing is unpacked into the workspace; see [`crate::unpacked`].
+pub const FOR_VIRTUAL_MACHINES: [Requirement; 5] = [
     Requirement {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
@@ -67,11 +67,6 @@ pub const FOR_VIRTUAL_MACHINES: [Requirement; 6] = [
     Requirement {
         program: "cpio",
         package: "cpio",
-        purpose: "the guest's file system",
-    },
-    Requirement {
-        program: "gzip",
-        package: "gzip",
         purpose: "the guest's file system",
     },
     Requirement {
@@ -96,11 +91,12 @@ const SYSTEM_DIRECTORIES: [&str; 6] = [
     "/bin",
 ];
 
-/// The first file of that name on PATH or in the system's own directories.
+/// The first file of that name on PATH, in the system's own directories or unpacked in the workspace.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(SYSTEM_DIRECTORIES.map(PathBuf::from))
+        .chain(unpacked::program_directories())
         .map(|directory| directory.join(name))
         .find(|file| is_executable(file))
 }
@@ -117,18 +113,12 @@ pub fn install_command(packages: &[&str]) -> String {
     )
 }
 
-/// Installs Debian packages, without removing any and without starting the services they bring.
+/// Installs Debian packages into the system, without removing any and without starting the services they bring.
 ///
 /// # Errors
 /// Without apt-get or root the sentence says what to do by hand.
 pub fn install(packages: &[&str]) -> Result<()> {
-    if find_program("apt-get").is_none() {
-        bail!(
-            "this is not a Debian system, so nothing can be installed from here; \
-             install by hand what Debian has in these packages, then try again: {}",
-            packages.join(" ")
-        );
-    }
+    require_apt(packages)?;
     if !is_root()? {
         bail!(
             "installing needs root; run this, then try again: sudo sh -c '{}'",
@@ -136,7 +126,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
         );
     }
     let _services_stay_down = ServiceStartsHeldBack::begin()?;
-    process::run_quietly("reading the package lists", apt_get().arg("update"))?;
+    update_lists()?;
     process::run_quietly(
         &format!("installing {}", packages.join(" ")),
         // Several packages conflict with others that somebody may want to keep.
@@ -146,7 +136,29 @@ pub fn install(packages: &[&str]) -> Result<()> {
     )
 }
 
-fn apt_get() -> Command {
+/// # Errors
+/// Elsewhere than on Debian the sentence says what to install by hand.
+pub fn require_apt(packages: &[&str]) -> Result<()> {
+    if find_program("apt-get").is_none() {
+        bail!(
+            "this is not a Debian system, so nothing can be installed from here; \
+             install by hand what Debian has in these packages, then try again: {}",
+            packages.join(" ")
+        );
+    }
+    Ok(())
+}
+
+/// Without root the lists that are there have to do.
+pub fn update_lists() -> Result<()> {
+    if is_root()? {
+        process::run_quietly("reading the package lists", apt_get().arg("update"))
+    } else {
+        Ok(())
+    }
+}
+
+pub fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     command

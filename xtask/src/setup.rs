@@ -8,13 +8,15 @@ use console::style;
 
 use crate::requirements::{self, Requirement};
 use crate::toolchain::{self, BpfCompiler};
+use crate::unpacked;
 
 /// Installs what is missing and says what is used.
 ///
 /// Building takes a Rust compiler for the BPF target with the sources of its standard library (a rustup
 /// nightly with `rust-src`, or Debian's `rustc-web` and `rust-web-src`) and bpf-linker, which is compiled
-/// into `.tools`. The tests, the demo and the virtual machines call programs of the system, which come
-/// from Debian packages. Whatever is there already is used; with nothing missing, nothing is done.
+/// into `.tools`. The tests and the demo call programs of the system, which come from Debian packages. So do
+/// QEMU and what else the virtual machines take, but these are only unpacked into `.tools`. Whatever is there
+/// already is used; with nothing missing, nothing is done.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only what this takes; all of it when not given
@@ -60,6 +62,10 @@ pub fn prepare(parts: &[Part]) -> Result<Option<BpfCompiler>> {
     if !packages.is_empty() {
         requirements::install(&packages)?;
     }
+    let packages = missing.packages_to_unpack();
+    if !packages.is_empty() {
+        unpacked::install(&packages)?;
+    }
     if missing.linker {
         toolchain::install_linker()?;
     }
@@ -79,7 +85,10 @@ pub fn prepare(parts: &[Part]) -> Result<Option<BpfCompiler>> {
 
 /// What is not there yet.
 struct Missing {
+    /// Of the system.
     programs: Vec<&'static Requirement>,
+    /// Of the virtual machines alone.
+    machine_programs: Vec<&'static Requirement>,
     /// Why no compiler fits; `None`: one does, or none is needed.
     compiler: Option<Vec<String>>,
     found: Option<BpfCompiler>,
@@ -88,12 +97,20 @@ struct Missing {
 
 impl Missing {
     fn for_parts(parts: &[Part]) -> Self {
-        let programs = parts.iter().flat_map(|part| programs_of(*part));
-        let programs = programs
-            .filter(|wanted| requirements::find_program(wanted.program).is_none())
-            .collect();
+        let absent = |part| {
+            let wanted = if parts.contains(&part) {
+                programs_of(part)
+            } else {
+                &[]
+            };
+            wanted
+                .iter()
+                .filter(|wanted| requirements::find_program(wanted.program).is_none())
+                .collect()
+        };
         let mut missing = Self {
-            programs,
+            programs: absent(Part::Test),
+            machine_programs: absent(Part::Vm),
             compiler: None,
             found: None,
             linker: false,
@@ -113,6 +130,11 @@ impl Missing {
         compiler
             .chain(self.programs.iter().map(|wanted| wanted.package))
             .collect()
+    }
+
+    fn packages_to_unpack(&self) -> Vec<&'static str> {
+        let wanted = self.machine_programs.iter();
+        wanted.map(|wanted| wanted.package).collect()
     }
 }
 
@@ -139,7 +161,7 @@ fn list_missing(parts: &[Part]) -> ExitCode {
             toolchain::LINKER_VERSION
         );
     }
-    for wanted in &missing.programs {
+    for wanted in missing.programs.iter().chain(&missing.machine_programs) {
         let Requirement {
             program,
             package,
