@@ -65,6 +65,9 @@ impl AllowEntry {
     /// never removed automatically.
     #[must_use]
     pub fn reason(self) -> AllowReason {
-        AllowReason::ALL.into_iter().find(|reason| *reason as u32 == self.reason).unwrap_or(AllowReason::Operator)
+        AllowReason::ALL
+            .into_iter()
+            .find(|reason| *reason as u32 == self.reason)
+            .unwrap_or(AllowReason::Operator)
     }
 }

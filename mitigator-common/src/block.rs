@@ -95,6 +95,9 @@ impl BlockEntry {
     /// removed automatically.
     #[must_use]
     pub fn origin(&self) -> BlockOrigin {
-        BlockOrigin::ALL.into_iter().find(|origin| *origin as u16 == self.origin).unwrap_or(BlockOrigin::Operator)
+        BlockOrigin::ALL
+            .into_iter()
+            .find(|origin| *origin as u16 == self.origin)
+            .unwrap_or(BlockOrigin::Operator)
     }
 }

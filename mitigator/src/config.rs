@@ -126,7 +126,9 @@ impl Config {
     ///
     /// When the file cannot be read, has an unknown key, or a value is out of its range.
     pub fn load(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else { return Ok(Self::default()) };
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("in the configuration {}", path.display()))
@@ -159,10 +161,22 @@ impl DetectionFile {
     fn apply(&self, settings: &mut DetectionSettings) -> Result<()> {
         set("detection.patience", self.patience, 0.01, 1_000.0, &mut settings.patience)?;
         set("detection.baseline_factor", self.baseline_factor, 1.0, 1_000.0, &mut settings.baseline_factor)?;
-        set("detection.baseline_deviations", self.baseline_deviations, 0.0, 1_000.0, &mut settings.baseline_deviations)?;
+        set(
+            "detection.baseline_deviations",
+            self.baseline_deviations,
+            0.0,
+            1_000.0,
+            &mut settings.baseline_deviations,
+        )?;
         set("detection.min_packets", self.min_packets, 2, 1_000_000, &mut settings.min_packets)?;
         set("detection.ticks", self.ticks, 1, 100, &mut settings.ticks)?;
-        set("detection.overwhelming_factor", self.overwhelming_factor, 1.0, 1_000_000.0, &mut settings.overwhelming_factor)?;
+        set(
+            "detection.overwhelming_factor",
+            self.overwhelming_factor,
+            1.0,
+            1_000_000.0,
+            &mut settings.overwhelming_factor,
+        )?;
         set("detection.known_factor", self.known_factor, 1.0, 1_000.0, &mut settings.known_factor)?;
         set("detection.max_clusters", self.max_clusters, 1, 8, &mut settings.max_clusters)?;
         set("detection.min_silhouette", self.min_silhouette, 0.0, 1.0, &mut settings.min_silhouette)?;
@@ -219,7 +233,8 @@ pub fn parse_interval(text: &str) -> Result<Duration> {
 }
 
 fn parse_duration(name: &str, text: &str) -> Result<Duration> {
-    humantime::parse_duration(text).map_err(|_| anyhow::anyhow!("{name} is `{text}`; write it like 250ms, 90s, 10m or 2h"))
+    humantime::parse_duration(text)
+        .map_err(|_| anyhow::anyhow!("{name} is `{text}`; write it like 250ms, 90s, 10m or 2h"))
 }
 
 fn parse_prefix(text: &str) -> Result<IpNet> {
@@ -241,7 +256,7 @@ fn set<T: PartialOrd + Copy + std::fmt::Display>(
     Ok(())
 }
 
-fn in_range<T: PartialOrd + std::fmt::Display>(name: &str, value: T, least: T, most: T) -> Result<()> {
+fn in_range<T: PartialOrd + Copy + std::fmt::Display>(name: &str, value: T, least: T, most: T) -> Result<()> {
     if value < least || value > most {
         bail!("{name} is {value}; it must be between {least} and {most}");
     }

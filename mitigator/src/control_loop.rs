@@ -55,7 +55,12 @@ pub struct Tick {
 
 impl<P: DataPlane> ControlLoop<P> {
     /// A loop over `plane`, one tick each `interval` while nothing is suspicious.
-    pub fn new(plane: P, interval: Duration, detection: DetectionSettings, blocking: BlockingSettings) -> Self {
+    pub fn new(
+        plane: P,
+        interval: Duration,
+        detection: DetectionSettings,
+        blocking: BlockingSettings,
+    ) -> Self {
         Self {
             plane,
             history: History::default(),

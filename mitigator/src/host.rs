@@ -35,7 +35,9 @@ fn address_bits(address: IpAddr) -> u8 {
 }
 
 fn local_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = getifaddrs() else { return Vec::new() };
+    let Ok(interfaces) = getifaddrs() else {
+        return Vec::new();
+    };
     interfaces
         .filter_map(|interface| interface.address)
         .filter_map(|address| {
@@ -91,7 +93,9 @@ fn resolvers() -> Vec<IpAddr> {
 
 fn name_servers(text: &str) -> Vec<IpAddr> {
     text.lines()
-        .filter_map(|line| line.trim().strip_prefix("nameserver")?.split_whitespace().next().map(str::to_owned))
+        .filter_map(|line| {
+            line.trim().strip_prefix("nameserver")?.split_whitespace().next().map(str::to_owned)
+        })
         .filter_map(|address| address.split('%').next()?.parse().ok())
         .collect()
 }
@@ -116,12 +120,14 @@ fn ssh_peers() -> Vec<IpAddr> {
 }
 
 fn sockets_of_sshd() -> HashSet<u64> {
-    let Ok(processes) = procfs::process::all_processes() else { return HashSet::new() };
+    let Ok(processes) = procfs::process::all_processes() else {
+        return HashSet::new();
+    };
     processes
         .flatten()
         .filter(|process| process.stat().is_ok_and(|stat| stat.comm.starts_with("sshd")))
         .filter_map(|process| process.fd().ok())
-        .flat_map(|descriptors| descriptors.flatten())
+        .flat_map(std::iter::Iterator::flatten)
         .filter_map(|descriptor| match descriptor.target {
             FDTarget::Socket(inode) => Some(inode),
             _ => None,

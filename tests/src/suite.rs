@@ -41,11 +41,7 @@ impl Trial {
     where
         E: Into<anyhow::Error>,
     {
-        Self {
-            name: name.into(),
-            needs,
-            run: Box::new(move || run().map_err(Into::into)),
-        }
+        Self { name: name.into(), needs, run: Box::new(move || run().map_err(Into::into)) }
     }
 
     fn into_libtest(self, missing: &[String], unmet: Unmet) -> libtest_mimic::Trial {
@@ -60,18 +56,13 @@ impl Trial {
                 Fate::Ignore(reason) => (true, Box::new(move || Err(reason.into()))),
                 Fate::Fail(reason) => (false, Box::new(move || Err(reason.into()))),
             };
-        libtest_mimic::Trial::test(name, body)
-            .with_kind(kind)
-            .with_ignored_flag(ignored)
+        libtest_mimic::Trial::test(name, body).with_kind(kind).with_ignored_flag(ignored)
     }
 }
 
 impl fmt::Debug for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trial")
-            .field("name", &self.name)
-            .field("needs", &self.needs)
-            .finish_non_exhaustive()
+        f.debug_struct("Trial").field("name", &self.name).field("needs", &self.needs).finish_non_exhaustive()
     }
 }
 
@@ -116,10 +107,7 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
     if unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {
         eprintln!("trials marked [root] are ignored: {}", missing.join("; "));
     }
-    let trials = trials
-        .into_iter()
-        .map(|trial| trial.into_libtest(&missing, unmet))
-        .collect();
+    let trials = trials.into_iter().map(|trial| trial.into_libtest(&missing, unmet)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -144,11 +132,7 @@ mod tests {
             (Needs::Root, something, Unmet::Ignored, Fate::Ignore(reason())),
             (Needs::Root, something, Unmet::Failed, Fate::Fail(reason())),
         ] {
-            assert_eq!(
-                Fate::of(needs, missing, unmet),
-                expected,
-                "{needs:?} {missing:?} {unmet:?}"
-            );
+            assert_eq!(Fate::of(needs, missing, unmet), expected, "{needs:?} {missing:?} {unmet:?}");
         }
     }
 }

@@ -32,41 +32,22 @@ impl WebServer {
         let directory = scratch_directory("nginx")?;
         for (name, size) in PAGES {
             let path = directory.path().join(name.trim_start_matches('/'));
-            fs::write(
-                &path,
-                "mitigator\n"
-                    .repeat(size / 10 + 1)
-                    .get(..size)
-                    .unwrap_or_default(),
-            )?;
+            fs::write(&path, "mitigator\n".repeat(size / 10 + 1).get(..size).unwrap_or_default())?;
         }
         let configuration = directory.path().join("nginx.conf");
         fs::write(&configuration, configuration_for(address, directory.path()))?;
         let mut command = host.command(program);
-        command
-            .arg("-c")
-            .arg(&configuration)
-            .arg("-p")
-            .arg(directory.path());
+        command.arg("-c").arg(&configuration).arg("-p").arg(directory.path());
         command.arg("-e").arg(directory.path().join("error.log"));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         core.pin_command(&mut command);
-        let server = Self {
-            process: Child::spawn(command)?,
-            directory,
-        };
+        let server = Self { process: Child::spawn(command)?, directory };
         server.wait_until_open(host, address)
     }
 
     fn wait_until_open(mut self, host: &Host, address: SocketAddr) -> Result<Self> {
         for _ in 0..100 {
-            if host
-                .enter(|| TcpStream::connect_timeout(&address, Duration::from_millis(100)))?
-                .is_ok()
-            {
+            if host.enter(|| TcpStream::connect_timeout(&address, Duration::from_millis(100)))?.is_ok() {
                 return Ok(self);
             }
             if let Some(status) = self.process.wait_for(Duration::from_millis(50))? {
@@ -77,10 +58,7 @@ impl WebServer {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("error.log"))
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
+        fs::read_to_string(self.directory.path().join("error.log")).unwrap_or_default().trim().to_owned()
     }
 }
 

@@ -17,22 +17,10 @@ fn main() -> ExitCode {
         return wait_in_a_lab();
     }
     suite::run(vec![
-        Trial::new(
-            "two_hosts_reach_each_other_over_both_families",
-            Needs::Root,
-            reach_each_other,
-        ),
-        Trial::new(
-            "a_dropped_lab_leaves_nothing",
-            Needs::Root,
-            dropped_lab_leaves_nothing,
-        ),
-        Trial::new("a_terminated_run_cleans_up", Needs::Root, || {
-            cleans_up_after(Signal::SIGTERM)
-        }),
-        Trial::new("an_interrupted_run_cleans_up", Needs::Root, || {
-            cleans_up_after(Signal::SIGINT)
-        }),
+        Trial::new("two_hosts_reach_each_other_over_both_families", Needs::Root, reach_each_other),
+        Trial::new("a_dropped_lab_leaves_nothing", Needs::Root, dropped_lab_leaves_nothing),
+        Trial::new("a_terminated_run_cleans_up", Needs::Root, || cleans_up_after(Signal::SIGTERM)),
+        Trial::new("an_interrupted_run_cleans_up", Needs::Root, || cleans_up_after(Signal::SIGINT)),
         Trial::new("the_next_lab_cleans_up_after_a_killed_run", Needs::Root, || {
             cleans_up_after(Signal::SIGKILL)
         }),
@@ -50,11 +38,7 @@ fn reach_each_other() -> Result<()> {
     let before = there.counters()?;
     for address in ["198.18.0.1:9", "[fd00:18::1]:9"] {
         let sent = outside.enter(|| -> Result<usize> {
-            let any = if address.starts_with('[') {
-                "[::]:0"
-            } else {
-                "0.0.0.0:0"
-            };
+            let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
             Ok(std::net::UdpSocket::bind(any)?.send_to(b"hello", address)?)
         })??;
         ensure!(sent == 5, "{address}: {sent} bytes sent");
@@ -81,19 +65,13 @@ fn cleans_up_after(signal: Signal) -> Result<()> {
     let mut run = Child::spawn(command)?;
     let (sender, receiver) = std::sync::mpsc::channel();
     run.for_each_line(move |line| drop(sender.send(line)));
-    let line = receiver
-        .recv_timeout(Duration::from_secs(10))
-        .context("the other run opened no lab")?;
+    let line = receiver.recv_timeout(Duration::from_secs(10)).context("the other run opened no lab")?;
     let (namespace, sleeper) = line.split_once(' ').context("a namespace and a process")?;
-    let (namespace, sleeper) = (
-        Path::new("/run/netns").join(namespace),
-        Path::new("/proc").join(sleeper),
-    );
+    let (namespace, sleeper) = (Path::new("/run/netns").join(namespace), Path::new("/proc").join(sleeper));
     ensure!(namespace.exists() && sleeper.exists(), "the other run is at work");
 
     run.signal(signal)?;
-    run.wait_for(Duration::from_secs(10))?
-        .context("the other run goes on")?;
+    run.wait_for(Duration::from_secs(10))?.context("the other run goes on")?;
     drop(Lab::new()?);
     wait_until("its child is gone", || Ok(!sleeper.exists() || is_dead(&sleeper)))?;
     ensure!(!namespace.exists(), "`{}` was left behind", namespace.display());
@@ -112,11 +90,7 @@ fn wait_in_a_lab() -> ExitCode {
         sleeper.wait_for(Duration::from_secs(30))?;
         Ok(())
     };
-    if run().is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if run().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// An orphan whom nobody has waited for yet.
@@ -124,10 +98,7 @@ fn is_dead(process: &Path) -> bool {
     std::fs::read_to_string(process.join("stat")).is_ok_and(|stat| stat.contains(") Z "))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "waiting for the kernel and other processes"
-)]
+#[expect(clippy::disallowed_methods, reason = "waiting for the kernel and other processes")]
 fn wait_until(what: &str, mut reached: impl FnMut() -> Result<bool>) -> Result<()> {
     for _ in 0..200 {
         if reached()? {

@@ -36,10 +36,7 @@ impl Clock {
             Resolution::TicksPerNanosecond(ticks.unwrap_or(u64::MAX))
         };
         let offset_ns = offset_seconds.saturating_mul(NANOSECONDS_PER_SECOND.cast_signed());
-        Self {
-            resolution,
-            offset_ns,
-        }
+        Self { resolution, offset_ns }
     }
 
     /// The time that `ticks` stands for.
@@ -66,31 +63,13 @@ mod tests {
         for (description, resolution, offset_seconds, ticks, expected) in [
             ("seconds", 0, 0, 3, 3 * SECOND),
             ("milliseconds", 3, 0, 3_005, 3_005_000_000),
-            (
-                "microseconds, the default",
-                6,
-                0,
-                1_700_000_000_123_456,
-                1_700_000_000_123_456_000,
-            ),
-            (
-                "nanoseconds",
-                9,
-                0,
-                1_700_000_000_123_456_789,
-                1_700_000_000_123_456_789,
-            ),
+            ("microseconds, the default", 6, 0, 1_700_000_000_123_456, 1_700_000_000_123_456_000),
+            ("nanoseconds", 9, 0, 1_700_000_000_123_456_789, 1_700_000_000_123_456_789),
             ("picoseconds", 12, 0, 5_999, 5),
             ("finer than any tick count can tell", 127, 0, u64::MAX - 1, 0),
             ("1/2 s", 0x81, 0, 3, 3 * SECOND / 2),
             ("1/1024 s", 0x8a, 0, 1024 + 512, 3 * SECOND / 2),
-            (
-                "2^-32 s, as in NTP",
-                0xa0,
-                0,
-                (7 << 32) | (1 << 30),
-                7 * SECOND + SECOND / 4,
-            ),
+            ("2^-32 s, as in NTP", 0xa0, 0, (7 << 32) | (1 << 30), 7 * SECOND + SECOND / 4),
             ("2^-63 s", 0xbf, 0, 1 << 63, SECOND),
             ("2^-127 s", 0xff, 0, u64::MAX, 0),
             ("an offset", 6, 1_000, 1, 1_000 * SECOND + 1_000),
@@ -99,11 +78,7 @@ mod tests {
             ("past what 64 bits hold", 0, 0, u64::MAX, u64::MAX),
             ("offset past what 64 bits hold", 6, i64::MIN, 1, 0),
         ] {
-            assert_eq!(
-                Clock::new(resolution, offset_seconds).nanoseconds(ticks),
-                expected,
-                "{description}"
-            );
+            assert_eq!(Clock::new(resolution, offset_seconds).nanoseconds(ticks), expected, "{description}");
         }
     }
 }

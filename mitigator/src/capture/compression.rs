@@ -28,10 +28,7 @@ pub(super) fn uncompressed(mut source: impl Read + Send + 'static) -> io::Result
 
 /// A frame, or the skippable frame that some parallel compressors write first.
 fn is_zstd(start: &[u8]) -> bool {
-    matches!(
-        start,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]
-    )
+    matches!(start, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
 #[cfg(test)]
@@ -89,10 +86,7 @@ mod tests {
             ("gzip, an empty member first", [gzip(&[]), gzip(&plain)].concat()),
             ("zstd", zstd(&plain)),
             ("zstd, two frames", [zstd(first), zstd(second)].concat()),
-            (
-                "zstd, a skippable frame first",
-                [&skippable[..], &zstd(&plain)].concat(),
-            ),
+            ("zstd, a skippable frame first", [&skippable[..], &zstd(&plain)].concat()),
         ] {
             assert!(read(compressed) == expected, "{description}");
         }
@@ -109,10 +103,7 @@ mod tests {
             for (description, bytes) in [
                 (format!("{description}, cut"), compressed[..middle].to_vec()),
                 (format!("{description}, broken"), broken),
-                (
-                    format!("{description}, followed by something else"),
-                    [&compressed[..], b"else"].concat(),
-                ),
+                (format!("{description}, followed by something else"), [&compressed[..], b"else"].concat()),
             ] {
                 let read = read(bytes);
                 let damage = read.damage.expect(&description);
@@ -125,10 +116,7 @@ mod tests {
                 assert!(read.packets[..606] == expected.packets[..606], "{description}");
                 // Noise that became other noise may pass for packets until it makes no sense.
                 if !description.ends_with("broken") {
-                    assert!(
-                        damage.what.starts_with("cannot read on: "),
-                        "{description}: {damage}"
-                    );
+                    assert!(damage.what.starts_with("cannot read on: "), "{description}: {damage}");
                     assert!(expected.packets.starts_with(&read.packets), "{description}");
                 }
             }

@@ -100,22 +100,15 @@ impl LinkType {
         let offset = usize::from(self.header_bytes());
         let found = match self {
             Self::Ethernet => return Network::Ethernet,
-            Self::RawIp => bytes
-                .first()
-                .map(|first| (ethertype_of_version(first >> 4), offset)),
+            Self::RawIp => bytes.first().map(|first| (ethertype_of_version(first >> 4), offset)),
             Self::Ipv4 => Some((ETHERTYPE_IPV4, offset)),
             Self::Ipv6 => Some((ETHERTYPE_IPV6, offset)),
             Self::LinuxCooked => read_u16(bytes, 14).and_then(|tag| skip_vlan_tags(bytes, tag, offset)),
             Self::LinuxCookedV2 if bytes.len() < offset => None,
             Self::LinuxCookedV2 => read_u16(bytes, 0).and_then(|tag| skip_vlan_tags(bytes, tag, offset)),
-            Self::Loopback => bytes
-                .first_chunk()
-                .map(|family| (ethertype_of_family(*family), offset)),
+            Self::Loopback => bytes.first_chunk().map(|family| (ethertype_of_family(*family), offset)),
         };
-        found.map_or(Network::Cut, |(ethertype, offset)| Network::At {
-            ethertype,
-            offset,
-        })
+        found.map_or(Network::Cut, |(ethertype, offset)| Network::At { ethertype, offset })
     }
 }
 
@@ -152,10 +145,7 @@ fn skip_vlan_tags(bytes: &[u8], mut ethertype: u16, mut offset: usize) -> Option
 }
 
 fn read_u16(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes
-        .get(offset..)?
-        .first_chunk()
-        .map(|bytes| u16::from_be_bytes(*bytes))
+    bytes.get(offset..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
 impl fmt::Display for UnsupportedLink {
@@ -237,12 +227,7 @@ mod tests {
 
     fn captured(link: LinkType, bytes: &[u8]) -> CapturedPacket<'_> {
         let wire_bytes = link.as_on_ethernet(u32::try_from(bytes.len()).unwrap());
-        CapturedPacket {
-            at_ns: 0,
-            wire_bytes,
-            bytes,
-            network: link.network(bytes),
-        }
+        CapturedPacket { at_ns: 0, wire_bytes, bytes, network: link.network(bytes) }
     }
 
     #[test]
@@ -254,13 +239,7 @@ mod tests {
             ("ethernet, IPv4", 1, ethernet(0x0800, &v4()), true, 0),
             ("ethernet, IPv6", 1, ethernet(0x86dd, &v6()), false, 0),
             ("ethernet, tagged", 1, ethernet(0x8100, &tagged(&v4())), true, 4),
-            (
-                "ethernet, tagged twice",
-                1,
-                ethernet(0x88a8, &twice_tagged(&v4())),
-                true,
-                8,
-            ),
+            ("ethernet, tagged twice", 1, ethernet(0x88a8, &twice_tagged(&v4())), true, 8),
             ("raw, IPv4", 101, v4(), true, 0),
             ("raw, IPv6", 101, v6(), false, 0),
             ("raw as BSD numbers it", 12, v4(), true, 0),
@@ -270,42 +249,18 @@ mod tests {
             ("cooked, IPv4", 113, cooked(0x0800, &v4()), true, 0),
             ("cooked, IPv6", 113, cooked(0x86dd, &v6()), false, 0),
             ("cooked, tagged", 113, cooked(0x8100, &tagged(&v4())), true, 4),
-            (
-                "cooked, tagged twice",
-                113,
-                cooked(0x88a8, &twice_tagged(&v4())),
-                true,
-                8,
-            ),
+            ("cooked, tagged twice", 113, cooked(0x88a8, &twice_tagged(&v4())), true, 8),
             ("cooked v2, IPv4", 276, cooked_v2(0x0800, &v4()), true, 0),
             ("cooked v2, IPv6", 276, cooked_v2(0x86dd, &v6()), false, 0),
-            (
-                "cooked v2, tagged",
-                276,
-                cooked_v2(0x8100, &tagged(&v4())),
-                true,
-                4,
-            ),
+            ("cooked v2, tagged", 276, cooked_v2(0x8100, &tagged(&v4())), true, 4),
             ("null, little endian", 0, behind(&[2, 0, 0, 0], &v4()), true, 0),
             ("null, big endian", 0, behind(&[0, 0, 0, 2], &v4()), true, 0),
             ("null, IPv6 of Linux", 0, behind(&[10, 0, 0, 0], &v6()), false, 0),
             ("null, IPv6 of NetBSD", 0, behind(&[24, 0, 0, 0], &v6()), false, 0),
-            (
-                "null, IPv6 of FreeBSD",
-                0,
-                behind(&[0, 0, 0, 28], &v6()),
-                false,
-                0,
-            ),
+            ("null, IPv6 of FreeBSD", 0, behind(&[0, 0, 0, 28], &v6()), false, 0),
             ("null, IPv6 of macOS", 0, behind(&[30, 0, 0, 0], &v6()), false, 0),
             ("loop, big endian", 108, behind(&[0, 0, 0, 2], &v4()), true, 0),
-            (
-                "loop, little endian",
-                108,
-                behind(&[24, 0, 0, 0], &v6()),
-                false,
-                0,
-            ),
+            ("loop, little endian", 108, behind(&[24, 0, 0, 0], &v6()), false, 0),
         ] {
             let (source, destination, network_bytes) = match is_v4 {
                 true => ("192.0.2.7", "198.51.100.9", 30),
@@ -313,21 +268,10 @@ mod tests {
             };
             let packet = captured(LinkType::from_number(link).expect(description), &bytes);
             let parsed: Packet = packet.parse().expect(description);
-            assert_eq!(
-                IpAddr::from(parsed.address),
-                source.parse::<IpAddr>().unwrap(),
-                "{description}"
-            );
-            let transport = Transport::Udp {
-                source_port: 53,
-                destination_port: 4242,
-            };
+            assert_eq!(IpAddr::from(parsed.address), source.parse::<IpAddr>().unwrap(), "{description}");
+            let transport = Transport::Udp { source_port: 53, destination_port: 4242 };
             assert_eq!(parsed.transport, transport, "{description}");
-            assert_eq!(
-                packet.destination(),
-                Some(destination.parse().unwrap()),
-                "{description}"
-            );
+            assert_eq!(packet.destination(), Some(destination.parse().unwrap()), "{description}");
             assert_eq!(packet.wire_bytes, 14 + tag_bytes + network_bytes, "{description}");
         }
     }
@@ -346,50 +290,15 @@ mod tests {
             ),
             ("raw, version 5", 101, vec![0x50; 40], Unparsed::NotIp),
             ("raw, empty", 101, vec![], Unparsed::Malformed),
-            (
-                "raw, cut in the IP header",
-                101,
-                v4()[..19].to_vec(),
-                Unparsed::Malformed,
-            ),
+            ("raw, cut in the IP header", 101, v4()[..19].to_vec(), Unparsed::Malformed),
             ("IPv4 that is IPv6", 228, udp_over_ipv6(), Unparsed::Malformed),
             ("cooked, ARP", 113, cooked(0x0806, &[0; 28]), Unparsed::NotIp),
-            (
-                "cooked, cut",
-                113,
-                cooked(0x0800, &[])[..15].to_vec(),
-                Unparsed::Malformed,
-            ),
-            (
-                "cooked, cut in the tag",
-                113,
-                cooked(0x8100, &[0, 1, 8]),
-                Unparsed::Malformed,
-            ),
-            (
-                "cooked, three tags",
-                113,
-                cooked(0x8100, &[0, 1, 0x81, 0, 0, 1, 0x81, 0]),
-                Unparsed::Malformed,
-            ),
-            (
-                "cooked v2, cut",
-                276,
-                cooked_v2(0x0800, &[])[..19].to_vec(),
-                Unparsed::Malformed,
-            ),
-            (
-                "null, another family",
-                0,
-                behind(&[7, 0, 0, 0], &v4()),
-                Unparsed::NotIp,
-            ),
-            (
-                "null, family of two bytes",
-                0,
-                behind(&[2, 2, 0, 0], &v4()),
-                Unparsed::NotIp,
-            ),
+            ("cooked, cut", 113, cooked(0x0800, &[])[..15].to_vec(), Unparsed::Malformed),
+            ("cooked, cut in the tag", 113, cooked(0x8100, &[0, 1, 8]), Unparsed::Malformed),
+            ("cooked, three tags", 113, cooked(0x8100, &[0, 1, 0x81, 0, 0, 1, 0x81, 0]), Unparsed::Malformed),
+            ("cooked v2, cut", 276, cooked_v2(0x0800, &[])[..19].to_vec(), Unparsed::Malformed),
+            ("null, another family", 0, behind(&[7, 0, 0, 0], &v4()), Unparsed::NotIp),
+            ("null, family of two bytes", 0, behind(&[2, 2, 0, 0], &v4()), Unparsed::NotIp),
             ("null, cut", 0, vec![2, 0, 0], Unparsed::Malformed),
         ] {
             let packet = captured(LinkType::from_number(link).expect(description), &bytes);
@@ -410,10 +319,7 @@ mod tests {
             };
             let message = format!("{error:#}");
             assert!(message.contains(expected), "{message}");
-            assert!(
-                message.contains("supported are Ethernet (1), raw IP (101"),
-                "{message}"
-            );
+            assert!(message.contains("supported are Ethernet (1), raw IP (101"), "{message}");
         }
     }
 

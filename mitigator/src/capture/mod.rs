@@ -62,15 +62,8 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            offset_bytes,
-            packet,
-            what,
-        } = self;
-        write!(
-            formatter,
-            "stopped at byte {offset_bytes} (uncompressed), after {packet} packets: {what}"
-        )
+        let Self { offset_bytes, packet, what } = self;
+        write!(formatter, "stopped at byte {offset_bytes} (uncompressed), after {packet} packets: {what}")
     }
 }
 
@@ -106,19 +99,12 @@ impl Capture {
             [] => bail!("{name} is empty; {ACCEPTED}"),
             start if pcapng::is_recognised(start) => Format::PcapNg(pcapng::PcapNg::new()),
             start if pcap::is_recognised(start) => {
-                let header = pcap::Header::read(&mut window)
-                    .map_err(damage)
-                    .with_context(cannot_read)?;
+                let header = pcap::Header::read(&mut window).map_err(damage).with_context(cannot_read)?;
                 Format::Pcap(pcap::Pcap::new(&header).with_context(cannot_read)?)
             }
             start => bail!("{name} is not a capture: {}; {ACCEPTED}", appearance(start)),
         };
-        Ok(Self {
-            window,
-            format,
-            packets: 0,
-            ended: false,
-        })
+        Ok(Self { window, format, packets: 0, ended: false })
     }
 
     /// The next packet, or `None` when the capture has ended.
@@ -153,11 +139,7 @@ impl Capture {
 
 impl Damage {
     fn from_fault(fault: Fault, packet: u64) -> Self {
-        Self {
-            offset_bytes: fault.offset_bytes,
-            packet,
-            what: fault.what,
-        }
+        Self { offset_bytes: fault.offset_bytes, packet, what: fault.what }
     }
 }
 
@@ -167,10 +149,7 @@ fn appearance(start: &[u8]) -> String {
         (b"\x89PNG", "it looks like a PNG image"),
         (b"\xfd7zX", "it is compressed with xz, decompress it first"),
         (b"BZh", "it is compressed with bzip2, decompress it first"),
-        (
-            b"\x04\x22\x4d\x18",
-            "it is compressed with lz4, decompress it first",
-        ),
+        (b"\x04\x22\x4d\x18", "it is compressed with lz4, decompress it first"),
         (b"PK\x03\x04", "it is a zip archive, unpack it first"),
         (b"snoo", "it is a snoop capture"),
         (b"GMBU", "it is a capture of Microsoft Network Monitor"),
@@ -179,10 +158,7 @@ fn appearance(start: &[u8]) -> String {
     if let Some((_, name)) = KNOWN.iter().find(|(magic, _)| start.starts_with(magic)) {
         return (*name).to_owned();
     }
-    if start
-        .iter()
-        .all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
-    {
+    if start.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
         return "it looks like text".to_owned();
     }
     let bytes: Vec<String> = start.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
@@ -222,20 +198,13 @@ mod tests {
                 sample = sample.packet(second, 1, 60, &vec![0x45; 17 * second as usize]);
                 record_ends.push(sample.bytes.len());
             }
-            samples.push(Sample {
-                description,
-                bytes: sample.bytes,
-                record_ends,
-                packets: (0..5).collect(),
-            });
+            samples.push(Sample { description, bytes: sample.bytes, record_ends, packets: (0..5).collect() });
         }
         for (description, order) in [("pcapng", Order::Little), ("pcapng, big endian", Order::Big)] {
             type Step = fn(PcapNgSample) -> PcapNgSample;
             let steps: [(u64, Step); 9] = [
                 (0, |sample| sample.interface(1, 64, &[(9, &[6]), (2, b"eth0")])),
-                (1, |sample| {
-                    sample.enhanced_with(0, 1, 60, &[0x45; 33], &[(1, b"a comment")])
-                }),
+                (1, |sample| sample.enhanced_with(0, 1, 60, &[0x45; 33], &[(1, b"a comment")])),
                 (1, |sample| sample.simple(60, &[0x45; 60])),
                 (0, |sample| sample.block(5, &[0; 12])),
                 (1, |sample| sample.obsolete(0, 1, 60, &[0x45; 33])),
@@ -251,30 +220,16 @@ mod tests {
                 record_ends.push(sample.bytes.len());
                 packets.push(packets.last().unwrap() + yields);
             }
-            samples.push(Sample {
-                description,
-                bytes: sample.bytes,
-                record_ends,
-                packets,
-            });
+            samples.push(Sample { description, bytes: sample.bytes, record_ends, packets });
         }
         samples
     }
 
     #[test]
     fn a_capture_that_is_cut_anywhere_yields_what_is_whole_and_names_the_cut() {
-        for Sample {
-            description,
-            bytes,
-            record_ends,
-            packets,
-        } in samples()
-        {
+        for Sample { description, bytes, record_ends, packets } in samples() {
             let whole = read_bytes(bytes.clone()).unwrap();
-            assert_eq!(
-                (whole.packets.len() as u64, &whole.damage),
-                (*packets.last().unwrap(), &None)
-            );
+            assert_eq!((whole.packets.len() as u64, &whole.damage), (*packets.last().unwrap(), &None));
             for length in 0..=bytes.len() {
                 let read = read_bytes(bytes[..length].to_vec());
                 let at = format!("{description}, cut to {length}");
@@ -323,10 +278,7 @@ mod tests {
 
     #[test]
     fn how_the_bytes_arrive_does_not_matter() {
-        for Sample {
-            description, bytes, ..
-        } in samples()
-        {
+        for Sample { description, bytes, .. } in samples() {
             let expected = read_bytes(bytes.clone()).unwrap();
             let trickle = Trickle(Cursor::new(bytes), false);
             let read = read_to_end(Capture::from_reader(trickle, "trickle").unwrap());
@@ -347,14 +299,7 @@ mod tests {
         let capture = Capture::from_reader(Cursor::new(bytes).chain(Failing), "sample").unwrap();
         let damage = read_to_end(capture).damage.unwrap();
         let what = "cannot read on: the disk is on fire".to_owned();
-        assert_eq!(
-            damage,
-            Damage {
-                offset_bytes: length,
-                packet: 1,
-                what
-            }
-        );
+        assert_eq!(damage, Damage { offset_bytes: length, packet: 1, what });
     }
 
     #[test]
@@ -365,25 +310,11 @@ mod tests {
             ("text", b"127.0.0.1 - - [10/Oct/2000]", "it looks like text"),
             ("short text", b"no", "it looks like text"),
             ("compressed text", &compressed_text, "it looks like text"),
-            (
-                "PNG",
-                b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-                "it looks like a PNG image",
-            ),
-            (
-                "xz",
-                b"\xfd7zXZ\0\0\x04",
-                "compressed with xz, decompress it first",
-            ),
-            (
-                "anything",
-                b"\x7fELF\x02\x01\x01\0",
-                "it starts with the bytes 7f 45 4c 46",
-            ),
+            ("PNG", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "it looks like a PNG image"),
+            ("xz", b"\xfd7zXZ\0\0\x04", "compressed with xz, decompress it first"),
+            ("anything", b"\x7fELF\x02\x01\x01\0", "it starts with the bytes 7f 45 4c 46"),
         ] {
-            let Err(error) = read_bytes(bytes.to_vec()) else {
-                panic!("{description} was accepted")
-            };
+            let Err(error) = read_bytes(bytes.to_vec()) else { panic!("{description} was accepted") };
             let message = format!("{error:#}");
             assert!(message.contains(expected), "{description}: {message}");
             assert!(message.contains(ACCEPTED), "{description}: {message}");
@@ -392,13 +323,9 @@ mod tests {
 
     #[test]
     fn says_which_file_cannot_be_opened() {
-        let Err(error) = Capture::open(Path::new("/nowhere/at-all.pcap")) else {
-            panic!("opened")
-        };
+        let Err(error) = Capture::open(Path::new("/nowhere/at-all.pcap")) else { panic!("opened") };
         assert_eq!(error.to_string(), "cannot open capture `/nowhere/at-all.pcap`");
-        let Err(error) = Capture::open(Path::new("/")) else {
-            panic!("opened")
-        };
+        let Err(error) = Capture::open(Path::new("/")) else { panic!("opened") };
         assert_eq!(error.to_string(), "cannot read capture `/`");
     }
 
@@ -457,9 +384,7 @@ mod tests {
             let mut capture = Capture::open(&file).unwrap();
             let (mut packets, mut parsed) = (0_u64, 0_u64);
             let (mut first_ns, mut last_ns) = (u64::MAX, 0);
-            while let Some(packet) = capture
-                .next_packet()
-                .unwrap_or_else(|damage| panic!("{name}: {damage}"))
+            while let Some(packet) = capture.next_packet().unwrap_or_else(|damage| panic!("{name}: {damage}"))
             {
                 packets += 1;
                 if packet.parse().is_ok() {
@@ -473,15 +398,9 @@ mod tests {
             // The labels measure it over IP packets.
             if let Some(duration_s) = label["duration_s"].as_f64() {
                 let read_s = std::time::Duration::from_nanos(last_ns - first_ns).as_secs_f64();
-                assert!(
-                    (read_s - duration_s).abs() < 0.001,
-                    "{name}: {read_s} s instead of {duration_s} s"
-                );
+                assert!((read_s - duration_s).abs() < 0.001, "{name}: {read_s} s instead of {duration_s} s");
             }
-            assert!(
-                parsed * 10 > packets * 9,
-                "{name}: {parsed} of {packets} packets are IP"
-            );
+            assert!(parsed * 10 > packets * 9, "{name}: {parsed} of {packets} packets are IP");
         }
     }
 }

@@ -60,13 +60,7 @@ pub(super) struct Record {
 impl Record {
     /// Takes the record from `window`.
     pub(super) fn packet(self, window: &mut Window) -> CapturedPacket<'_> {
-        let Self {
-            at_ns,
-            original_bytes,
-            link,
-            length,
-            captured,
-        } = self;
+        let Self { at_ns, original_bytes, link, length, captured } = self;
         let bytes = &window.take(length)[captured];
         let captured_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         CapturedPacket {

@@ -38,10 +38,7 @@ impl Header {
         let length = window.available().len();
         let Ok((_, header)) = parse_pcap_header(window.available()) else {
             let what = format!("the file ends within its header, after {length} of {HEADER_BYTES} bytes");
-            return Err(Fault {
-                offset_bytes: 0,
-                what,
-            });
+            return Err(Fault { offset_bytes: 0, what });
         };
         window.take(HEADER_BYTES);
         Ok(Self(header))
@@ -88,10 +85,9 @@ impl Pcap {
             let length = available.saturating_add(missing);
             if length > CAPACITY_BYTES {
                 let captured = length - self.record_header_bytes;
-                return Err(self.fault(
-                    window,
-                    format!("a packet of {captured} captured bytes is implausible"),
-                ));
+                return Err(
+                    self.fault(window, format!("a packet of {captured} captured bytes is implausible"))
+                );
             }
             if !window.fill()? {
                 return match available {
@@ -120,10 +116,7 @@ impl Pcap {
     }
 
     fn fault(&self, window: &Window, what: String) -> Fault {
-        Fault {
-            offset_bytes: window.offset_bytes(),
-            what,
-        }
+        Fault { offset_bytes: window.offset_bytes(), what }
     }
 }
 
@@ -135,30 +128,10 @@ mod tests {
     #[test]
     fn reads_every_magic_in_every_byte_order() {
         for (description, order, magic, expected_ns) in [
-            (
-                "microseconds",
-                Order::Little,
-                0xa1b2_c3d4,
-                1_700_000_000_000_123_000,
-            ),
-            (
-                "microseconds, big endian",
-                Order::Big,
-                0xa1b2_c3d4,
-                1_700_000_000_000_123_000,
-            ),
-            (
-                "nanoseconds",
-                Order::Little,
-                0xa1b2_3c4d,
-                1_700_000_000_000_000_123,
-            ),
-            (
-                "nanoseconds, big endian",
-                Order::Big,
-                0xa1b2_3c4d,
-                1_700_000_000_000_000_123,
-            ),
+            ("microseconds", Order::Little, 0xa1b2_c3d4, 1_700_000_000_000_123_000),
+            ("microseconds, big endian", Order::Big, 0xa1b2_c3d4, 1_700_000_000_000_123_000),
+            ("nanoseconds", Order::Little, 0xa1b2_3c4d, 1_700_000_000_000_000_123),
+            ("nanoseconds, big endian", Order::Big, 0xa1b2_3c4d, 1_700_000_000_000_000_123),
             ("modified", Order::Little, 0xa1b2_cd34, 1_700_000_000_000_123_000),
         ] {
             let packet = ethernet(0x0800, &[7; 50]);
@@ -168,21 +141,11 @@ mod tests {
                 .packet(u32::MAX, 0, 0, &[]);
             let read = read_bytes(sample.bytes).expect(description);
             assert_eq!(read.damage, None, "{description}");
-            let [first, second, third] = &read.packets[..] else {
-                panic!("{description}")
-            };
+            let [first, second, third] = &read.packets[..] else { panic!("{description}") };
             assert_eq!(first, &(expected_ns, 64, packet.clone()), "{description}");
             let back_in_time = 1_600_000_000_000_000_000;
-            assert_eq!(
-                second,
-                &(back_in_time, 1500, packet[..20].to_vec()),
-                "{description}: snap length"
-            );
-            assert_eq!(
-                third,
-                &(4_294_967_295_000_000_000, 0, vec![]),
-                "{description}: nothing captured"
-            );
+            assert_eq!(second, &(back_in_time, 1500, packet[..20].to_vec()), "{description}: snap length");
+            assert_eq!(third, &(4_294_967_295_000_000_000, 0, vec![]), "{description}: nothing captured");
         }
     }
 
@@ -207,19 +170,10 @@ mod tests {
     #[test]
     fn an_implausible_length_is_damage_where_its_record_starts() {
         let mut sample = PcapSample::little_endian(1).packet(0, 0, 64, &[0; 64]);
-        sample
-            .bytes
-            .extend([0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        sample.bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
         let read = read_bytes(sample.bytes).unwrap();
         assert_eq!(read.packets.len(), 1);
         let what = "a packet of 4294967295 captured bytes is implausible".to_owned();
-        assert_eq!(
-            read.damage,
-            Some(Damage {
-                offset_bytes: 24 + 80,
-                packet: 1,
-                what
-            })
-        );
+        assert_eq!(read.damage, Some(Damage { offset_bytes: 24 + 80, packet: 1, what }));
     }
 }

@@ -60,11 +60,7 @@ struct BlockHeader {
 
 impl PcapNg {
     pub(super) const fn new() -> Self {
-        Self {
-            order: ByteOrder::Little,
-            interfaces: Vec::new(),
-            last_at_ns: 0,
-        }
+        Self { order: ByteOrder::Little, interfaces: Vec::new(), last_at_ns: 0 }
     }
 
     /// The next packet, or `None` at the end of the file.
@@ -76,11 +72,7 @@ impl PcapNg {
                 return Ok(None);
             };
             let length = header.length as usize;
-            let passed_over = if header.is_read() {
-                0
-            } else {
-                length - BLOCK_TRAILER_BYTES
-            };
+            let passed_over = if header.is_read() { 0 } else { length - BLOCK_TRAILER_BYTES };
             let rest = length - passed_over;
             if rest > CAPACITY_BYTES {
                 return Err(fault(format!("a block of {length} bytes is implausible")));
@@ -90,9 +82,7 @@ impl PcapNg {
             }
             let block = &window.available()[..rest];
             if block.last_chunk().map(|trailer| self.order.u32(*trailer)) != Some(header.length) {
-                return Err(fault(format!(
-                    "a block of {length} bytes has another length at its end"
-                )));
+                return Err(fault(format!("a block of {length} bytes has another length at its end")));
             }
             match header.kind {
                 SECTION_HEADER => self.begin_section(block).map_err(fault)?,
@@ -112,10 +102,7 @@ impl PcapNg {
     fn next_header(&mut self, window: &mut Window) -> Result<Option<BlockHeader>, Fault> {
         window.require(BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES)?;
         let offset_bytes = window.offset_bytes();
-        let fault = |what: &str| Fault {
-            offset_bytes,
-            what: what.to_owned(),
-        };
+        let fault = |what: &str| Fault { offset_bytes, what: what.to_owned() };
         let [k0, k1, k2, k3, l0, l1, l2, l3, magic @ ..] = window.available() else {
             return match window.available() {
                 [] => Ok(None),
@@ -131,10 +118,7 @@ impl PcapNg {
                 None => return Err(fault("the file ends within a section header")),
             };
         }
-        let header = BlockHeader {
-            kind: self.order.u32(kind),
-            length: self.order.u32([*l0, *l1, *l2, *l3]),
-        };
+        let header = BlockHeader { kind: self.order.u32(kind), length: self.order.u32([*l0, *l1, *l2, *l3]) };
         if (header.length as usize) < BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES {
             return Err(fault("a block that is shorter than its own header"));
         }
@@ -142,10 +126,7 @@ impl PcapNg {
     }
 
     fn begin_section(&mut self, block: &[u8]) -> Result<(), String> {
-        let version = block
-            .get(12..)
-            .and_then(<[u8]>::first_chunk)
-            .map(|major| self.order.u16(*major));
+        let version = block.get(12..).and_then(<[u8]>::first_chunk).map(|major| self.order.u16(*major));
         if version != Some(1) {
             return Err("a section of another version than 1".to_owned());
         }
@@ -191,28 +172,8 @@ impl PcapNg {
             };
             return interface.record(block, 4, captured_bytes, original_bytes, self.last_at_ns);
         }
-        let &[
-            i0,
-            i1,
-            i2,
-            i3,
-            h0,
-            h1,
-            h2,
-            h3,
-            l0,
-            l1,
-            l2,
-            l3,
-            c0,
-            c1,
-            c2,
-            c3,
-            o0,
-            o1,
-            o2,
-            o3,
-        ] = fields.first_chunk::<20>().ok_or_else(too_short)?;
+        let &[i0, i1, i2, i3, h0, h1, h2, h3, l0, l1, l2, l3, c0, c1, c2, c3, o0, o1, o2, o3] =
+            fields.first_chunk::<20>().ok_or_else(too_short)?;
         let interface = self.interface(match kind {
             OBSOLETE_PACKET => u32::from(self.order.u16([i0, i1])),
             _ => self.order.u32([i0, i1, i2, i3]),
@@ -221,13 +182,7 @@ impl PcapNg {
             u64::from(self.order.u32([h0, h1, h2, h3])) << 32 | u64::from(self.order.u32([l0, l1, l2, l3]));
         let captured_bytes = self.order.u32([c0, c1, c2, c3]);
         let original_bytes = self.order.u32([o0, o1, o2, o3]);
-        interface.record(
-            block,
-            20,
-            captured_bytes,
-            original_bytes,
-            interface.clock.nanoseconds(ticks),
-        )
+        interface.record(block, 20, captured_bytes, original_bytes, interface.clock.nanoseconds(ticks))
     }
 
     fn interface(&self, id: u32) -> Result<&Interface, String> {
@@ -266,13 +221,7 @@ impl Interface {
             ));
         }
         let captured = start..start + captured_bytes as usize;
-        Ok(Record {
-            at_ns,
-            original_bytes,
-            link,
-            length: block.len(),
-            captured,
-        })
+        Ok(Record { at_ns, original_bytes, link, length: block.len(), captured })
     }
 }
 
@@ -317,22 +266,13 @@ mod tests {
             let expected = [
                 ("enhanced", 1_700_000_000_123_456_789, 61, &packet[..]),
                 ("enhanced, cut, options", 5, 1500, &packet[..21]),
-                (
-                    "simple, cut to the snap length; the time before",
-                    5,
-                    1500,
-                    &packet[..32],
-                ),
+                ("simple, cut to the snap length; the time before", 5, 1500, &packet[..32]),
                 ("simple, padded", 5, 30, &packet[..30]),
                 ("obsolete", u64::MAX, 61, &packet[..]),
             ];
             assert_eq!(read.packets.len(), expected.len(), "{order:?}");
             for ((description, at_ns, wire_bytes, bytes), packet) in expected.into_iter().zip(read.packets) {
-                assert_eq!(
-                    packet,
-                    (at_ns, wire_bytes, bytes.to_vec()),
-                    "{description}, {order:?}"
-                );
+                assert_eq!(packet, (at_ns, wire_bytes, bytes.to_vec()), "{description}, {order:?}");
             }
         }
     }
@@ -348,12 +288,7 @@ mod tests {
                 .interface(1, 0, &[(RESOLUTION, &[3]), (OFFSET, &order.i64(-3))])
                 .interface(1, 0, &[(OFFSET, &order.i64(1_000))]);
             let sample = (0..5).fold(sample, |sample, id| sample.enhanced(id, 5 << 20, 60, &[0; 60]));
-            let times: Vec<u64> = read_bytes(sample.bytes)
-                .unwrap()
-                .packets
-                .iter()
-                .map(|p| p.0)
-                .collect();
+            let times: Vec<u64> = read_bytes(sample.bytes).unwrap().packets.iter().map(|p| p.0).collect();
             let expected = [
                 (5 << 20) * 1_000,
                 5 << 20,
@@ -415,21 +350,12 @@ mod tests {
         assert_eq!(read.packets.len(), 1);
         let damage = read.damage.unwrap();
         assert_eq!((damage.offset_bytes, damage.packet), (offset_bytes, 1));
-        assert!(
-            damage
-                .what
-                .starts_with("link type 189 (USB, Linux) is not supported"),
-            "{damage}"
-        );
+        assert!(damage.what.starts_with("link type 189 (USB, Linux) is not supported"), "{damage}");
     }
 
     #[test]
     fn names_what_is_broken_where_the_block_starts() {
-        let good = || {
-            PcapNgSample::new(Order::Little)
-                .interface(1, 0, &[])
-                .enhanced(0, 1, 60, &[0; 60])
-        };
+        let good = || PcapNgSample::new(Order::Little).interface(1, 0, &[]).enhanced(0, 1, 60, &[0; 60]);
         let start = good().bytes.len();
         let mut longer_packet = good().enhanced(0, 1, 60, &[0; 60]).bytes;
         longer_packet[start + 20] = 61;
@@ -445,16 +371,8 @@ mod tests {
                 [good().bytes, vec![6, 0, 0, 0, 80]].concat(),
                 "the file ends within the header of a block",
             ),
-            (
-                "zeroes",
-                [good().bytes, vec![0; 40]].concat(),
-                "a block that is shorter than its own header",
-            ),
-            (
-                "long",
-                [good().bytes, vec![6, 0, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0, 0]].concat(),
-                "is implausible",
-            ),
+            ("zeroes", [good().bytes, vec![0; 40]].concat(), "a block that is shorter than its own header"),
+            ("long", [good().bytes, vec![6, 0, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0, 0]].concat(), "is implausible"),
             (
                 "long, foreign",
                 [good().bytes, vec![9, 0, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0, 0]].concat(),
@@ -480,11 +398,7 @@ mod tests {
                 good().simple(65, &[0; 64]).bytes,
                 "65 captured bytes in a block with room for 64",
             ),
-            (
-                "captured",
-                longer_packet,
-                "61 captured bytes in a block with room for 60",
-            ),
+            ("captured", longer_packet, "61 captured bytes in a block with room for 60"),
             ("two lengths", two_lengths, "has another length at its end"),
             ("magic", no_magic, "a section header without the byte-order magic"),
             ("version", version, "a section of another version than 1"),
@@ -497,20 +411,15 @@ mod tests {
             let read = read_bytes(bytes).expect(description);
             let damage = read.damage.expect(description);
             assert!(damage.what.contains(expected), "{description}: {damage}");
-            assert_eq!(
-                (damage.offset_bytes, damage.packet),
-                (start as u64, 1),
-                "{description}"
-            );
+            assert_eq!((damage.offset_bytes, damage.packet), (start as u64, 1), "{description}");
             assert_eq!(read.packets.len(), 1, "{description}");
         }
     }
 
     #[test]
     fn the_number_of_interfaces_is_bounded() {
-        let sample = (0..=MAX_INTERFACES).fold(PcapNgSample::new(Order::Little), |sample, _| {
-            sample.interface(1, 0, &[])
-        });
+        let sample = (0..=MAX_INTERFACES)
+            .fold(PcapNgSample::new(Order::Little), |sample, _| sample.interface(1, 0, &[]));
         let damage = read_bytes(sample.bytes).unwrap().damage.unwrap();
         assert_eq!(damage.what, "more than 65536 interfaces");
     }

@@ -1,8 +1,5 @@
 //! Captures built field by field, for the tests of this module.
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "samples are small, and ticks are split into halves"
-)]
+#![expect(clippy::cast_possible_truncation, reason = "samples are small, and ticks are split into halves")]
 
 use super::{Capture, CapturedPacket, Damage};
 
@@ -45,11 +42,7 @@ pub(super) struct PcapSample {
 
 impl PcapSample {
     pub(super) fn new(order: Order, magic: u32, link: u32) -> Self {
-        let mut sample = Self {
-            order,
-            is_modified: magic == 0xa1b2_cd34,
-            bytes: Vec::new(),
-        };
+        let mut sample = Self { order, is_modified: magic == 0xa1b2_cd34, bytes: Vec::new() };
         sample.bytes.extend(order.u32(magic));
         sample.bytes.extend(order.u16(2));
         sample.bytes.extend(order.u16(4));
@@ -84,11 +77,7 @@ pub(super) struct PcapNgSample {
 
 impl PcapNgSample {
     pub(super) fn new(order: Order) -> Self {
-        Self {
-            order,
-            bytes: Vec::new(),
-        }
-        .section(order)
+        Self { order, bytes: Vec::new() }.section(order)
     }
 
     pub(super) fn section(mut self, order: Order) -> Self {
@@ -179,9 +168,7 @@ fn encoded(order: Order, options: &[(u16, &[u8])]) -> Vec<u8> {
 
 /// A UDP packet from its IPv4 header on: 192.0.2.7 port 53 to 198.51.100.9 port 4242.
 pub(super) fn udp_over_ipv4() -> Vec<u8> {
-    let mut packet = vec![
-        0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 7, 198, 51, 100, 9,
-    ];
+    let mut packet = vec![0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 7, 198, 51, 100, 9];
     packet.extend([0, 53, 0x10, 0x92, 0, 10, 0, 0, b'h', b'i']);
     packet
 }
@@ -215,12 +202,7 @@ pub(super) fn read_to_end(mut capture: Capture) -> Read {
     let mut packets = Vec::new();
     let damage = loop {
         match capture.next_packet() {
-            Ok(Some(CapturedPacket {
-                at_ns,
-                wire_bytes,
-                bytes,
-                ..
-            })) => {
+            Ok(Some(CapturedPacket { at_ns, wire_bytes, bytes, .. })) => {
                 packets.push((at_ns, wire_bytes, bytes.to_vec()));
             }
             Ok(None) => break None,
@@ -233,8 +215,5 @@ pub(super) fn read_to_end(mut capture: Capture) -> Read {
 
 /// Reads the capture `bytes` to its end.
 pub(super) fn read_bytes(bytes: Vec<u8>) -> anyhow::Result<Read> {
-    Ok(read_to_end(Capture::from_reader(
-        std::io::Cursor::new(bytes),
-        "sample",
-    )?))
+    Ok(read_to_end(Capture::from_reader(std::io::Cursor::new(bytes), "sample")?))
 }

@@ -30,13 +30,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn over(reader: Box<dyn Read + Send>) -> Self {
         let buffer = vec![0; CAPACITY_BYTES].into_boxed_slice();
-        Self {
-            reader,
-            buffer,
-            start: 0,
-            end: 0,
-            offset_bytes: 0,
-        }
+        Self { reader, buffer, start: 0, end: 0, offset_bytes: 0 }
     }
 
     /// The bytes in memory that were not taken.
@@ -71,10 +65,7 @@ impl Window {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let offset_bytes = self.offset_bytes + self.available().len() as u64;
-                    return Err(Fault {
-                        offset_bytes,
-                        what: format!("cannot read on: {error}"),
-                    });
+                    return Err(Fault { offset_bytes, what: format!("cannot read on: {error}") });
                 }
             }
         }

@@ -53,9 +53,7 @@ impl<W: Write> PcapWriter<W> {
     }
 
     fn write_fields(&mut self, fields: &[u32]) -> io::Result<()> {
-        fields
-            .iter()
-            .try_for_each(|field| self.writer.write_all(&field.to_le_bytes()))
+        fields.iter().try_for_each(|field| self.writer.write_all(&field.to_le_bytes()))
     }
 }
 
@@ -67,10 +65,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut writer = PcapWriter::new(Vec::new()).unwrap();
-        let packets = [
-            (1_700_000_000_123_456_789, 60, vec![1; 60]),
-            (0, 1514, vec![2; 1514]),
-        ];
+        let packets = [(1_700_000_000_123_456_789, 60, vec![1; 60]), (0, 1514, vec![2; 1514])];
         for (at_ns, _, bytes) in &packets {
             writer.write(*at_ns, bytes).unwrap();
         }

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::kernel::blocks::NewBlock;
 use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::target::Target;
-use crate::report::output::{print_json, print_text};
+use crate::report::output::print_report;
 use crate::report::units;
 use crate::store::Store;
 
@@ -38,7 +38,8 @@ pub(super) struct BlockArgs {
 
 /// A time of at least a second, as people write it.
 pub(super) fn parse_time(text: &str) -> Result<Duration> {
-    let time = humantime::parse_duration(text).map_err(|_| anyhow::anyhow!("write it like 90s, 10m or 2h"))?;
+    let time =
+        humantime::parse_duration(text).map_err(|_| anyhow::anyhow!("write it like 90s, 10m or 2h"))?;
     anyhow::ensure!(time >= Duration::from_secs(1), "at least 1s");
     anyhow::ensure!(time <= Duration::from_hours(24 * 3650), "at most ten years; leave it out for no end");
     Ok(time)
@@ -87,7 +88,7 @@ impl BlockArgs {
                 })
                 .collect(),
         };
-        if self.json { print_json(&report)? } else { print_text(&text(&report))? }
+        print_report(self.json, &report, || text(&report))?;
         Ok(Answer::Done)
     }
 
@@ -129,7 +130,9 @@ fn text(report: &Report) -> String {
         .blocked
         .iter()
         .map(|row| {
-            let until = row.until_unix_ms.map_or_else(|| "until unblocked".to_owned(), |end| format!("until {}", units::unix_ms(end)));
+            let until = row
+                .until_unix_ms
+                .map_or_else(|| "until unblocked".to_owned(), |end| format!("until {}", units::unix_ms(end)));
             let excepted = if row.excepted { ", except what is on the allow list" } else { "" };
             format!("blocked {} {until}{excepted}\n", row.target)
         })

@@ -18,7 +18,7 @@ use crate::kernel::blocks::{NewBlock, StandingBlock};
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
-use crate::report::output::{Align, print_json, print_text, table};
+use crate::report::output::{Align, print_report, print_text, table};
 use crate::report::units;
 
 /// Bad lines that are shown one by one; of more, the number.
@@ -153,7 +153,7 @@ fn list(plane: &XdpDataPlane, limit: Option<usize>, json: bool) -> Result<Answer
         })
         .collect();
     let report = ListReport { blocks: rows, standing: count };
-    if json { print_json(&report)? } else { print_text(&list_text(&report))? }
+    print_report(json, &report, || list_text(&report))?;
     Ok(Answer::Done)
 }
 
@@ -161,8 +161,13 @@ fn list_text(report: &ListReport) -> String {
     if report.blocks.is_empty() {
         return "nothing is blocked\n".to_owned();
     }
-    let heading =
-        [("TARGET", Align::Left), ("DROPPED", Align::Right), ("BY", Align::Left), ("UNTIL", Align::Left), ("", Align::Left)];
+    let heading = [
+        ("TARGET", Align::Left),
+        ("DROPPED", Align::Right),
+        ("BY", Align::Left),
+        ("UNTIL", Align::Left),
+        ("", Align::Left),
+    ];
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
     let rows: Vec<Vec<String>> = report
         .blocks
@@ -199,8 +204,13 @@ struct Parsed {
 
 impl ImportArgs {
     fn run(&self, places: &Places) -> Result<Answer> {
-        let name = if self.file == Path::new("-") { "standard input".to_owned() } else { self.file.display().to_string() };
-        let mut parsed = parse(open(&self.file)?, self.force).with_context(|| format!("cannot read {name}"))?;
+        let name = if self.file == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            self.file.display().to_string()
+        };
+        let mut parsed =
+            parse(open(&self.file)?, self.force).with_context(|| format!("cannot read {name}"))?;
         if !parsed.bad.is_empty() {
             self.complain(&name, &parsed.bad)?;
         }
@@ -219,7 +229,7 @@ impl ImportArgs {
         let excepted = plane.blocks().block_all(&blocks, |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         let report = ImportReport { imported: blocks.len(), excepted, skipped_lines: parsed.bad.len() };
-        if self.json { print_json(&report)? } else { print_text(&import_text(&report))? }
+        print_report(self.json, &report, || import_text(&report))?;
         Ok(Answer::Done)
     }
 
@@ -242,9 +252,11 @@ impl ImportArgs {
 /// Refuses before anything is written; entries that only replace others are counted as new.
 fn make_sure_it_fits(plane: &XdpDataPlane, blocks: &[NewBlock]) -> Result<()> {
     let (sources, prefixes) = plane.blocks().fill()?;
-    let known: std::collections::HashSet<Target> = plane.blocks().standing()?.into_iter().map(|block| block.target).collect();
+    let known: std::collections::HashSet<Target> =
+        plane.blocks().standing()?.into_iter().map(|block| block.target).collect();
     let fresh = blocks.iter().filter(|block| !known.contains(&block.target));
-    let (new_sources, new_prefixes): (Vec<&NewBlock>, Vec<&NewBlock>) = fresh.partition(|block| matches!(block.target, Target::Source(_)));
+    let (new_sources, new_prefixes): (Vec<&NewBlock>, Vec<&NewBlock>) =
+        fresh.partition(|block| matches!(block.target, Target::Source(_)));
     for (what, setting, new, fill) in [
         ("addresses", "blocks", new_sources.len(), sources),
         ("prefixes", "prefixes", new_prefixes.len(), prefixes),
@@ -284,7 +296,9 @@ fn parse(mut lines: impl BufRead, force: bool) -> Result<Parsed> {
         }
         match entry.parse::<Target>() {
             Ok(target) if target.is_too_wide() && !force => {
-                parsed.bad.push(format!("line {number}: {target} is wider than /16 (IPv4) or /32 (IPv6); `--force` takes it"));
+                parsed.bad.push(format!(
+                    "line {number}: {target} is wider than /16 (IPv4) or /32 (IPv6); `--force` takes it"
+                ));
             }
             Ok(target) => parsed.targets.push(target),
             Err(error) => parsed.bad.push(format!("line {number}: {error}")),
@@ -304,7 +318,10 @@ fn progress_bar(length: usize) -> ProgressBar {
 fn import_text(report: &ImportReport) -> String {
     let mut text = format!("blocked {} addresses and prefixes\n", report.imported);
     if report.excepted > 0 {
-        text.push_str(&format!("{} of them share an address with the allow list, which beats them\n", report.excepted));
+        text.push_str(&format!(
+            "{} of them share an address with the allow list, which beats them\n",
+            report.excepted
+        ));
     }
     if report.skipped_lines > 0 {
         text.push_str(&format!("{} bad lines were skipped\n", report.skipped_lines));
@@ -363,7 +380,7 @@ fn clear(plane: &XdpDataPlane, origin: Option<Origin>, json: bool) -> Result<Ans
         .map(|block| block.target)
         .collect();
     let report = ClearReport { removed: plane.blocks().unblock_all(&targets)? };
-    if json { print_json(&report)? } else { print_text(&format!("removed {} blocks\n", report.removed))? }
+    print_report(json, &report, || format!("removed {} blocks\n", report.removed))?;
     Ok(Answer::Done)
 }
 
@@ -373,7 +390,8 @@ mod tests {
 
     #[test]
     fn names_every_bad_line_by_its_number() {
-        let text = b"# feed\n192.0.2.7\n\n 192.0.2.0/24 # net\nnonsense\n2001:db8::1\r\n10.0.0.0/8\n\xff\xfe\n";
+        let text =
+            b"# feed\n192.0.2.7\n\n 192.0.2.0/24 # net\nnonsense\n2001:db8::1\r\n10.0.0.0/8\n\xff\xfe\n";
         let parsed = parse(&text[..], false).unwrap();
         let shown: Vec<String> = parsed.targets.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["192.0.2.7", "192.0.2.0/24", "2001:db8::/64"]);

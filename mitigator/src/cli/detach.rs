@@ -26,7 +26,9 @@ impl DetachArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
         privileges::require(&places.pin_dir)?;
         if let Some(pid) = AgentLock::holder(places) {
-            bail!("the agent is running (process {pid}) and would go on without its filter; stop it first: `kill {pid}`");
+            bail!(
+                "the agent is running (process {pid}) and would go on without its filter; stop it first: `kill {pid}`"
+            );
         }
         let pins = places.pins();
         let was_there = pins.root().exists();
@@ -34,7 +36,11 @@ impl DetachArgs {
         if self.json {
             print_json(&report)?;
         } else if was_there {
-            let interfaces = if report.detached.is_empty() { "no interface".to_owned() } else { report.detached.join(", ") };
+            let interfaces = if report.detached.is_empty() {
+                "no interface".to_owned()
+            } else {
+                report.detached.join(", ")
+            };
             print_text(&format!("detached from {interfaces}; all blocks and counters are gone\n"))?;
         } else {
             print_text("nothing is attached\n")?;

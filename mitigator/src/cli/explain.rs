@@ -21,7 +21,7 @@ use crate::pipeline::settings::DetectionSettings;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::verdict::{self, Standing};
-use crate::report::output::{print_json, print_text};
+use crate::report::output::print_report;
 use crate::report::units;
 use crate::store::StoredDecision;
 
@@ -116,8 +116,9 @@ impl ExplainArgs {
         };
         let blocked = !blocks.is_empty() && allowed_by.is_empty();
         let traffic = if blocked { None } else { self.measure(&mut plane, source)? };
-        let report = Report { address, source: source.to_string(), blocked, allowed_by, blocks, decisions, traffic };
-        if self.json { print_json(&report)? } else { print_text(&text(&report, self.over))? }
+        let report =
+            Report { address, source: source.to_string(), blocked, allowed_by, blocks, decisions, traffic };
+        print_report(self.json, &report, || text(&report, self.over))?;
         Ok(if blocked { Answer::Done } else { Answer::Negative })
     }
 
@@ -130,7 +131,9 @@ impl ExplainArgs {
         history.advance(plane.read_counters(Clock::now().monotonic())?, shortest);
         pause(self.over);
         let activity = history.advance(plane.read_counters(Clock::now().monotonic())?, shortest);
-        let Ok(row) = activity.rows.binary_search_by_key(&source, |row| row.source) else { return Ok(None) };
+        let Ok(row) = activity.rows.binary_search_by_key(&source, |row| row.source) else {
+            return Ok(None);
+        };
         Ok(Some(Traffic {
             window_s: activity.interval.as_secs_f64(),
             features: features::extract(&activity).named(row).collect(),
@@ -144,7 +147,11 @@ fn text(report: &Report, over: Duration) -> String {
     // Writing to a string cannot fail.
     let _ = match (report.blocked, report.blocks.is_empty(), report.allowed_by.is_empty()) {
         (true, ..) => writeln!(text, "{} is blocked.", report.address),
-        (false, false, false) => writeln!(text, "{} gets through: a block covers it, the allow list beats the block.", report.address),
+        (false, false, false) => writeln!(
+            text,
+            "{} gets through: a block covers it, the allow list beats the block.",
+            report.address
+        ),
         _ => writeln!(text, "{} is not blocked.", report.address),
     };
     if report.source != report.address.to_string() {
@@ -154,11 +161,18 @@ fn text(report: &Report, over: Duration) -> String {
         let _ = writeln!(text, "Always allowed: {} ({}).", allowed.prefix, allowed.reason);
     }
     for block in &report.blocks {
-        let until = block.until_unix_ms.map_or_else(|| "until it is unblocked".to_owned(), |end| format!("until {}", units::unix_ms(end)));
+        let until = block.until_unix_ms.map_or_else(
+            || "until it is unblocked".to_owned(),
+            |end| format!("until {}", units::unix_ms(end)),
+        );
         #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
         let dropped = units::count(block.hits as f64);
         let reason = block.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-        let _ = writeln!(text, "Block of {} by {} {until}, {dropped} packets dropped{reason}.", block.target, block.origin);
+        let _ = writeln!(
+            text,
+            "Block of {} by {} {until}, {dropped} packets dropped{reason}.",
+            block.target, block.origin
+        );
     }
     for decision in &report.decisions {
         tell_decision(&mut text, decision);
@@ -172,8 +186,15 @@ fn text(report: &Report, over: Duration) -> String {
 }
 
 fn tell_decision(text: &mut String, decision: &StoredDecision) {
-    let until = decision.until_unix_ms.map_or_else(String::new, |end| format!(" until {}", units::unix_ms(end)));
-    let _ = writeln!(text, "\n{}: {} ({}){until}", units::unix_ms(decision.at_unix_ms), decision.decision, decision.vector);
+    let until =
+        decision.until_unix_ms.map_or_else(String::new, |end| format!(" until {}", units::unix_ms(end)));
+    let _ = writeln!(
+        text,
+        "\n{}: {} ({}){until}",
+        units::unix_ms(decision.at_unix_ms),
+        decision.decision,
+        decision.vector
+    );
     let evidence = &decision.evidence;
     let number = |value: &serde_json::Value| value.as_f64().map_or_else(|| "-".to_owned(), units::count);
     for gate in evidence.get("gates").and_then(|gates| gates.as_array()).into_iter().flatten() {
@@ -209,7 +230,9 @@ fn tell_decision(text: &mut String, decision: &StoredDecision) {
 }
 
 fn tell_traffic(text: &mut String, traffic: &Traffic) {
-    let value = |feature: Feature| traffic.features.get(feature.name()).copied().map(units::count).unwrap_or_default();
+    let value = |feature: Feature| {
+        traffic.features.get(feature.name()).copied().map(units::count).unwrap_or_default()
+    };
     let _ = writeln!(
         text,
         "\nIn the last {}: {} packets/s, {} bytes/s, {} bytes per packet, {} port classes, known for {} s.",
@@ -229,7 +252,10 @@ fn tell_traffic(text: &mut String, traffic: &Traffic) {
             }
         }
         if standing.gates.iter().all(|gate| gate.passed) {
-            let _ = writeln!(text, "  nothing: the agent blocks it when it goes on and stands out from its peers");
+            let _ = writeln!(
+                text,
+                "  nothing: the agent blocks it when it goes on and stands out from its peers"
+            );
         }
     }
     if traffic.vectors.is_empty() {

@@ -161,7 +161,9 @@ impl Agent {
             .blocks()
             .standing()?
             .into_iter()
-            .filter(|block| block.entry.origin() == BlockOrigin::Agent && !block.entry.is_expired(started.monotonic().ns))
+            .filter(|block| {
+                block.entry.origin() == BlockOrigin::Agent && !block.entry.is_expired(started.monotonic().ns)
+            })
             .filter_map(|block| match block.target {
                 Target::Source(source) => Some((source, Timestamp::from_ns(block.entry.expires_at_ns))),
                 Target::Prefix(_) => None,
@@ -288,11 +290,17 @@ fn stop_signal(kind: SignalKind) -> Result<Signal> {
 
 /// When the block that a verdict asked for ends; `None` when it was not written.
 fn end_of(verdict: &Verdict, tick: &Tick, clock: &Clock) -> Option<u64> {
-    let Subject::Target(target) = &verdict.subject else { return None };
+    let Subject::Target(target) = &verdict.subject else {
+        return None;
+    };
     if verdict.decision != Decision::Block {
         return None;
     }
-    tick.changes.blocks.iter().find(|block| block.target == *target).map(|block| clock.to_unix_ms(block.until))
+    tick.changes
+        .blocks
+        .iter()
+        .find(|block| block.target == *target)
+        .map(|block| clock.to_unix_ms(block.until))
 }
 
 fn stored_decision(verdict: &Verdict, at_unix_ms: u64, until_unix_ms: Option<u64>) -> Result<StoredDecision> {

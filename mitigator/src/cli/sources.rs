@@ -15,7 +15,7 @@ use crate::pipeline::activity::{Activity, History};
 use crate::pipeline::allowlist::Relation;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
-use crate::report::output::{Align, print_json, print_text, table};
+use crate::report::output::{Align, print_report, table};
 use crate::report::units;
 
 /// Arguments of `mitigator sources`.
@@ -115,14 +115,16 @@ impl SourcesArgs {
             activity = Some(history.advance(snapshot, shortest));
         }
         let known = rows.len();
-        let mut rows: Vec<Row> = rows.iter().map(|(source, totals)| row(*source, totals, activity.as_ref(), now)).collect();
+        let mut rows: Vec<Row> =
+            rows.iter().map(|(source, totals)| row(*source, totals, activity.as_ref(), now)).collect();
         rows.sort_by(|a, b| self.sort.of(b).total_cmp(&self.sort.of(a)).then(a.key.cmp(&b.key)));
         if self.limit > 0 {
             rows.truncate(self.limit);
         }
         mark(&mut rows, &mut plane, now)?;
-        let report = Report { sources: rows, known, over_s: activity.map(|activity| activity.interval.as_secs_f64()) };
-        if self.json { print_json(&report)? } else { print_text(&text(&report))? }
+        let report =
+            Report { sources: rows, known, over_s: activity.map(|activity| activity.interval.as_secs_f64()) };
+        print_report(self.json, &report, || text(&report))?;
         Ok(Answer::Done)
     }
 }
@@ -152,7 +154,8 @@ impl Key {
 fn row(source: Source, totals: &SourceCounters, activity: Option<&Activity>, now: Timestamp) -> Row {
     let change = activity.map(|activity| {
         let found = activity.rows.binary_search_by_key(&source, |row| row.source);
-        let change = found.ok().and_then(|index| activity.rows.get(index)).map(|row| row.change).unwrap_or_default();
+        let change =
+            found.ok().and_then(|index| activity.rows.get(index)).map(|row| row.change).unwrap_or_default();
         (activity.per_second(change.packets), activity.per_second(change.bytes))
     });
     let since = |ns: u64| now.since(Timestamp::from_ns(ns)).as_secs_f64();
@@ -188,7 +191,8 @@ fn mark(rows: &mut [Row], plane: &mut XdpDataPlane, now: Timestamp) -> Result<()
     for row in rows {
         let target = Target::Source(row.key);
         row.allowed = allowed.relation_to(&target) == Relation::Inside;
-        row.blocked = plane.blocks().get(&target)?.is_some_and(|entry| !entry.is_expired(now.ns)) && !row.allowed;
+        row.blocked =
+            plane.blocks().get(&target)?.is_some_and(|entry| !entry.is_expired(now.ns)) && !row.allowed;
     }
     Ok(())
 }

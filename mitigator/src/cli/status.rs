@@ -12,7 +12,7 @@ use super::run::AgentLock;
 use super::{Answer, Places};
 use crate::kernel::attachment::{self, Attachment};
 use crate::kernel::blocks::Fill;
-use crate::report::output::{print_json, print_text};
+use crate::report::output::print_report;
 use crate::report::units;
 
 /// Arguments of `mitigator status`.
@@ -46,7 +46,8 @@ impl StatusArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
         let plane = places.open_data_plane()?;
         let totals = plane.outcomes()?;
-        let outcomes: BTreeMap<_, _> = Outcome::ALL.iter().map(|outcome| outcome.name()).zip(totals).collect();
+        let outcomes: BTreeMap<_, _> =
+            Outcome::ALL.iter().map(|outcome| outcome.name()).zip(totals).collect();
         let dropped = Outcome::ALL.iter().zip(totals).filter(|(outcome, _)| outcome.is_drop());
         let (blocked_sources, blocked_prefixes) = plane.blocks().fill()?;
         let pid = AgentLock::holder(places);
@@ -61,7 +62,7 @@ impl StatusArgs {
             blocked_prefixes,
             allowed_prefixes: plane.blocks().allow_list()?.entries().len(),
         };
-        if self.json { print_json(&status)? } else { print_text(&text(&status))? }
+        print_report(self.json, &status, || text(&status))?;
         // Pinned maps without a link filter nothing: not attached is a negative answer.
         Ok(if status.attached.is_empty() { Answer::Negative } else { Answer::Done })
     }
@@ -70,7 +71,9 @@ impl StatusArgs {
 fn text(status: &Status) -> String {
     let mut text = String::new();
     if status.attached.is_empty() {
-        text.push_str("attached   to no interface: nothing is filtered; `mitigator run -i INTERFACE` attaches\n");
+        text.push_str(
+            "attached   to no interface: nothing is filtered; `mitigator run -i INTERFACE` attaches\n",
+        );
     }
     for attachment in &status.attached {
         let Attachment { interface, mode, program_id, .. } = attachment;
@@ -79,7 +82,9 @@ fn text(status: &Status) -> String {
     }
     let _ = match status.agent.pid {
         Some(pid) => writeln!(text, "agent      running, process {pid}"),
-        None => writeln!(text, "agent      not running: blocks stay until they expire, no new ones are decided"),
+        None => {
+            writeln!(text, "agent      not running: blocks stay until they expire, no new ones are decided")
+        }
     };
     let _ = writeln!(
         text,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::pipeline::target::Target;
-use crate::report::output::{print_json, print_text};
+use crate::report::output::print_report;
 use crate::store::Store;
 
 /// Arguments of `mitigator unblock`.
@@ -57,7 +57,7 @@ impl UnblockArgs {
                 report.not_blocked.push(NotBlocked { target: *target, covered_by });
             }
         }
-        if self.json { print_json(&report)? } else { print_text(&text(&report))? }
+        print_report(self.json, &report, || text(&report))?;
         Ok(if report.not_blocked.is_empty() { Answer::Done } else { Answer::Negative })
     }
 }
@@ -69,7 +69,11 @@ fn text(report: &Report) -> String {
     }
     for NotBlocked { target, covered_by } in &report.not_blocked {
         let wider: Vec<String> = covered_by.iter().map(ToString::to_string).collect();
-        let note = if wider.is_empty() { String::new() } else { format!(" itself; the block of {} covers it", wider.join(", ")) };
+        let note = if wider.is_empty() {
+            String::new()
+        } else {
+            format!(" itself; the block of {} covers it", wider.join(", "))
+        };
         text.push_str(&format!("{target} is not blocked{note}\n"));
     }
     text

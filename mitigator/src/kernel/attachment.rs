@@ -125,13 +125,21 @@ fn adopt(
         let program_id = loaded.id()?;
         let mode = attached.map_or(Mode::Generic, |program| program.mode);
         let why = "found attached by an earlier run, and taken over without a gap".to_owned();
-        return Ok(Some(Attachment { interface: interface.to_owned(), mode, program_id, why, is_adopted: true }));
+        return Ok(Some(Attachment {
+            interface: interface.to_owned(),
+            mode,
+            program_id,
+            why,
+            is_adopted: true,
+        }));
     }
     Ok(None)
 }
 
 fn make_room(interface: &str, index: u32, foreign: ForeignProgram) -> Result<()> {
-    let Some(program) = netlink::attached_program(index)? else { return Ok(()) };
+    let Some(program) = netlink::attached_program(index)? else {
+        return Ok(());
+    };
     let name = program_name(program.id);
     if foreign == ForeignProgram::Refuse {
         bail!(
@@ -163,7 +171,9 @@ fn program_name(id: u32) -> String {
 fn link_of_program(program_id: u32, index: u32) -> Result<Option<u32>> {
     for link in aya::programs::loaded_links() {
         let id = link.context("cannot list the kernel's links")?.id();
-        let Ok(fd) = bpf_call::link_by_id(id) else { continue };
+        let Ok(fd) = bpf_call::link_by_id(id) else {
+            continue;
+        };
         let info = bpf_call::link_info(fd.as_fd()).context("cannot ask the kernel about a link")?;
         if info.kind == LINK_KIND_XDP && info.program_id == program_id && info.interface_index == index {
             return Ok(Some(id));

@@ -1,6 +1,9 @@
 //! The raw `bpf(2)` calls that aya does not make: map batches, element calls on plain bytes, and
 //! what the kernel says of a link. The one module of the crate with unsafe code.
-#![expect(unsafe_code, reason = "raw system calls; every buffer's size is checked before its address is passed")]
+#![expect(
+    unsafe_code,
+    reason = "raw system calls; every buffer's size is checked before its address is passed"
+)]
 
 use std::ffi::CString;
 use std::io;

@@ -1,9 +1,7 @@
 //! What rtnetlink says of an interface's XDP program, and how one without a link is taken off.
 
 use anyhow::{Context, Result, bail};
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -23,11 +21,15 @@ pub(super) fn attached_program(interface_index: u32) -> Result<Option<AttachedPr
     message.header.index = interface_index;
     let answer = ask(RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST)
         .context("cannot ask the kernel which XDP program an interface has")?;
-    let Some(RouteNetlinkMessage::NewLink(link)) = answer else { return Ok(None) };
+    let Some(RouteNetlinkMessage::NewLink(link)) = answer else {
+        return Ok(None);
+    };
     let mut id = None;
     let mut mode = None;
     for attribute in link.attributes {
-        let LinkAttribute::Xdp(parts) = attribute else { continue };
+        let LinkAttribute::Xdp(parts) = attribute else {
+            continue;
+        };
         for part in parts {
             match part {
                 LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => mode = Some(Mode::Native),
@@ -51,7 +53,8 @@ pub(super) fn attached_program(interface_index: u32) -> Result<Option<AttachedPr
 pub(super) fn is_veth(interface_index: u32) -> bool {
     let mut message = LinkMessage::default();
     message.header.index = interface_index;
-    let Ok(Some(RouteNetlinkMessage::NewLink(link))) = ask(RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST)
+    let Ok(Some(RouteNetlinkMessage::NewLink(link))) =
+        ask(RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST)
     else {
         return false;
     };

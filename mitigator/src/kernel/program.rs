@@ -63,7 +63,8 @@ impl LoadedProgram {
     }
 
     pub(super) fn program_mut(&mut self) -> Result<&mut Xdp> {
-        let program = self.ebpf.program_mut(PROGRAM).context("the embedded object has no program `mitigate`")?;
+        let program =
+            self.ebpf.program_mut(PROGRAM).context("the embedded object has no program `mitigate`")?;
         Ok(program.try_into()?)
     }
 

@@ -32,7 +32,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
     /// When nothing is pinned there, it may not be opened, or its elements have other sizes.
     pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
         let path = directory.join(name);
-        let map = MapData::from_pin(&path).with_context(|| format!("cannot open the map at {}", path.display()))?;
+        let map =
+            MapData::from_pin(&path).with_context(|| format!("cannot open the map at {}", path.display()))?;
         let info = map.info().with_context(|| format!("cannot ask the kernel about the map {name}"))?;
         let found = (info.key_size() as usize, info.value_size() as usize);
         let wanted = (size_of::<K>(), size_of::<V>());

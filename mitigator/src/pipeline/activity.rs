@@ -43,7 +43,12 @@ impl Activity {
     /// Packets dropped in the interval.
     #[must_use]
     pub fn dropped_packets(&self) -> u64 {
-        Outcome::ALL.iter().zip(self.outcomes).filter(|(outcome, _)| outcome.is_drop()).map(|(_, count)| count).sum()
+        Outcome::ALL
+            .iter()
+            .zip(self.outcomes)
+            .filter(|(outcome, _)| outcome.is_drop())
+            .map(|(_, count)| count)
+            .sum()
     }
 }
 
@@ -70,9 +75,12 @@ impl History {
         let mut activity = Activity { at, ..Activity::default() };
         if let Some(last) = &self.last {
             activity.interval = at.since(last.at).max(shortest);
-            activity.rows = rows.iter().filter_map(|(source, now)| activity_of(*source, now, last, at)).collect();
+            activity.rows =
+                rows.iter().filter_map(|(source, now)| activity_of(*source, now, last, at)).collect();
             activity.rows.sort_unstable_by_key(|row| row.source);
-            for (change, (now, before)) in activity.outcomes.iter_mut().zip(outcomes.iter().zip(last.outcomes)) {
+            for (change, (now, before)) in
+                activity.outcomes.iter_mut().zip(outcomes.iter().zip(last.outcomes))
+            {
                 *change = now.saturating_sub(before);
             }
         }
@@ -137,7 +145,8 @@ mod tests {
             snapshot(1_000_000_000, vec![row(1, 14, 0), row(2, 5, 0), row(3, 2, 900_000_000)]),
             shortest,
         );
-        let seen: Vec<_> = activity.rows.iter().map(|row| (row.source.number() & 0xff, row.change.packets)).collect();
+        let seen: Vec<_> =
+            activity.rows.iter().map(|row| (row.source.number() & 0xff, row.change.packets)).collect();
         assert_eq!(seen, [(1, 4), (3, 2)]);
         assert_eq!(activity.interval, Duration::from_secs(1));
         assert!((activity.per_second(4) - 4.0).abs() < 1e-9);

@@ -33,7 +33,9 @@ impl AllowList {
         let mut ranges: Vec<AddressRange> = Vec::with_capacity(all.len());
         for range in all {
             match ranges.last_mut() {
-                Some(last) if range.first <= last.last.saturating_add(1) => last.last = last.last.max(range.last),
+                Some(last) if range.first <= last.last.saturating_add(1) => {
+                    last.last = last.last.max(range.last);
+                }
                 _ => ranges.push(range),
             }
         }
@@ -82,7 +84,8 @@ mod tests {
 
     #[test]
     fn knows_what_lies_inside_around_and_apart() {
-        let allowed = list(&["192.0.2.0/25", "192.0.2.128/25", "198.51.100.7/32", "2001:db8::7/128", "192.0.2.9/32"]);
+        let allowed =
+            list(&["192.0.2.0/25", "192.0.2.128/25", "198.51.100.7/32", "2001:db8::7/128", "192.0.2.9/32"]);
         for (target, expected) in [
             ("192.0.2.200", Relation::Inside),
             ("192.0.2.0/24", Relation::Inside),

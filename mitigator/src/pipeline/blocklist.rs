@@ -62,7 +62,11 @@ const RENEWED_BEFORE: Duration = Duration::from_secs(1);
 
 impl Blocklist {
     /// Takes over blocks that an earlier agent left.
-    pub fn adopt(&mut self, blocks: impl IntoIterator<Item = (Source, Timestamp)>, settings: &BlockingSettings) {
+    pub fn adopt(
+        &mut self,
+        blocks: impl IntoIterator<Item = (Source, Timestamp)>,
+        settings: &BlockingSettings,
+    ) {
         for (source, until) in blocks {
             self.standing.insert(source, Standing { until, duration: settings.duration, hits: None });
         }
@@ -94,7 +98,8 @@ impl Blocklist {
         self.renew(hits, now, settings, &mut changes);
         self.release(now, settings, &mut changes);
         for verdict in verdicts {
-            let (Decision::Block, Subject::Target(Target::Source(source))) = (verdict.decision, &verdict.subject)
+            let (Decision::Block, Subject::Target(Target::Source(source))) =
+                (verdict.decision, &verdict.subject)
             else {
                 continue;
             };
@@ -117,9 +122,17 @@ impl Blocklist {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "dropped packets of five seconds are far below 2^52")]
-    fn renew(&mut self, hits: &[(Source, u64)], now: Timestamp, settings: &BlockingSettings, changes: &mut Changes) {
+    fn renew(
+        &mut self,
+        hits: &[(Source, u64)],
+        now: Timestamp,
+        settings: &BlockingSettings,
+        changes: &mut Changes,
+    ) {
         for (source, hits) in hits {
-            let Some(standing) = self.standing.get_mut(source) else { continue };
+            let Some(standing) = self.standing.get_mut(source) else {
+                continue;
+            };
             let Some((before, measured)) = standing.hits else {
                 standing.hits = Some((*hits, now));
                 continue;

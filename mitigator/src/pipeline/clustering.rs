@@ -55,14 +55,20 @@ pub fn group(points: &Array2<f64>, settings: &DetectionSettings) -> Clusters {
     let mut best: Option<(f64, Array2<f64>)> = None;
     let most = settings.max_clusters.min(distinct_rows(&sample, settings.max_clusters));
     for k in 2..=most {
-        let Some(centroids) = k_means(&sample, k, settings.seed) else { continue };
+        let Some(centroids) = k_means(&sample, k, settings.seed) else {
+            continue;
+        };
         let silhouette = mean_simplified_silhouette(&sample, &centroids);
-        if silhouette >= settings.min_silhouette && best.as_ref().is_none_or(|(known, _)| silhouette > *known) {
+        if silhouette >= settings.min_silhouette && best.as_ref().is_none_or(|(known, _)| silhouette > *known)
+        {
             best = Some((silhouette, centroids));
         }
     }
-    let Some((silhouette, centroids)) = best else { return single };
-    let members: Vec<usize> = points.rows().into_iter().map(|point| nearest_two(point, &centroids).0.cluster).collect();
+    let Some((silhouette, centroids)) = best else {
+        return single;
+    };
+    let members: Vec<usize> =
+        points.rows().into_iter().map(|point| nearest_two(point, &centroids).0.cluster).collect();
     let mut sizes = vec![0; centroids.nrows()];
     for cluster in &members {
         if let Some(size) = sizes.get_mut(*cluster) {

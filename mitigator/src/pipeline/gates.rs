@@ -111,7 +111,12 @@ impl Gates {
 
 /// What the total of a vector has to reach.
 #[must_use]
-pub fn total_gates(vector: Vector, total: f64, baseline: &Baseline, settings: &DetectionSettings) -> Vec<Gate> {
+pub fn total_gates(
+    vector: Vector,
+    total: f64,
+    baseline: &Baseline,
+    settings: &DetectionSettings,
+) -> Vec<Gate> {
     let floor = vector.floors().total * settings.patience;
     let mut gates = vec![Gate::at_least("total_floor", total, floor, "packets/s")];
     if let Some(normal) = baseline.normal() {

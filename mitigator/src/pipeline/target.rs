@@ -132,7 +132,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Target>().map(|target| target.to_string()), Ok(shown.to_owned()));
         }
-        for text in ["", "192.0.2", "192.0.2.7/33", "example.org", "192.0.2.7/", "2001:db8::/129", "192.0.2.7 "] {
+        for text in
+            ["", "192.0.2", "192.0.2.7/33", "example.org", "192.0.2.7/", "2001:db8::/129", "192.0.2.7 "]
+        {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

@@ -155,7 +155,8 @@ impl Vector {
             Self::FragmentFlood if change.reflection_packets > 0 => 0,
             Self::FragmentFlood => change.fragment_packets,
             Self::Scan if is_scan(change) => {
-                change.tcp_syn_packets + change.tcp_odd_packets
+                change.tcp_syn_packets
+                    + change.tcp_odd_packets
                     + change.udp_packets.saturating_sub(change.reflection_packets)
             }
             Self::Scan => 0,

@@ -13,9 +13,9 @@ use mitigator_common::Source;
 
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::{AllowList, Relation};
+use super::baseline::Baseline;
 use super::clustering::{self, Clusters};
 use super::features::FeatureTable;
-use super::baseline::Baseline;
 use super::gates::{self, Alarm, Gate};
 use super::settings::DetectionSettings;
 use super::target::Target;
@@ -192,7 +192,9 @@ impl Judge {
     fn judge_sources(&mut self, case: &Case<'_>, allowed: &AllowList, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
         for (position, row) in case.carriers.iter().enumerate() {
-            let Some(source_row) = case.activity.rows.get(*row) else { continue };
+            let Some(source_row) = case.activity.rows.get(*row) else {
+                continue;
+            };
             let source = source_row.source;
             let mut gates = case.source_gates(position, source_row);
             if !gates.iter().all(|gate| gate.passed) {
@@ -239,7 +241,11 @@ impl Judge {
         let gates = vec![crowd, share];
         if gates.iter().all(|gate| gate.passed) && self.is_news(vector, None, case.activity.at) {
             judgement.verdicts.push(Verdict {
-                subject: Subject::Signature(format!("{} from {} sources", vector.traffic(), case.carriers.len())),
+                subject: Subject::Signature(format!(
+                    "{} from {} sources",
+                    vector.traffic(),
+                    case.carriers.len()
+                )),
                 vector,
                 decision: Decision::Observe,
                 evidence: case.evidence(
@@ -299,10 +305,14 @@ impl<'a> Case<'a> {
         let rates: Vec<f64> = carriers.iter().map(|row| activity.per_second(carried(*row))).collect();
         let mut points = Array2::zeros((carriers.len(), POINT_COLUMNS));
         for ((mut point, row), rate) in points.rows_mut().into_iter().zip(&carriers).zip(&rates) {
-            let Some(change) = activity.rows.get(*row).map(|row| &row.change) else { continue };
+            let Some(change) = activity.rows.get(*row).map(|row| &row.change) else {
+                continue;
+            };
             let share = carried(*row) as f64 / change.packets.max(1) as f64;
             let mean_bytes = change.bytes as f64 / change.packets.max(1) as f64;
-            for (value, coordinate) in point.iter_mut().zip([rate.max(1.0).log10(), share * 2.0, mean_bytes.max(1.0).log10()]) {
+            for (value, coordinate) in
+                point.iter_mut().zip([rate.max(1.0).log10(), share * 2.0, mean_bytes.max(1.0).log10()])
+            {
                 *value = coordinate;
             }
         }
@@ -344,7 +354,8 @@ impl<'a> Case<'a> {
 
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
     fn source_gates(&self, position: usize, row: &SourceActivity) -> Vec<Gate> {
-        let carried = self.carriers.get(position).and_then(|row| self.alarm.carried.get(*row)).copied().unwrap_or(0);
+        let carried =
+            self.carriers.get(position).and_then(|row| self.alarm.carried.get(*row)).copied().unwrap_or(0);
         let is_attacking = self.is_attacking.get(self.cluster_of(position)).copied().unwrap_or(false);
         let mut gates = vec![
             Gate::at_least("source_floor", self.rate(position), self.floor_for(row), "packets/s"),
@@ -388,8 +399,9 @@ impl<'a> Case<'a> {
                 })
                 .collect(),
             cluster: cluster.and_then(|cluster| order.iter().position(|ordered| *ordered == cluster)),
-            distance: source
-                .map(|(position, _)| self.clusters.distance(&self.points, position, self.cluster_of(position))),
+            distance: source.map(|(position, _)| {
+                self.clusters.distance(&self.points, position, self.cluster_of(position))
+            }),
             silhouette: self.clusters.silhouette,
             sources: self.carriers.len(),
             light_sources: self.light_sources,
@@ -416,11 +428,14 @@ pub struct Standing {
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
 pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) -> Vec<Standing> {
-    let Some(source) = activity.rows.get(row) else { return Vec::new() };
+    let Some(source) = activity.rows.get(row) else {
+        return Vec::new();
+    };
     let standing = |vector: Vector| {
         let carried = vector.carried_by(&source.change);
         let total: u64 = activity.rows.iter().map(|row| vector.carried_by(&row.change)).sum();
-        let mut gates = gates::total_gates(vector, activity.per_second(total), &Baseline::default(), settings);
+        let mut gates =
+            gates::total_gates(vector, activity.per_second(total), &Baseline::default(), settings);
         let floor = vector.floors().source * settings.patience;
         gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, "packets/s"));
         gates.push(Gate::at_least("source_packets", carried as f64, settings.min_packets as f64, "packets"));

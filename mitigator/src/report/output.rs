@@ -5,15 +5,26 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// Prints one JSON object, over several lines on a terminal and on one in a pipe.
+/// Prints one JSON object.
 ///
 /// # Errors
 ///
 /// When standard output cannot be written.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
     let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from).context("cannot write the report")?;
+    serde_json::to_writer_pretty(&mut out, value)
+        .map_err(io::Error::from)
+        .context("cannot write the report")?;
     writeln!(out).context("cannot write the report")
+}
+
+/// Prints a report as the operator asked for it.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn print_report(json: bool, report: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+    if json { print_json(report) } else { print_text(&text()) }
 }
 
 /// Prints text.

@@ -235,12 +235,21 @@ mod tests {
         let day = 24 * 3_600 * 1_000;
         {
             let mut store = Store::open(directory.path()).unwrap();
-            store.record(&[decision(day, "192.0.2.7"), decision(50 * day, "192.0.2.7"), decision(50 * day, "192.0.2.8")]).unwrap();
+            store
+                .record(&[
+                    decision(day, "192.0.2.7"),
+                    decision(50 * day, "192.0.2.7"),
+                    decision(50 * day, "192.0.2.8"),
+                ])
+                .unwrap();
             store.set_reason("192.0.2.7", "first", 1).unwrap();
             store.set_reason("192.0.2.7", "second", 2).unwrap();
         }
         let store = Store::open_existing(directory.path()).unwrap().unwrap();
-        assert_eq!(store.decisions_about("192.0.2.7", 10).unwrap(), [decision(50 * day, "192.0.2.7"), decision(day, "192.0.2.7")]);
+        assert_eq!(
+            store.decisions_about("192.0.2.7", 10).unwrap(),
+            [decision(50 * day, "192.0.2.7"), decision(day, "192.0.2.7")]
+        );
         assert_eq!(store.reason("192.0.2.7").unwrap().as_deref(), Some("second"));
         assert_eq!(store.forget_old(51 * day).unwrap(), 1);
         assert_eq!(store.decisions_about("192.0.2.7", 10).unwrap().len(), 1);

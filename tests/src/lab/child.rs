@@ -34,14 +34,8 @@ impl Child {
     pub fn spawn(mut command: Command) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         system::end_with_parent(&mut command);
-        let inner = command
-            .spawn()
-            .with_context(|| format!("cannot start `{name}`"))?;
-        let child = Self {
-            inner,
-            name,
-            ended: None,
-        };
+        let inner = command.spawn().with_context(|| format!("cannot start `{name}`"))?;
+        let child = Self { inner, name, ended: None };
         cleanup::remember_child(child.pid());
         Ok(child)
     }
@@ -86,10 +80,7 @@ impl Child {
     pub fn status(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
             let _not_cleaning_up = cleanup::hold();
-            self.ended = self
-                .inner
-                .try_wait()
-                .with_context(|| format!("cannot wait for `{}`", self.name))?;
+            self.ended = self.inner.try_wait().with_context(|| format!("cannot wait for `{}`", self.name))?;
         }
         if self.ended.is_some() {
             cleanup::forget_child(self.pid());
@@ -144,10 +135,7 @@ impl Child {
     /// When the kernel refuses.
     pub fn kill(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGKILL)?;
-        let status = self
-            .inner
-            .wait()
-            .with_context(|| format!("cannot wait for `{}`", self.name))?;
+        let status = self.inner.wait().with_context(|| format!("cannot wait for `{}`", self.name))?;
         cleanup::forget_child(self.pid());
         self.ended = Some(status);
         Ok(status)
@@ -156,10 +144,7 @@ impl Child {
     /// A command that pipes standard output and error, for [`Self::for_each_line`] and [`Self::stderr_to_end`].
     #[must_use]
     pub fn piped(mut command: Command) -> Command {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 }
@@ -167,11 +152,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            eprintln!(
-                "`{}` (process {}) may still run: {error:#}",
-                self.name,
-                self.inner.id()
-            );
+            eprintln!("`{}` (process {}) may still run: {error:#}", self.name, self.inner.id());
         }
     }
 }
@@ -191,10 +172,7 @@ pub(super) fn end_by_pid(pid: Pid, signal: Signal) {
     let _ = waitpid(pid, None);
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "waiting for a process of the outside world"
-)]
+#[expect(clippy::disallowed_methods, reason = "waiting for a process of the outside world")]
 fn pause() {
     thread::sleep(POLL);
 }

@@ -21,11 +21,8 @@ use super::{NAMESPACE_PREFIX, child, ip};
 /// Where iproute2 keeps its named namespaces.
 const NAMESPACES: &str = "/run/netns";
 
-static BELONGINGS: Mutex<Belongings> = Mutex::new(Belongings {
-    children: Vec::new(),
-    namespaces: Vec::new(),
-    directories: Vec::new(),
-});
+static BELONGINGS: Mutex<Belongings> =
+    Mutex::new(Belongings { children: Vec::new(), namespaces: Vec::new(), directories: Vec::new() });
 
 /// All that this process has made and must take away.
 #[derive(Debug)]
@@ -49,10 +46,7 @@ pub fn remove_at_end(directory: &Path) {
 /// When the directory for temporary files cannot be written.
 pub fn scratch_directory(purpose: &str) -> Result<TempDir> {
     let prefix = format!("{NAMESPACE_PREFIX}{}-{purpose}-", std::process::id());
-    let directory = tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempdir()
-        .context("cannot make a directory")?;
+    let directory = tempfile::Builder::new().prefix(&prefix).tempdir().context("cannot make a directory")?;
     remove_at_end(directory.path());
     Ok(directory)
 }
@@ -77,10 +71,7 @@ pub(super) fn hold() -> impl Drop {
 /// Removes the namespaces whose names start with `prefix`. Reports what stays, as there is nobody to return to.
 pub(super) fn remove_namespaces_of(prefix: &str) {
     let mut belongings = belongings();
-    let (going, staying) = belongings
-        .namespaces
-        .drain(..)
-        .partition(|name| name.starts_with(prefix));
+    let (going, staying) = belongings.namespaces.drain(..).partition(|name| name.starts_with(prefix));
     belongings.namespaces = staying;
     remove_namespaces(&going);
 }
@@ -94,10 +85,7 @@ pub(super) fn remove_leftovers() -> Result<()> {
             ip(&["netns", "del", &name]).with_context(|| format!("cannot remove the leftover `{name}`"))?;
         }
     }
-    for (parent, prefix) in [
-        ("/sys/fs/bpf", "mitigator-demo-"),
-        ("/sys/fs/bpf", NAMESPACE_PREFIX),
-    ] {
+    for (parent, prefix) in [("/sys/fs/bpf", "mitigator-demo-"), ("/sys/fs/bpf", NAMESPACE_PREFIX)] {
         for name in names_in(Path::new(parent)) {
             if name.strip_prefix(prefix).is_some_and(leftover) {
                 remove_directory(&Path::new(parent).join(name));
@@ -123,10 +111,7 @@ pub(super) fn install_signal_handler() -> Result<()> {
             .map(|_| ())
             .map_err(|error| error.to_string())
     });
-    installed
-        .clone()
-        .map_err(anyhow::Error::msg)
-        .context("cannot watch for signals")
+    installed.clone().map_err(anyhow::Error::msg).context("cannot watch for signals")
 }
 
 fn remove_everything() {
@@ -165,9 +150,7 @@ fn owner_of(name: &str) -> Option<u32> {
 
 fn names_in(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn belongings() -> MutexGuard<'static, Belongings> {
@@ -180,12 +163,9 @@ mod tests {
 
     #[test]
     fn the_owner_is_the_number_in_front() {
-        for (name, expected) in [
-            ("4711-0-victim", Some(4711)),
-            ("4711", Some(4711)),
-            ("victim", None),
-            ("", None),
-        ] {
+        for (name, expected) in
+            [("4711-0-victim", Some(4711)), ("4711", Some(4711)), ("victim", None), ("", None)]
+        {
             assert_eq!(owner_of(name), expected, "{name}");
         }
     }

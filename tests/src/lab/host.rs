@@ -26,10 +26,7 @@ impl Host {
         cleanup::remember_namespace(name);
         let path = format!("/run/netns/{name}");
         let namespace = File::open(&path).with_context(|| format!("cannot open `{path}`"))?;
-        let host = Self {
-            name: name.to_owned(),
-            namespace: Arc::new(namespace),
-        };
+        let host = Self { name: name.to_owned(), namespace: Arc::new(namespace) };
         host.ip_batch(&["link set lo up".to_owned()])?;
         for (key, value) in [
             ("net/ipv6/conf/default/accept_dad", "0"),
@@ -72,11 +69,7 @@ impl Host {
     /// At the first line that `ip` refuses.
     pub fn ip_batch(&self, lines: &[String]) -> Result<()> {
         let mut command = self.command("ip");
-        command
-            .args(["-batch", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start `ip`")?;
         let mut input = child.stdin.take().context("`ip` has no standard input")?;
         let written = input.write_all((lines.join("\n") + "\n").as_bytes());
@@ -84,12 +77,7 @@ impl Host {
         let output = child.wait_with_output().context("cannot wait for `ip`")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "in `{}`, ip refused one of {} lines: {}",
-                self.name,
-                lines.len(),
-                said.trim()
-            );
+            bail!("in `{}`, ip refused one of {} lines: {}", self.name, lines.len(), said.trim());
         }
         written.context("cannot talk to `ip`")
     }
@@ -106,9 +94,7 @@ impl Host {
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         thread::scope(|scope| {
             let inside = scope.spawn(|| self.move_this_thread_inside().map(|()| work()));
-            inside
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -134,10 +120,6 @@ impl Host {
     }
 
     fn set_if_there(&self, key: &str, value: &str) -> Result<()> {
-        if Path::new("/proc/sys").join(key).exists() {
-            self.sysctl(key, value)
-        } else {
-            Ok(())
-        }
+        if Path::new("/proc/sys").join(key).exists() { self.sysctl(key, value) } else { Ok(()) }
     }
 }

@@ -63,11 +63,7 @@ impl Interface {
             let mac = [0x02 | (side << 2), low, p1, p2, p3, side];
             (
                 host.clone(),
-                format!(
-                    "{INTERFACE_PREFIX}{}{number}{}",
-                    in_base36(pid),
-                    ['a', 'b'][usize::from(side)]
-                ),
+                format!("{INTERFACE_PREFIX}{}{number}{}", in_base36(pid), ['a', 'b'][usize::from(side)]),
                 mac,
             )
         };
@@ -82,12 +78,7 @@ impl Interface {
         ip(&line.split(' ').collect::<Vec<_>>())?;
         let open = |host: Host, name: String, mac| -> Result<Self> {
             let index = host.enter(|| if_nametoindex(name.as_str()))??;
-            let interface = Self {
-                host,
-                name,
-                index,
-                mac,
-            };
+            let interface = Self { host, name, index, mac };
             for offload in [Offload::TcpSegmentation, Offload::Segmentation] {
                 interface.set_offload(offload, Switch::Off)?;
             }
@@ -141,10 +132,7 @@ impl Interface {
     pub fn add_neighbours(&self, addresses: &[IpAddr], mac: [u8; 6]) -> Result<()> {
         let mac = text_of(mac);
         self.ip_lines(addresses, |address| {
-            format!(
-                "neighbour replace {address} lladdr {mac} dev {} nud permanent",
-                self.name
-            )
+            format!("neighbour replace {address} lladdr {mac} dev {} nud permanent", self.name)
         })
     }
 
@@ -154,9 +142,7 @@ impl Interface {
     ///
     /// When the kernel refuses one.
     pub fn add_routes(&self, destinations: &[IpNet]) -> Result<()> {
-        self.ip_lines(destinations, |destination| {
-            format!("route replace {destination} dev {}", self.name)
-        })
+        self.ip_lines(destinations, |destination| format!("route replace {destination} dev {}", self.name))
     }
 
     /// Sets the largest packet it takes, in bytes without the Ethernet header.
@@ -183,12 +169,7 @@ impl Interface {
             ])
             .with_context(|| format!("cannot make a VLAN interface on `{}`", self.name))?;
         let index = self.host.enter(|| if_nametoindex(name.as_str()))??;
-        Ok(Self {
-            host: self.host.clone(),
-            name,
-            index,
-            mac: self.mac,
-        })
+        Ok(Self { host: self.host.clone(), name, index, mac: self.mac })
     }
 
     /// Switches an offload.
@@ -222,7 +203,9 @@ impl Interface {
             core.pin(thread)?;
             // Receiving preempts processes on a real machine. A thread of ordinary priority waits behind the web
             // server for milliseconds, in which a flood overruns the 256 slots of a veth's queue.
-            output_of(std::process::Command::new("chrt").args(["--fifo", "--pid", "1"]).arg(thread.to_string()))?;
+            output_of(
+                std::process::Command::new("chrt").args(["--fifo", "--pid", "1"]).arg(thread.to_string()),
+            )?;
         }
         Ok(())
     }
@@ -275,10 +258,7 @@ fn counters_in(numbers: &str) -> Option<TrafficCounters> {
     let mut numbers = numbers.split_whitespace().map(|number| number.parse().ok());
     let received_packets = numbers.nth(1)??;
     let lost_packets = numbers.nth(1)??;
-    Some(TrafficCounters {
-        received_packets,
-        lost_packets,
-    })
+    Some(TrafficCounters { received_packets, lost_packets })
 }
 
 fn kernel_threads_called(prefix: &str) -> Vec<Pid> {
@@ -309,10 +289,7 @@ fn in_base36(mut number: u32) -> String {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "waiting for the kernel to start a thread"
-)]
+#[expect(clippy::disallowed_methods, reason = "waiting for the kernel to start a thread")]
 fn pause() {
     thread::sleep(Duration::from_millis(10));
 }
@@ -323,10 +300,7 @@ mod tests {
 
     #[test]
     fn reads_the_fourth_number_as_drops() {
-        let expected = TrafficCounters {
-            received_packets: 20,
-            lost_packets: 40,
-        };
+        let expected = TrafficCounters { received_packets: 20, lost_packets: 40 };
         assert_eq!(counters_in(" 10 20 30 40 50 60"), Some(expected));
         assert_eq!(counters_in(" 10 20"), None);
     }

@@ -76,12 +76,7 @@ impl Core {
         cores
             .set(self.0)
             .and_then(|()| nix::sched::sched_setaffinity(thread, &cores))
-            .with_context(|| {
-                format!(
-                    "cannot keep thread {thread} on core {}; is there such a core?",
-                    self.0
-                )
-            })
+            .with_context(|| format!("cannot keep thread {thread} on core {}; is there such a core?", self.0))
     }
 }
 
@@ -105,9 +100,7 @@ impl Lab {
         cleanup::remove_leftovers()?;
         cleanup::install_signal_handler()?;
         let number = LABS_MADE.fetch_add(1, Ordering::Relaxed);
-        Ok(Self {
-            name: format!("{NAMESPACE_PREFIX}{}-{number}", std::process::id()),
-        })
+        Ok(Self { name: format!("{NAMESPACE_PREFIX}{}-{number}", std::process::id()) })
     }
 
     /// Makes a host: a namespace with its loopback up, IPv6 without address detection delays.
@@ -146,15 +139,9 @@ fn ip(arguments: &[&str]) -> Result<String> {
 
 /// Runs a command to its end; its standard output, or an error with what it said.
 fn output_of(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     if !output.status.success() {
-        bail!(
-            "{command:?} failed ({}): {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{command:?} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -28,9 +28,7 @@ pub fn missing_for_namespaces() -> Vec<String> {
 pub fn missing_for_bpf() -> Vec<String> {
     let mut missing = missing_for_namespaces();
     if let Err(error) = system::try_bpf() {
-        missing.push(format!(
-            "the kernel refuses bpf(2): {error} (needs CAP_BPF, and no lock-down)"
-        ));
+        missing.push(format!("the kernel refuses bpf(2): {error} (needs CAP_BPF, and no lock-down)"));
     }
     if !is_bpf_file_system(Path::new("/sys/fs/bpf")) {
         missing.push("no BPF file system at /sys/fs/bpf (run `mount -t bpf bpf /sys/fs/bpf`)".to_owned());
@@ -51,8 +49,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 fn effective_capabilities() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0)
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
 }
 
 fn is_bpf_file_system(path: &Path) -> bool {

@@ -1,9 +1,6 @@
 //! The raw system calls of the lab, behind safe functions: what a child does between fork and exec, ethtool,
 //! packet sockets that send many frames at once, and the question whether bpf(2) is allowed.
-#![expect(
-    unsafe_code,
-    reason = "the one module of the test stage that makes raw system calls"
-)]
+#![expect(unsafe_code, reason = "the one module of the test stage that makes raw system calls")]
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -89,26 +86,14 @@ pub(super) fn set_offload(interface: &str, offload: Offload, switch: Switch) -> 
         Offload::ReceiveJoining => ETHTOOL_SGRO,
         Offload::SendChecksums => ETHTOOL_STXCSUM,
     };
-    ethtool(
-        interface,
-        &mut EthtoolValue {
-            command,
-            data: u32::from(switch == Switch::On),
-        },
-    )
+    ethtool(interface, &mut EthtoolValue { command, data: u32::from(switch == Switch::On) })
 }
 
 /// The name of the driver behind an interface of the calling thread's namespace.
 pub(crate) fn driver_of(interface: &str) -> io::Result<String> {
-    let mut info = EthtoolDriverInfo {
-        command: ETHTOOL_GDRVINFO,
-        driver: [0; 32],
-        rest: [0; 160],
-    };
+    let mut info = EthtoolDriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     ethtool(interface, &mut info)?;
-    Ok(String::from_utf8_lossy(&info.driver)
-        .trim_end_matches('\0')
-        .to_owned())
+    Ok(String::from_utf8_lossy(&info.driver).trim_end_matches('\0').to_owned())
 }
 
 /// `T` must be the structure that its command expects.
@@ -130,13 +115,7 @@ fn ethtool<T>(interface: &str, argument: &mut T) -> io::Result<()> {
 
 /// Makes the smallest BPF map there is and lets go of it: an error says why BPF cannot be used.
 pub(super) fn try_bpf() -> io::Result<()> {
-    let mut array = BpfMapCreate {
-        map_type: 2,
-        key_size: 4,
-        value_size: 4,
-        max_entries: 1,
-        map_flags: 0,
-    };
+    let mut array = BpfMapCreate { map_type: 2, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0 };
     let size = size_of::<BpfMapCreate>();
     // SAFETY: command 0 reads `size` bytes of `array` and answers with a descriptor or -1.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, 0, &raw mut array, size) };
@@ -169,10 +148,7 @@ impl FrameSocket {
         })?;
         // SAFETY: `sockaddr_ll` is plain numbers, for which zero is a value.
         let mut address: libc::sockaddr_ll = unsafe { zeroed() };
-        address.sll_family = libc::AF_PACKET
-            .cast_unsigned()
-            .try_into()
-            .map_err(io::Error::other)?;
+        address.sll_family = libc::AF_PACKET.cast_unsigned().try_into().map_err(io::Error::other)?;
         address.sll_ifindex = index.cast_signed();
         // SAFETY: the address is a `sockaddr_ll` of the stated length.
         checked(unsafe {
@@ -194,10 +170,7 @@ impl FrameSocket {
         let mut messages: [libc::mmsghdr; FRAMES_PER_CALL] = unsafe { zeroed() };
         let mut count = 0;
         for ((frame, part), message) in frames.iter().zip(&mut parts).zip(&mut messages) {
-            *part = libc::iovec {
-                iov_base: frame.as_ptr().cast_mut().cast(),
-                iov_len: frame.len(),
-            };
+            *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
             message.msg_hdr.msg_iov = part;
             message.msg_hdr.msg_iovlen = 1;
             count += 1;
@@ -225,9 +198,5 @@ fn size_of_as_length<T>() -> libc::socklen_t {
 }
 
 fn checked(answer: i32) -> io::Result<i32> {
-    if answer < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(answer)
-    }
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }

@@ -40,10 +40,7 @@ impl FloodRecord {
     pub fn per_second(&self) -> f64 {
         let Some((began, _)) = self.began else { return 0.0 };
         let seconds = self.ended.duration_since(began).as_secs_f64();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a count of some seconds is far below 2^52"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "a count of some seconds is far below 2^52")]
         let total = self.sent.total() as f64;
         if seconds > 0.0 { total / seconds } else { 0.0 }
     }
@@ -66,11 +63,7 @@ impl Flood {
     ) -> Result<Self> {
         if let Pace::At(times) = &pace {
             let expected = frames.as_slice().len();
-            ensure!(
-                times.len() == expected,
-                "{} times for {expected} frames",
-                times.len()
-            );
+            ensure!(times.len() == expected, "{} times for {expected} frames", times.len());
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, readiness) = std::sync::mpsc::channel();
@@ -81,15 +74,8 @@ impl Flood {
                 Ok(socket) => (Some(socket), ready.send(Ok(()))),
                 Err(error) => (None, ready.send(Err(error))),
             };
-            let (Some(socket), Ok(())) = (socket, told) else {
-                anyhow::bail!("the flood could not start")
-            };
-            let mut sending = Sending {
-                socket,
-                frames,
-                next: 0,
-                record: FloodRecord::new(origin),
-            };
+            let (Some(socket), Ok(())) = (socket, told) else { anyhow::bail!("the flood could not start") };
+            let mut sending = Sending { socket, frames, next: 0, record: FloodRecord::new(origin) };
             match pace {
                 Pace::PerSecond(rate) => sending.at_rate(rate, duration, &stopped),
                 Pace::Max => sending.at_full_speed(duration, &stopped),
@@ -100,10 +86,7 @@ impl Flood {
             Ok(sending.record)
         })?;
         readiness.recv().context("the flood could not start")??;
-        Ok(Self {
-            stop,
-            sender: Some(sender),
-        })
+        Ok(Self { stop, sender: Some(sender) })
     }
 
     /// Waits until it has run its time.
@@ -113,9 +96,7 @@ impl Flood {
     /// When sending failed midway.
     pub fn finish(mut self) -> Result<FloodRecord> {
         let sender = self.sender.take().context("a flood ends once")?;
-        sender
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Stops it before its time.
@@ -141,11 +122,7 @@ impl Drop for Flood {
 
 impl FloodRecord {
     pub(super) fn new(origin: Instant) -> Self {
-        Self {
-            began: None,
-            ended: origin,
-            sent: Series::new(origin),
-        }
+        Self { began: None, ended: origin, sent: Series::new(origin) }
     }
 }
 
@@ -196,11 +173,8 @@ impl Sending {
         let start = now();
         while self.next < times.len() && times[self.next] < duration && !stop.load(Ordering::Relaxed) {
             let elapsed = now().duration_since(start);
-            let due = times[self.next..]
-                .iter()
-                .take(FRAMES_PER_CALL)
-                .take_while(|&&at| at <= elapsed)
-                .count();
+            let due =
+                times[self.next..].iter().take(FRAMES_PER_CALL).take_while(|&&at| at <= elapsed).count();
             if due == 0 {
                 sleep_until(start + times[self.next], now());
             } else if self.burst(due)? == 0 || self.next == 0 {
@@ -237,10 +211,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the agent's verdicts carry calendar times to compare with"
-)]
+#[expect(clippy::disallowed_methods, reason = "the agent's verdicts carry calendar times to compare with")]
 fn calendar() -> SystemTime {
     SystemTime::now()
 }

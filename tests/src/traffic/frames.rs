@@ -56,9 +56,7 @@ impl Frames {
     pub fn udp(addressing: Addressing, sources: &[Ipv4Addr], port: u16) -> Result<Self> {
         let frames = sources.iter().map(|&source| {
             let mut frame = Vec::new();
-            ipv4(addressing, source)
-                .udp(40_000, port)
-                .write(&mut frame, &UDP_PAYLOAD)?;
+            ipv4(addressing, source).udp(40_000, port).write(&mut frame, &UDP_PAYLOAD)?;
             Ok(frame)
         });
         Self::new(frames.collect::<Result<_>>()?).context("a flood needs sources")
@@ -125,11 +123,8 @@ mod tests {
     use super::*;
     use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
-    const ADDRESSING: Addressing = Addressing {
-        from_mac: [2; 6],
-        to_mac: [4; 6],
-        to: Ipv4Addr::new(198, 18, 0, 1),
-    };
+    const ADDRESSING: Addressing =
+        Addressing { from_mac: [2; 6], to_mac: [4; 6], to: Ipv4Addr::new(198, 18, 0, 1) };
     const SOURCES: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 1, 1), Ipv4Addr::new(198, 18, 1, 2)];
 
     #[test]
@@ -140,9 +135,7 @@ mod tests {
         ] {
             for (frame, expected_source) in frames.as_slice().iter().zip(SOURCES.iter().cycle()) {
                 let packet = SlicedPacket::from_ethernet(frame).unwrap();
-                let Some(NetSlice::Ipv4(ip)) = packet.net else {
-                    panic!("{description}: no IPv4")
-                };
+                let Some(NetSlice::Ipv4(ip)) = packet.net else { panic!("{description}: no IPv4") };
                 assert_eq!(ip.header().source_addr(), *expected_source, "{description}");
                 assert_eq!(
                     ip.header().header_checksum(),
@@ -151,14 +144,13 @@ mod tests {
                 );
                 match packet.transport.unwrap() {
                     TransportSlice::Udp(udp) => {
-                        let expected = udp
-                            .to_header()
-                            .calc_checksum_ipv4(&ip.header().to_header(), udp.payload());
+                        let expected =
+                            udp.to_header().calc_checksum_ipv4(&ip.header().to_header(), udp.payload());
                         assert_eq!(udp.checksum(), expected.unwrap(), "{description}");
                     }
                     TransportSlice::Tcp(tcp) => {
                         assert!(tcp.syn() && !tcp.ack(), "{description}");
-                        let expected = tcp.calc_checksum_ipv4(&ip.header(), tcp.payload());
+                        let expected = tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination());
                         assert_eq!(tcp.checksum(), expected.unwrap(), "{description}");
                     }
                     other => panic!("{description}: {other:?}"),

@@ -32,18 +32,11 @@ pub(super) enum Afterwards {
 impl Connection {
     /// Connects to `server` from the address `client`, any port.
     pub(super) async fn open(client: std::net::IpAddr, server: SocketAddr) -> io::Result<Self> {
-        let socket = if server.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
+        let socket = if server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.bind(SocketAddr::new(client, 0))?;
         let stream = socket.connect(server).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            received: Vec::with_capacity(CHUNK),
-        })
+        Ok(Self { stream, received: Vec::with_capacity(CHUNK) })
     }
 
     /// Asks for `path` and reads the whole answer; anything but 200 is an error. Gives the connection back when
@@ -98,10 +91,7 @@ fn parse(received: &[u8]) -> io::Result<Option<Head>> {
         return Ok(None);
     };
     let header = |name: &str| {
-        let found = response
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name))?;
+        let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(found.value).ok()
     };
     let body = header("content-length").and_then(|value| value.trim().parse().ok());
@@ -119,23 +109,10 @@ mod tests {
 
     #[test]
     fn reads_heads() {
-        let head = |status, length, body, keeps_open| {
-            Some(Head {
-                status,
-                length,
-                body,
-                keeps_open,
-            })
-        };
+        let head = |status, length, body, keeps_open| Some(Head { status, length, body, keeps_open });
         for (answer, expected) in [
-            (
-                "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nhello",
-                head(200, 39, 12, true),
-            ),
-            (
-                "HTTP/1.1 503 Busy\r\nConnection: Close\r\ncontent-length: 0\r\n\r\n",
-                head(503, 59, 0, false),
-            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nhello", head(200, 39, 12, true)),
+            ("HTTP/1.1 503 Busy\r\nConnection: Close\r\ncontent-length: 0\r\n\r\n", head(503, 59, 0, false)),
             ("HTTP/1.1 200 OK\r\nContent-Le", None),
         ] {
             assert_eq!(parse(answer.as_bytes()).unwrap(), expected, "{answer}");

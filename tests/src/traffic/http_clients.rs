@@ -76,35 +76,30 @@ impl HttpClients {
         let (ready, readiness) = std::sync::mpsc::channel();
         let (stopped, interface) = (Arc::clone(&stop), interface.clone());
         let (clients, target) = (clients.to_vec(), Arc::new(target.clone()));
-        let thread = std::thread::Builder::new()
-            .name("http-clients".to_owned())
-            .spawn(move || {
-                let runtime = Permit::obtain(&interface, at_most).and_then(|_| runtime_on(core));
-                let (runtime, told) = match runtime {
-                    Ok(runtime) => (Some(runtime), ready.send(Ok(()))),
-                    Err(error) => (None, ready.send(Err(error))),
-                };
-                let (Some(runtime), Ok(())) = (runtime, told) else {
-                    anyhow::bail!("the clients could not start")
-                };
-                let until = now() + at_most;
-                let visits = async {
-                    let mut visitors = JoinSet::new();
-                    for (seed, client) in (0..).zip(clients) {
-                        let (target, stop) = (Arc::clone(&target), Arc::clone(&stopped));
-                        visitors.spawn_local(visit(client, seed, target, stop, until));
-                    }
-                    let mut all: Vec<_> = visitors.join_all().await.into_iter().flatten().collect();
-                    all.sort_unstable_by_key(|request| request.began + request.took);
-                    Requests { all }
-                };
-                Ok(LocalSet::new().block_on(&runtime, visits))
-            })?;
+        let thread = std::thread::Builder::new().name("http-clients".to_owned()).spawn(move || {
+            let runtime = Permit::obtain(&interface, at_most).and_then(|_| runtime_on(core));
+            let (runtime, told) = match runtime {
+                Ok(runtime) => (Some(runtime), ready.send(Ok(()))),
+                Err(error) => (None, ready.send(Err(error))),
+            };
+            let (Some(runtime), Ok(())) = (runtime, told) else {
+                anyhow::bail!("the clients could not start")
+            };
+            let until = now() + at_most;
+            let visits = async {
+                let mut visitors = JoinSet::new();
+                for (seed, client) in (0..).zip(clients) {
+                    let (target, stop) = (Arc::clone(&target), Arc::clone(&stopped));
+                    visitors.spawn_local(visit(client, seed, target, stop, until));
+                }
+                let mut all: Vec<_> = visitors.join_all().await.into_iter().flatten().collect();
+                all.sort_unstable_by_key(|request| request.began + request.took);
+                Requests { all }
+            };
+            Ok(LocalSet::new().block_on(&runtime, visits))
+        })?;
         readiness.recv().context("the clients could not start")??;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
     /// Stops them after the request each is at, and hands over what they did.
@@ -115,9 +110,7 @@ impl HttpClients {
     pub fn stop(mut self) -> Result<Requests> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("clients stop once")?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -174,26 +167,18 @@ impl Requests {
         let mut took: Vec<_> = self.all.iter().map(|request| request.took).collect();
         took.sort_unstable();
         let rank = (as_f64(took.len()) * share).ceil().max(1.0);
-        took.into_iter()
-            .enumerate()
-            .find(|(index, _)| as_f64(index + 1) >= rank)
-            .map(|(_, took)| took)
+        took.into_iter().enumerate().find(|(index, _)| as_f64(index + 1) >= rank).map(|(_, took)| took)
     }
 
     fn filtered(&self, keep: impl Fn(&Request) -> bool) -> Self {
-        Self {
-            all: self.all.iter().copied().filter(|request| keep(request)).collect(),
-        }
+        Self { all: self.all.iter().copied().filter(|request| keep(request)).collect() }
     }
 }
 
 /// A runtime for many small conversations on the calling thread, which stays on `core`.
 pub(super) fn runtime_on(core: Core) -> Result<tokio::runtime::Runtime> {
     core.pin_this_thread()?;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
 }
 
 async fn visit(
@@ -215,20 +200,12 @@ async fn visit(
             pages_left = 1 + random.next_u64() % MOST_PAGES_PER_CONNECTION;
         }
         pages_left -= 1;
-        let afterwards = if pages_left > 0 {
-            Afterwards::KeepOpen
-        } else {
-            Afterwards::Close
-        };
+        let afterwards = if pages_left > 0 { Afterwards::KeepOpen } else { Afterwards::Close };
         let began = now();
         let page = fetch(connection.take(), client, target.server, path, afterwards);
         let result = tokio::time::timeout(PATIENCE, page).await;
         let answered = matches!(result, Ok(Ok(_)));
-        requests.push(Request {
-            began,
-            took: now().duration_since(began),
-            answered,
-        });
+        requests.push(Request { began, took: now().duration_since(began), answered });
         connection = result.ok().and_then(Result::ok).flatten();
         // A visitor who had to wait goes on from there, and does not make up for it.
         let step = Duration::from_millis(SHORTEST_STEP_MS + random.next_u64() % STEP_SPREAD_MS);
@@ -276,13 +253,8 @@ mod tests {
             took: Duration::from_millis(took_ms),
             answered,
         };
-        let requests = Requests {
-            all: vec![
-                request(0, 10, true),
-                request(50, 60, true),
-                request(90, 1000, false),
-            ],
-        };
+        let requests =
+            Requests { all: vec![request(0, 10, true), request(50, 60, true), request(90, 1000, false)] };
         let at = |ms| origin + Duration::from_millis(ms);
         assert_eq!((requests.answered(), requests.failed()), (2, 1));
         assert_eq!(requests.quantile(0.5), Some(Duration::from_millis(60)));

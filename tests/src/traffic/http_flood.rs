@@ -60,45 +60,38 @@ impl HttpFlood {
             }
             Pace::Max | Pace::At(_) => Duration::ZERO,
         };
-        let thread = std::thread::Builder::new()
-            .name("http-flood".to_owned())
-            .spawn(move || {
-                let runtime = Permit::obtain(&interface, duration).and_then(|_| runtime_on(core));
-                let (runtime, told) = match runtime {
-                    Ok(runtime) => (Some(runtime), ready.send(Ok(()))),
-                    Err(error) => (None, ready.send(Err(error))),
-                };
-                let (Some(runtime), Ok(())) = (runtime, told) else {
-                    anyhow::bail!("the flood could not start")
-                };
-                let mut record = FloodRecord::new(origin);
-                record.began = Some((now(), calendar()));
-                let record = Rc::new(RefCell::new(record));
-                let until = now() + duration;
-                let attack = async {
-                    let mut connections = JoinSet::new();
-                    for number in 0..CONNECTIONS_PER_ATTACKER {
-                        for &attacker in &attackers {
-                            let (target, record) = (target.clone(), Rc::clone(&record));
-                            let count = move || record.borrow_mut().sent.add(now(), 1);
-                            connections.spawn_local(keep_asking(attacker, target, number, step, count));
-                        }
+        let thread = std::thread::Builder::new().name("http-flood".to_owned()).spawn(move || {
+            let runtime = Permit::obtain(&interface, duration).and_then(|_| runtime_on(core));
+            let (runtime, told) = match runtime {
+                Ok(runtime) => (Some(runtime), ready.send(Ok(()))),
+                Err(error) => (None, ready.send(Err(error))),
+            };
+            let (Some(runtime), Ok(())) = (runtime, told) else { anyhow::bail!("the flood could not start") };
+            let mut record = FloodRecord::new(origin);
+            record.began = Some((now(), calendar()));
+            let record = Rc::new(RefCell::new(record));
+            let until = now() + duration;
+            let attack = async {
+                let mut connections = JoinSet::new();
+                for number in 0..CONNECTIONS_PER_ATTACKER {
+                    for &attacker in &attackers {
+                        let (target, record) = (target.clone(), Rc::clone(&record));
+                        let count = move || record.borrow_mut().sent.add(now(), 1);
+                        connections.spawn_local(keep_asking(attacker, target, number, step, count));
                     }
-                    while now() < until && !stopped.load(Ordering::Relaxed) {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
-                    connections.abort_all();
-                };
-                LocalSet::new().block_on(&runtime, attack);
-                let mut record = record.borrow().clone();
-                record.ended = now();
-                Ok(record)
-            })?;
+                }
+                while now() < until && !stopped.load(Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                connections.abort_all();
+            };
+            LocalSet::new().block_on(&runtime, attack);
+            let mut record = record.borrow().clone();
+            record.ended = now();
+            Ok(record)
+        })?;
         readiness.recv().context("the flood could not start")??;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
     /// Waits until it has run its time.
@@ -108,9 +101,7 @@ impl HttpFlood {
     /// When it could not work.
     pub fn finish(mut self) -> Result<FloodRecord> {
         let thread = self.thread.take().context("a flood ends once")?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Stops it before its time.
@@ -138,15 +129,8 @@ impl Drop for HttpFlood {
 async fn keep_asking(attacker: IpAddr, target: HttpTarget, number: u32, step: Duration, count: impl Fn()) {
     let mut due = now() + step.mul_f64(f64::from(number) / f64::from(CONNECTIONS_PER_ATTACKER));
     for round in number.. {
-        let requests = if round % 2 == 0 {
-            REQUESTS_PER_CONNECTION
-        } else {
-            1
-        };
-        if use_one_connection(attacker, &target, requests, step, &mut due, &count)
-            .await
-            .is_err()
-        {
+        let requests = if round % 2 == 0 { REQUESTS_PER_CONNECTION } else { 1 };
+        if use_one_connection(attacker, &target, requests, step, &mut due, &count).await.is_err() {
             // Refused or timed out at once would otherwise spin.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -169,11 +153,7 @@ async fn use_one_connection(
             tokio::time::sleep_until((*due).into()).await;
             *due = (*due + step).max(now());
         }
-        let afterwards = if left == 0 {
-            Afterwards::Close
-        } else {
-            Afterwards::KeepOpen
-        };
+        let afterwards = if left == 0 { Afterwards::Close } else { Afterwards::KeepOpen };
         let path = target.paths[left as usize % target.paths.len()];
         connection = tokio::time::timeout(PATIENCE, open.get(path, afterwards)).await??;
         count();
@@ -186,10 +166,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the agent's verdicts carry calendar times to compare with"
-)]
+#[expect(clippy::disallowed_methods, reason = "the agent's verdicts carry calendar times to compare with")]
 fn calendar() -> SystemTime {
     SystemTime::now()
 }

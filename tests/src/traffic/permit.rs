@@ -18,10 +18,7 @@ pub(super) struct Permit {
 impl Permit {
     /// Moves the calling thread into the interface's host, and looks at everything again from there.
     pub(super) fn obtain(interface: &Interface, duration: Duration) -> Result<Self> {
-        ensure!(
-            duration <= LONGEST,
-            "a generator runs {LONGEST:?} at most, not {duration:?}"
-        );
+        ensure!(duration <= LONGEST, "a generator runs {LONGEST:?} at most, not {duration:?}");
         interface.host().move_this_thread_inside()?;
         let (name, host) = (interface.name(), interface.host().name());
         ensure!(
@@ -33,18 +30,11 @@ impl Permit {
             "this thread is not inside `{host}`",
         );
         let driver = driver_of(name).with_context(|| format!("cannot ask for the driver of `{name}`"))?;
-        ensure!(
-            driver == "veth",
-            "`{name}` is driven by {driver}; generators send through veth only"
-        );
-        Ok(Self {
-            interface_index: interface.index(),
-        })
+        ensure!(driver == "veth", "`{name}` is driven by {driver}; generators send through veth only");
+        Ok(Self { interface_index: interface.index() })
     }
 }
 
 fn inode(path: &str) -> Result<u64> {
-    Ok(fs::metadata(path)
-        .with_context(|| format!("cannot look at `{path}`"))?
-        .ino())
+    Ok(fs::metadata(path).with_context(|| format!("cannot look at `{path}`"))?.ino())
 }

@@ -57,16 +57,10 @@ impl Redirection {
     /// Takes the frames to the capture's busiest destination. `None` when there is no IP packet in it.
     #[must_use]
     pub fn towards(destination: Destination, captured: impl IntoIterator<Item = Captured>) -> Option<Self> {
-        let captured: Vec<_> = captured
-            .into_iter()
-            .take(MOST_FRAMES)
-            .take_while(|frame| frame.at < LONGEST)
-            .collect();
+        let captured: Vec<_> =
+            captured.into_iter().take(MOST_FRAMES).take_while(|frame| frame.at < LONGEST).collect();
         let mut packets_to: HashMap<IpAddr, usize> = HashMap::new();
-        for address in captured
-            .iter()
-            .filter_map(|captured| destination_of(ip_packet(&captured.frame)?))
-        {
+        for address in captured.iter().filter_map(|captured| destination_of(ip_packet(&captured.frame)?)) {
             *packets_to.entry(address).or_default() += 1;
         }
         // The address decides between equals, so that the same capture gives the same frames.
@@ -108,14 +102,8 @@ fn ip_packet(frame: &[u8]) -> Option<&[u8]> {
 
 fn destination_of(packet: &[u8]) -> Option<IpAddr> {
     match packet.first()? >> 4 {
-        4 => packet
-            .get(16..)?
-            .first_chunk::<4>()
-            .map(|&address| Ipv4Addr::from(address).into()),
-        6 => packet
-            .get(24..)?
-            .first_chunk::<16>()
-            .map(|&address| Ipv6Addr::from(address).into()),
+        4 => packet.get(16..)?.first_chunk::<4>().map(|&address| Ipv4Addr::from(address).into()),
+        6 => packet.get(24..)?.first_chunk::<16>().map(|&address| Ipv6Addr::from(address).into()),
         _ => None,
     }
 }
@@ -188,13 +176,7 @@ fn fix_transport_checksum(segment: &mut [u8], protocol: u8, pseudo_header: Sum16
         return;
     }
     let length = u16::try_from(segment.len()).expect("a packet of at most 1500 bytes");
-    put_checksum(
-        segment,
-        at,
-        pseudo_header
-            .add_2bytes([0, protocol])
-            .add_2bytes(length.to_be_bytes()),
-    );
+    put_checksum(segment, at, pseudo_header.add_2bytes([0, protocol]).add_2bytes(length.to_be_bytes()));
     if protocol == UDP && segment[at..at + 2] == [0, 0] {
         // Zero would mean that there is none.
         segment[at..at + 2].copy_from_slice(&[0xff, 0xff]);
@@ -241,44 +223,29 @@ mod tests {
         ]
         .into_iter()
         .zip(1..)
-        .map(|(frame, second)| Captured {
-            at: Duration::from_secs(second),
-            frame,
-        })
+        .map(|(frame, second)| Captured { at: Duration::from_secs(second), frame })
         .collect();
 
         let redirection = Redirection::towards(DESTINATION, captured).unwrap();
 
         assert_eq!(redirection.original_destination, IpAddr::from([203, 0, 113, 1]));
-        assert_eq!(
-            (redirection.frames.as_slice().len(), redirection.left_out),
-            (3, 1)
-        );
-        let Pace::At(times) = redirection.pace else {
-            panic!("a capture has its own pace")
-        };
+        assert_eq!((redirection.frames.as_slice().len(), redirection.left_out), (3, 1));
+        let Pace::At(times) = redirection.pace else { panic!("a capture has its own pace") };
         assert_eq!(times, [0, 1, 2].map(Duration::from_secs));
         for frame in redirection.frames.as_slice() {
             assert!(frame.starts_with(&[4, 4, 4, 4, 4, 4, 2, 2, 2, 2, 2, 2]));
             let packet = SlicedPacket::from_ethernet(frame).unwrap();
-            let Some(NetSlice::Ipv4(ip)) = packet.net else {
-                panic!("no IPv4")
-            };
+            let Some(NetSlice::Ipv4(ip)) = packet.net else { panic!("no IPv4") };
             let header = ip.header().to_header();
             assert_eq!(Ipv4Addr::from(header.destination), DESTINATION.ipv4);
             assert_eq!(header.header_checksum, header.calc_header_checksum());
             match packet.transport.unwrap() {
                 TransportSlice::Udp(udp) => assert_eq!(
                     udp.checksum(),
-                    udp.to_header()
-                        .calc_checksum_ipv4(&header, udp.payload())
-                        .unwrap()
+                    udp.to_header().calc_checksum_ipv4(&header, udp.payload()).unwrap()
                 ),
                 TransportSlice::Tcp(tcp) => {
-                    assert_eq!(
-                        tcp.checksum(),
-                        tcp.calc_checksum_ipv4(&ip.header(), tcp.payload()).unwrap()
-                    );
+                    assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination()).unwrap());
                 }
                 other => panic!("{other:?}"),
             }
@@ -288,48 +255,23 @@ mod tests {
     #[test]
     fn mends_ipv6_and_pads_what_the_capture_cut() {
         let from = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
-        let mut frame = built(
-            PacketBuilder::ethernet2([1; 6], [3; 6])
-                .ipv6(from, [7; 16], 9)
-                .udp(53, 53),
-            &[9; 100],
-        );
+        let mut frame =
+            built(PacketBuilder::ethernet2([1; 6], [3; 6]).ipv6(from, [7; 16], 9).udp(53, 53), &[9; 100]);
         frame.truncate(80);
-        let captured = Captured {
-            at: Duration::ZERO,
-            frame,
-        };
+        let captured = Captured { at: Duration::ZERO, frame };
         let redirection = Redirection::towards(DESTINATION, [captured]).unwrap();
         let packet = SlicedPacket::from_ethernet(&redirection.frames.as_slice()[0]).unwrap();
-        let Some(NetSlice::Ipv6(ip)) = packet.net else {
-            panic!("no IPv6")
-        };
-        let Some(TransportSlice::Udp(udp)) = packet.transport else {
-            panic!("no UDP")
-        };
+        let Some(NetSlice::Ipv6(ip)) = packet.net else { panic!("no IPv6") };
+        let Some(TransportSlice::Udp(udp)) = packet.transport else { panic!("no UDP") };
         let header = ip.header().to_header();
-        assert_eq!(
-            (Ipv6Addr::from(header.destination), udp.payload().len()),
-            (DESTINATION.ipv6, 100)
-        );
-        assert_eq!(
-            udp.checksum(),
-            udp.to_header()
-                .calc_checksum_ipv6(&header, udp.payload())
-                .unwrap()
-        );
+        assert_eq!((Ipv6Addr::from(header.destination), udp.payload().len()), (DESTINATION.ipv6, 100));
+        assert_eq!(udp.checksum(), udp.to_header().calc_checksum_ipv6(&header, udp.payload()).unwrap());
     }
 
     #[test]
     fn a_capture_without_ip_gives_nothing() {
-        let arp = Captured {
-            at: Duration::ZERO,
-            frame: [&[1; 12][..], &[8, 6], &[0; 28]].concat(),
-        };
-        let stub = Captured {
-            at: Duration::ZERO,
-            frame: vec![0x45; 13],
-        };
+        let arp = Captured { at: Duration::ZERO, frame: [&[1; 12][..], &[8, 6], &[0; 28]].concat() };
+        let stub = Captured { at: Duration::ZERO, frame: vec![0x45; 13] };
         assert!(Redirection::towards(DESTINATION, [arp, stub]).is_none());
     }
 }

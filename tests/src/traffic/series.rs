@@ -16,10 +16,7 @@ impl Series {
     /// An empty series; all series of one run share `origin`, so that their steps coincide.
     #[must_use]
     pub fn new(origin: Instant) -> Self {
-        Self {
-            origin,
-            counts: Vec::new(),
-        }
+        Self { origin, counts: Vec::new() }
     }
 
     /// Adds `count` to the step that `at` falls into; what lies before the origin belongs to the first.

@@ -77,42 +77,25 @@ impl Agent {
         if let Some(config) = &arguments.config {
             command.arg("--config").arg(config);
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log)?);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
         SERVERS.pin_command(&mut command);
         let mut process = Child::spawn(command)?;
         let heard = Arc::new(Mutex::new(Heard::default()));
         let hearing = Arc::clone(&heard);
         process.for_each_line(move |line| hearing.lock().unwrap_or_else(PoisonError::into_inner).take(&line));
-        let mut agent = Self {
-            process,
-            heard,
-            questions,
-            log,
-            _scratch: scratch,
-        };
+        let mut agent = Self { process, heard, questions, log, _scratch: scratch };
         agent.wait_until_attached()?;
         Ok(agent)
     }
 
     /// `native` or `generic`.
     pub(crate) fn xdp_mode(&self) -> Option<String> {
-        self.heard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .xdp_mode
-            .clone()
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).xdp_mode.clone()
     }
 
     /// All it has decided to block so far, in that order.
     pub(crate) fn blocks(&self) -> Vec<Block> {
-        self.heard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .blocks
-            .clone()
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).blocks.clone()
     }
 
     pub(crate) fn questions(&self) -> Questions {
@@ -138,10 +121,7 @@ impl Agent {
             }
             pause(POLL);
         }
-        bail!(
-            "the agent did not attach within {PATIENCE:?}: {}",
-            self.last_words()
-        )
+        bail!("the agent did not attach within {PATIENCE:?}: {}", self.last_words())
     }
 
     fn last_words(&self) -> String {
@@ -160,11 +140,7 @@ impl Questions {
 
     fn run(&self, verb: &[&str]) -> Result<Vec<u8>> {
         let called = || format!("`mitigator {}`", verb.join(" "));
-        let output = self
-            .command(verb)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(called)?;
+        let output = self.command(verb).stdin(Stdio::null()).output().with_context(called)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             bail!("{} ended with {}: {}", called(), output.status, said.trim());
@@ -174,12 +150,7 @@ impl Questions {
 
     fn command(&self, verb: &[&str]) -> Command {
         let mut command = self.victim.command(&self.program);
-        command
-            .args(verb)
-            .arg("--pin-dir")
-            .arg(&self.pins)
-            .arg("--state-dir")
-            .arg(&self.state);
+        command.args(verb).arg("--pin-dir").arg(&self.pins).arg("--state-dir").arg(&self.state);
         command
     }
 }
@@ -188,11 +159,7 @@ impl Heard {
     fn take(&mut self, line: &str) {
         match serde_json::from_str(line) {
             Ok(Event::Attached { mode }) => self.xdp_mode = Some(mode),
-            Ok(Event::Verdict {
-                at_unix_ms,
-                target,
-                decision,
-            }) if decision == "block" => {
+            Ok(Event::Verdict { at_unix_ms, target, decision }) if decision == "block" => {
                 self.blocks.push(Block { target, at_unix_ms });
             }
             Ok(Event::Verdict { .. } | Event::Other) => {}
@@ -217,11 +184,8 @@ mod tests {
             heard.take(line);
         }
         assert_eq!(heard.xdp_mode.as_deref(), Some("native"));
-        let blocks: Vec<_> = heard
-            .blocks
-            .iter()
-            .map(|block| (block.target.as_str(), block.at_unix_ms))
-            .collect();
+        let blocks: Vec<_> =
+            heard.blocks.iter().map(|block| (block.target.as_str(), block.at_unix_ms)).collect();
         assert_eq!(blocks, [("10.0.0.1", 17.0)]);
     }
 }

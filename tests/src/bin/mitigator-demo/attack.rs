@@ -60,11 +60,7 @@ impl Attack {
                 (Weapon::Capture(captured), attackers)
             }
         };
-        Ok(Self {
-            weapon,
-            rate: arguments.rate,
-            attackers,
-        })
+        Ok(Self { weapon, rate: arguments.rate, attackers })
     }
 
     /// Starts it for `duration`; steps are counted from `origin`.
@@ -103,16 +99,8 @@ impl Attack {
     ) -> Result<Running> {
         let target = stage::pages_of(addressing.to);
         let pace = self.pace();
-        HttpFlood::start(
-            interface,
-            &self.attackers,
-            &target,
-            &pace,
-            duration,
-            SENDERS,
-            origin,
-        )
-        .map(Running::Requests)
+        HttpFlood::start(interface, &self.attackers, &target, &pace, duration, SENDERS, origin)
+            .map(Running::Requests)
     }
 
     fn pace(&self) -> Pace {

@@ -19,14 +19,11 @@ pub(crate) fn pause_until(due: Instant) {
 /// A duration below `bound` that nobody can foresee, from the clock's last digits.
 pub(crate) fn chance_below(bound: Duration) -> Duration {
     #[expect(clippy::disallowed_methods, reason = "the digits of the time are the chance")]
-    let nanoseconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.subsec_nanos());
+    let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.subsec_nanos());
     bound.mul_f64(f64::from(nanoseconds % 1_000_003) / 1_000_003.0)
 }
 
 /// Milliseconds since 1970, as the agent's verdicts count them.
 pub(crate) fn unix_ms(time: SystemTime) -> f64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64() * 1000.0)
+    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64() * 1000.0)
 }

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mitigator_tests::traffic::{Request, Requests};
+use mitigator_tests::traffic::Requests;
 use serde::Serialize;
 
 use crate::clock::unix_ms;
+use crate::measure::AfterBlock;
 use crate::recording::{Phase, Recording};
 use crate::stage::covers;
 
@@ -56,11 +57,7 @@ impl Figures {
     pub(crate) fn of(recording: &Recording) -> Self {
         let agent = &recording.agent;
         let is_blocked = |address: &IpAddr| agent.blocks.iter().any(|block| covers(&block.target, *address));
-        let attackers_blocked = recording
-            .attackers
-            .iter()
-            .filter(|address| is_blocked(address))
-            .count();
+        let attackers_blocked = recording.attackers.iter().filter(|address| is_blocked(address)).count();
         let all_blocked = attackers_blocked == recording.attackers.len();
         let times = block_times(recording);
         let first_ms = times.iter().copied().reduce(f64::min);
@@ -73,11 +70,7 @@ impl Figures {
             attackers: recording.attackers.len(),
             attackers_blocked,
             clients: recording.clients.len(),
-            clients_blocked: recording
-                .clients
-                .iter()
-                .filter(|address| is_blocked(address))
-                .count(),
+            clients_blocked: recording.clients.iter().filter(|address| is_blocked(address)).count(),
             time_to_first_block_ms: first_ms.map(rounded),
             time_to_all_blocked_ms: last_ms.filter(|_| all_blocked).map(rounded),
             quiet: Service::of(&recording.requests, recording.quiet.from, recording.quiet.to),
@@ -88,16 +81,13 @@ impl Figures {
             ),
             protected: Service::of(&recording.requests, since_last_block.min(to), to),
             protected_whole_attack: Service::of(&recording.requests, from, to),
-            failed_after_last_block: recording
-                .requests
-                .begun_between(since_last_block.min(to), to)
-                .failed(),
+            failed_after_last_block: recording.requests.begun_between(since_last_block.min(to), to).failed(),
             attack_packets_per_s: rounded(attack_packets_per_s(recording)),
             attack_requests_per_s: sends_requests(recording)
                 .then(|| rounded(recording.unprotected.flood.per_second())),
             queue_lost_share_unprotected: lost_share(recording, &recording.unprotected),
             queue_lost_share_protected: lost_share(recording, &recording.protected),
-            dropped_share_after_block: agent.after_block.and_then(|after| after.dropped_share()),
+            dropped_share_after_block: agent.after_block.and_then(AfterBlock::dropped_share),
             xdp_mode: agent.xdp_mode.clone(),
             conclusion: String::new(),
         };
@@ -147,14 +137,8 @@ impl Service {
         let seconds = to.duration_since(from).as_secs_f64();
         let answered = f64::from(u32::try_from(ended.answered()).unwrap_or(u32::MAX));
         Self {
-            requests_per_s: if seconds > 0.0 {
-                rounded(answered / seconds)
-            } else {
-                0.0
-            },
-            p99_ms: begun
-                .quantile(0.99)
-                .map(|took| rounded(took.as_secs_f64() * 1000.0)),
+            requests_per_s: if seconds > 0.0 { rounded(answered / seconds) } else { 0.0 },
+            p99_ms: begun.quantile(0.99).map(|took| rounded(took.as_secs_f64() * 1000.0)),
             failed_share: begun.failed_share(),
         }
     }
@@ -173,17 +157,8 @@ fn block_times(recording: &Recording) -> Vec<f64> {
     let Some((_, began)) = recording.protected_attack_began() else {
         return Vec::new();
     };
-    let concerns = |target: &str| {
-        recording
-            .attackers
-            .iter()
-            .any(|&attacker| covers(target, attacker))
-    };
-    let blocks = recording
-        .agent
-        .blocks
-        .iter()
-        .filter(|block| concerns(&block.target));
+    let concerns = |target: &str| recording.attackers.iter().any(|&attacker| covers(target, attacker));
+    let blocks = recording.agent.blocks.iter().filter(|block| concerns(&block.target));
     // An attacker that is blocked again later has been blocked all the while.
     let mut targets = Vec::new();
     let first_time = blocks.filter(|block| {
@@ -191,16 +166,12 @@ fn block_times(recording: &Recording) -> Vec<f64> {
         targets.push(block.target.as_str());
         is_new
     });
-    first_time
-        .map(|block| (block.at_unix_ms - unix_ms(began)).max(0.0))
-        .collect()
+    first_time.map(|block| (block.at_unix_ms - unix_ms(began)).max(0.0)).collect()
 }
 
 /// When the first attack packet left under protection.
 pub(crate) fn attack_began(recording: &Recording) -> Instant {
-    recording
-        .protected_attack_began()
-        .map_or(recording.protected.from, |(began, _)| began)
+    recording.protected_attack_began().map_or(recording.protected.from, |(began, _)| began)
 }
 
 /// Of a flood of frames, what its sender sent with mitigator at work; of requests, what arrived while they were answered.

@@ -79,18 +79,9 @@ impl Reading {
 
     fn of(sources: &Sources, blocklist: &Blocklist, attackers: &[IpAddr]) -> Self {
         let concerns_attackers = |range: &str| attackers.iter().any(|&attacker| covers(range, attacker));
-        let entries = blocklist
-            .blocks
-            .iter()
-            .filter(|row| concerns_attackers(&row.target));
-        let counted = sources
-            .sources
-            .iter()
-            .filter(|row| concerns_attackers(&row.source));
-        Self {
-            dropped: entries.map(|row| row.hits).sum(),
-            passed: counted.map(|row| row.packets).sum(),
-        }
+        let entries = blocklist.blocks.iter().filter(|row| concerns_attackers(&row.target));
+        let counted = sources.sources.iter().filter(|row| concerns_attackers(&row.source));
+        Self { dropped: entries.map(|row| row.hits).sum(), passed: counted.map(|row| row.packets).sum() }
     }
 }
 
@@ -121,22 +112,8 @@ mod tests {
         )
         .unwrap();
         let reading = Reading::of(&sources, &blocklist, &attackers);
-        assert_eq!(
-            reading,
-            Reading {
-                dropped: 95,
-                passed: 5
-            }
-        );
-        assert_eq!(
-            reading
-                .since(Reading {
-                    dropped: 0,
-                    passed: 0
-                })
-                .dropped_share(),
-            Some(0.95)
-        );
+        assert_eq!(reading, Reading { dropped: 95, passed: 5 });
+        assert_eq!(reading.since(Reading { dropped: 0, passed: 0 }).dropped_share(), Some(0.95));
         assert_eq!(reading.since(reading).dropped_share(), None);
     }
 }

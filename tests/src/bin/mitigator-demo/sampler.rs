@@ -40,19 +40,14 @@ impl<const N: usize> Sampler<N> {
             }
             Ok(series)
         });
-        Self {
-            stop,
-            thread: Some(thread),
-        }
+        Self { stop, thread: Some(thread) }
     }
 
     /// One last look, then what was seen.
     pub(crate) fn stop(mut self) -> Result<[Series; N]> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("a sampler stops once")?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

@@ -105,11 +105,7 @@ fn attack_for(length: Duration, attack: &Attack, stage: &Stage, aim: Aim, origin
     let flood = attack.start(stage, aim, length, origin)?.finish()?;
     // A capture may be over early; the phase is then as long as it would have been.
     pause_until(from + length);
-    Ok(Phase {
-        from,
-        to: from + length,
-        flood,
-    })
+    Ok(Phase { from, to: from + length, flood })
 }
 
 /// Waits until every attacker is blocked, or until `at_last`, and reads the counters at once.
@@ -122,9 +118,7 @@ fn wait_until_blocked(agent: &Agent, attackers: &[IpAddr], at_last: Instant) -> 
 
 /// Whether each of `addresses` is covered by a block.
 fn all_blocked(blocks: &[Block], addresses: &[IpAddr]) -> bool {
-    addresses
-        .iter()
-        .all(|&address| blocks.iter().any(|block| covers(&block.target, address)))
+    addresses.iter().all(|&address| blocks.iter().any(|block| covers(&block.target, address)))
 }
 
 fn watch_victims_queue(stage: &Stage, origin: Instant) -> Sampler<2> {

@@ -67,15 +67,8 @@ impl Stage {
             Attackers::Answer => everybody.clone(),
             Attackers::AreSilent => clients(),
         };
-        let mut outside_addresses = vec![
-            IpNet::new(GATEWAY.into(), 16)?,
-            IpNet::new(GATEWAY_V6.into(), 64)?,
-        ];
-        outside_addresses.extend(
-            answering
-                .into_iter()
-                .map(|address| IpNet::from(IpAddr::from(address))),
-        );
+        let mut outside_addresses = vec![IpNet::new(GATEWAY.into(), 16)?, IpNet::new(GATEWAY_V6.into(), 64)?];
+        outside_addresses.extend(answering.into_iter().map(|address| IpNet::from(IpAddr::from(address))));
         outside.add_addresses(&outside_addresses)?;
         outside.add_neighbours(&[VICTIM.into(), VICTIM_V6.into()], victim_side.mac())?;
         to_sink.add_routes(&[IpNet::from(IpAddr::from(NOBODY))])?;
@@ -93,30 +86,15 @@ impl Stage {
         outside.receive_on(SENDERS)?;
         victim_side.receive_on(SERVERS)?;
         let web_server = WebServer::start(&victim, SocketAddr::new(VICTIM.into(), HTTP_PORT), SERVERS)?;
-        Ok(Self {
-            victim,
-            victim_side,
-            outside,
-            to_sink,
-            _web_server: web_server,
-            _lab: lab,
-        })
+        Ok(Self { victim, victim_side, outside, to_sink, _web_server: web_server, _lab: lab })
     }
 
     pub(crate) fn to_victim(&self) -> Addressing {
-        Addressing {
-            from_mac: self.outside.mac(),
-            to_mac: self.victim_side.mac(),
-            to: VICTIM,
-        }
+        Addressing { from_mac: self.outside.mac(), to_mac: self.victim_side.mac(), to: VICTIM }
     }
 
     pub(crate) fn to_nobody(&self) -> Addressing {
-        Addressing {
-            from_mac: self.to_sink.mac(),
-            to_mac: NOBODYS_MAC,
-            to: NOBODY,
-        }
+        Addressing { from_mac: self.to_sink.mac(), to_mac: NOBODYS_MAC, to: NOBODY }
     }
 
     /// Where frames of a capture go that are meant for `addressing`.
@@ -133,10 +111,7 @@ impl Stage {
 /// The web server, as a visitor asks for it: mostly small pages.
 pub(crate) fn pages_of(address: Ipv4Addr) -> HttpTarget {
     let [(small, _), (large, _)] = PAGES;
-    HttpTarget {
-        server: SocketAddr::new(address.into(), HTTP_PORT),
-        paths: vec![small, small, large],
-    }
+    HttpTarget { server: SocketAddr::new(address.into(), HTTP_PORT), paths: vec![small, small, large] }
 }
 
 /// The visitors' addresses.
@@ -160,18 +135,11 @@ pub(crate) fn covers(range: &str, address: IpAddr) -> bool {
 
 /// Addresses in no order: visitors and attackers share their /24s, so that blocking a neighbourhood would show.
 fn sources() -> impl Iterator<Item = Ipv4Addr> {
-    let neighbourhood = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 16)
-        .network()
-        .octets();
+    let neighbourhood = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 16).network().octets();
     // 37 is prime to 100, so every number below 100 comes once.
     (0..(CLIENTS + ATTACKERS)).map(move |number| {
         let place = u8::try_from(number * 37 % 100).expect("a remainder of 100 fits");
-        Ipv4Addr::new(
-            neighbourhood[0],
-            neighbourhood[1],
-            1 + place / 25,
-            10 + place % 25,
-        )
+        Ipv4Addr::new(neighbourhood[0], neighbourhood[1], 1 + place / 25, 10 + place % 25)
     })
 }
 
@@ -195,12 +163,9 @@ mod tests {
     #[test]
     fn a_block_covers_an_address_or_a_prefix() {
         let address = IpAddr::from([198, 18, 1, 10]);
-        for (range, expected) in [
-            ("198.18.1.10", true),
-            ("198.18.1.0/24", true),
-            ("198.18.1.11", false),
-            ("udp port 53", false),
-        ] {
+        for (range, expected) in
+            [("198.18.1.10", true), ("198.18.1.0/24", true), ("198.18.1.11", false), ("udp port 53", false)]
+        {
             assert_eq!(covers(range, address), expected, "{range}");
         }
     }

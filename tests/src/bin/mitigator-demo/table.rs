@@ -14,44 +14,18 @@ pub(crate) fn of(figures: &Figures) -> String {
         rate_of(figures)
     );
     let columns = [figures.quiet, figures.unprotected, figures.protected];
-    row(
-        &mut text,
-        "",
-        ["quiet", "attacked", "with mitigator"].map(str::to_owned),
-    );
-    row(
-        &mut text,
-        "pages per second",
-        columns.map(|service| format!("{:.0}", service.requests_per_s)),
-    );
+    row(&mut text, "", ["quiet", "attacked", "with mitigator"].map(str::to_owned));
+    row(&mut text, "pages per second", columns.map(|service| format!("{:.0}", service.requests_per_s)));
     row(&mut text, "slowest 1 % takes", columns.map(p99));
-    row(
-        &mut text,
-        "failed",
-        columns.map(|service| percent(service.failed_share)),
-    );
+    row(&mut text, "failed", columns.map(|service| percent(service.failed_share)));
     text.push('\n');
     for (name, value) in [
-        (
-            "attackers blocked",
-            format!("{} of {}", figures.attackers_blocked, figures.attackers),
-        ),
-        (
-            "visitors blocked",
-            format!("{} of {}", figures.clients_blocked, figures.clients),
-        ),
+        ("attackers blocked", format!("{} of {}", figures.attackers_blocked, figures.attackers)),
+        ("visitors blocked", format!("{} of {}", figures.clients_blocked, figures.clients)),
         ("first block after", milliseconds(figures.time_to_first_block_ms)),
         ("all blocked after", milliseconds(figures.time_to_all_blocked_ms)),
-        (
-            "dropped from then on",
-            figures
-                .dropped_share_after_block
-                .map_or("-".to_owned(), exact_percent),
-        ),
-        (
-            "failed from then on",
-            format!("{} requests", figures.failed_after_last_block),
-        ),
+        ("dropped from then on", figures.dropped_share_after_block.map_or("-".to_owned(), exact_percent)),
+        ("failed from then on", format!("{} requests", figures.failed_after_last_block)),
         ("XDP mode", figures.xdp_mode.clone()),
     ] {
         line(&mut text, format_args!("  {name:<22}{value}"));
@@ -69,10 +43,7 @@ fn rate_of(figures: &Figures) -> String {
 }
 
 fn row(text: &mut String, name: &str, [quiet, unprotected, protected]: [String; 3]) {
-    line(
-        text,
-        format_args!("  {name:<22}{quiet:>10}{unprotected:>14}{protected:>18}"),
-    );
+    line(text, format_args!("  {name:<22}{quiet:>10}{unprotected:>14}{protected:>18}"));
 }
 
 fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
@@ -115,12 +86,8 @@ mod tests {
 
     #[test]
     fn groups_digits_by_three() {
-        for (number, expected) in [
-            (0.0, "0"),
-            (999.4, "999"),
-            (1000.0, "1 000"),
-            (1_234_567.0, "1 234 567"),
-        ] {
+        for (number, expected) in [(0.0, "0"), (999.4, "999"), (1000.0, "1 000"), (1_234_567.0, "1 234 567")]
+        {
             assert_eq!(thousands(number), expected);
         }
     }
