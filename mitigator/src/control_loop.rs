@@ -45,6 +45,8 @@ pub struct Tick {
     pub packets: u64,
     /// Of them, dropped.
     pub dropped_packets: u64,
+    /// Packets/s that carry each vector, in the order of [`crate::pipeline::vectors::Vector::ALL`].
+    pub totals: Vec<f64>,
     /// Judgements, in the order of the vectors.
     pub verdicts: Vec<Verdict>,
     /// What was written.
@@ -104,7 +106,7 @@ impl<P: DataPlane> ControlLoop<P> {
         let judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let changes = self.blocklist.update(&judgement.verdicts, &hits, now, &self.blocking);
-        if let Err(error) = self.plane.apply(&changes.blocks) {
+        if let Err(error) = self.plane.apply(now, &changes.blocks) {
             self.blocklist.forget(&changes.blocks);
             return Err(error);
         }
@@ -114,6 +116,7 @@ impl<P: DataPlane> ControlLoop<P> {
             active_sources: activity.rows.len(),
             packets: activity.outcomes.iter().sum(),
             dropped_packets: activity.dropped_packets(),
+            totals: self.gates.totals().to_vec(),
             verdicts: judgement.verdicts,
             changes,
             next_in: if judgement.is_suspicious { self.interval / ALERT_FACTOR } else { self.interval },

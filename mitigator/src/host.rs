@@ -127,7 +127,7 @@ fn sockets_of_sshd() -> HashSet<u64> {
         .flatten()
         .filter(|process| process.stat().is_ok_and(|stat| stat.comm.starts_with("sshd")))
         .filter_map(|process| process.fd().ok())
-        .flat_map(std::iter::Iterator::flatten)
+        .flat_map(Iterator::flatten)
         .filter_map(|descriptor| match descriptor.target {
             FDTarget::Socket(inode) => Some(inode),
             _ => None,

@@ -11,5 +11,6 @@ pub mod control_loop;
 pub mod host;
 pub mod kernel;
 pub mod pipeline;
+pub mod replay;
 pub mod report;
 pub mod store;

@@ -15,6 +15,7 @@ mod link;
 mod packet;
 mod pcap;
 mod pcapng;
+mod protected;
 #[cfg(test)]
 mod samples;
 mod window;
@@ -29,6 +30,7 @@ use anyhow::{Context, Result, bail};
 
 pub use link::Network;
 pub use packet::CapturedPacket;
+pub use protected::protected_host;
 pub use writer::PcapWriter;
 
 use window::{Fault, Window};

@@ -17,6 +17,7 @@ mod netlink;
 pub mod pins;
 pub mod privileges;
 pub mod program;
+pub mod replay;
 pub mod table;
 pub mod xdp;
 
@@ -43,10 +44,10 @@ pub trait DataPlane {
     /// When they cannot be read.
     fn hits_of(&mut self, sources: &[Source]) -> Result<Vec<(Source, u64)>>;
 
-    /// Writes blocks.
+    /// Writes blocks that were decided at `now`.
     ///
     /// # Errors
     ///
     /// When they cannot be written.
-    fn apply(&mut self, blocks: &[Block]) -> Result<()>;
+    fn apply(&mut self, now: Timestamp, blocks: &[Block]) -> Result<()>;
 }

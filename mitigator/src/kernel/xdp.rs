@@ -91,7 +91,7 @@ impl DataPlane for XdpDataPlane {
         Ok(hits)
     }
 
-    fn apply(&mut self, blocks: &[Block]) -> Result<()> {
+    fn apply(&mut self, _now: Timestamp, blocks: &[Block]) -> Result<()> {
         if blocks.is_empty() {
             return Ok(());
         }

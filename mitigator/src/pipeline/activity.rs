@@ -26,6 +26,8 @@ pub struct Activity {
     pub at: Timestamp,
     /// Between the snapshots; never zero when there are rows.
     pub interval: Duration,
+    /// Whether no time passed between the snapshots, so that every rate is a guess.
+    pub is_clock_still: bool,
     /// Sources that sent something, sorted by source.
     pub rows: Vec<SourceActivity>,
     /// Packets per outcome in the interval.
@@ -74,6 +76,7 @@ impl History {
         let Snapshot { at, rows, outcomes } = snapshot;
         let mut activity = Activity { at, ..Activity::default() };
         if let Some(last) = &self.last {
+            activity.is_clock_still = at <= last.at;
             activity.interval = at.since(last.at).max(shortest);
             activity.rows =
                 rows.iter().filter_map(|(source, now)| activity_of(*source, now, last, at)).collect();

@@ -1,11 +1,11 @@
 //! Who belongs together? K-Means over the sources that carry an alarm's traffic.
 //!
 //! K-Means draws lines between groups; it never says that there is an attack. The number of groups,
-//! 1 to a small bound, is the one with the best mean simplified silhouette (Vendramin, Campello and
-//! Hruschka 2010), or 1 when no division is convincing. Seeded, so equal input gives equal groups.
+//! 1 to a small bound, is the smallest whose mean simplified silhouette (Vendramin, Campello and
+//! Hruschka 2010) is close to the best, or 1 when no division is convincing. Seeded, so equal input gives equal groups.
 
 use linfa::DatasetBase;
-use linfa::traits::{Fit, Predict};
+use linfa::traits::Fit;
 use linfa_clustering::KMeans;
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 use rand_xoshiro::Xoshiro256Plus;
@@ -17,6 +17,9 @@ use super::settings::DetectionSettings;
 const RUNS: usize = 3;
 const MAX_ITERATIONS: u64 = 60;
 const TOLERANCE: f64 = 1e-3;
+/// More groups have to raise the silhouette by this; a few sources are always told apart a little
+/// better one by one.
+const MORE_GROUPS_GAIN: f64 = 0.05;
 
 /// Groups of the rows of a table of points.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,19 +55,17 @@ pub fn group(points: &Array2<f64>, settings: &DetectionSettings) -> Clusters {
         sizes: vec![points.nrows()],
         silhouette: 1.0,
     };
-    let mut best: Option<(f64, Array2<f64>)> = None;
     let most = settings.max_clusters.min(distinct_rows(&sample, settings.max_clusters));
-    for k in 2..=most {
-        let Some(centroids) = k_means(&sample, k, settings.seed) else {
-            continue;
-        };
-        let silhouette = mean_simplified_silhouette(&sample, &centroids);
-        if silhouette >= settings.min_silhouette && best.as_ref().is_none_or(|(known, _)| silhouette > *known)
-        {
-            best = Some((silhouette, centroids));
-        }
-    }
-    let Some((silhouette, centroids)) = best else {
+    let divisions: Vec<(f64, Array2<f64>)> = (2..=most)
+        .filter_map(|k| k_means(&sample, k, settings.seed))
+        .map(|centroids| (mean_simplified_silhouette(&sample, &centroids), centroids))
+        .collect();
+    let best = divisions.iter().map(|(silhouette, _)| *silhouette).fold(settings.min_silhouette, f64::max);
+    let is_good_enough =
+        |silhouette: f64| silhouette >= (best - MORE_GROUPS_GAIN).max(settings.min_silhouette);
+    let Some((silhouette, centroids)) =
+        divisions.into_iter().find(|(silhouette, _)| is_good_enough(*silhouette))
+    else {
         return single;
     };
     let members: Vec<usize> =
@@ -111,7 +112,6 @@ fn k_means(points: &Array2<f64>, k: usize, seed: u64) -> Option<Array2<f64>> {
         .fit(&DatasetBase::from(points.clone()))
         .ok()?;
     let centroids = model.centroids().clone();
-    debug_assert_eq!(model.predict(points).len(), points.nrows());
     centroids.iter().all(|value| value.is_finite()).then_some(centroids)
 }
 

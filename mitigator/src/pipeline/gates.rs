@@ -58,6 +58,7 @@ pub struct Alarm {
 #[derive(Clone, Debug, Default)]
 pub struct Gates {
     states: Vec<State>,
+    totals: Vec<f64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -78,11 +79,11 @@ impl Gates {
     pub fn check(&mut self, activity: &Activity, settings: &DetectionSettings) -> Vec<Alarm> {
         self.states.resize_with(Vector::ALL.len(), State::default);
         let mut alarms = Vec::new();
-        let mut totals = Vec::with_capacity(Vector::ALL.len());
+        self.totals.clear();
         for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
             let carried: Vec<u64> = activity.rows.iter().map(|row| vector.carried_by(&row.change)).collect();
             let total = activity.per_second(carried.iter().sum());
-            totals.push(total);
+            self.totals.push(total);
             let gates = total_gates(vector, total, &state.baseline, settings);
             if gates.iter().all(|gate| gate.passed) {
                 let since = state.attack.map_or(activity.at, |attack| attack.since);
@@ -95,17 +96,17 @@ impl Gates {
         }
         // An attack of one kind often brings others in its wake, so none is learned meanwhile.
         if !activity.interval.is_zero() && self.states.iter().all(|state| state.attack.is_none()) {
-            for (state, total) in self.states.iter_mut().zip(totals) {
-                state.baseline.learn(total);
+            for (state, total) in self.states.iter_mut().zip(&self.totals) {
+                state.baseline.learn(*total);
             }
         }
         alarms
     }
 
-    /// Whether an attack is on, or was moments ago.
+    /// Packets/s that carried each vector in the latest tick, in the order of [`Vector::ALL`].
     #[must_use]
-    pub fn is_attack_on(&self) -> bool {
-        self.states.iter().any(|state| state.attack.is_some())
+    pub fn totals(&self) -> &[f64] {
+        &self.totals
     }
 }
 

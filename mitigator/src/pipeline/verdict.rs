@@ -212,15 +212,7 @@ impl Judge {
             gates.push(patience_gate);
             let target = Target::Source(source);
             let relation = allowed.relation_to(&target);
-            let (decision, note) = match relation {
-                Relation::Apart if vector.is_blocked() && case.settings.observe_only => {
-                    (Decision::Observe, "observing only: with enforcement the source would be blocked")
-                }
-                Relation::Apart if vector.is_blocked() => (Decision::Block, ""),
-                Relation::Apart => (Decision::Observe, "this kind is reported, not blocked"),
-                Relation::Inside => (Decision::Observe, "the source is on the allow list"),
-                Relation::Covers => (Decision::Observe, "an allowed address lies inside the source"),
-            };
+            let (decision, note) = case.decide(source, relation);
             if decision == Decision::Observe && !self.is_news(vector, Some(source), now) {
                 continue;
             }
@@ -368,6 +360,26 @@ impl<'a> Case<'a> {
             gates.push(Gate::at_least("has_baseline", f64::from(u8::from(self.alarm.is_learned)), 1.0, ""));
         }
         gates
+    }
+
+    /// What may be done about a source that shows the evidence, and why not more.
+    fn decide(&self, source: Source, relation: Relation) -> (Decision, &'static str) {
+        let hindrance = match relation {
+            Relation::Inside => "the source is on the allow list",
+            Relation::Covers => "an allowed address lies inside the source",
+            Relation::Apart if !self.alarm.vector.is_blocked() => "this kind is reported, not blocked",
+            Relation::Apart if source.network().is_unspecified() => {
+                "the unspecified address stands for every host that has none yet"
+            }
+            Relation::Apart if self.activity.is_clock_still => {
+                "no time passed between the packets, so their rate is a guess"
+            }
+            Relation::Apart if self.settings.observe_only => {
+                "observing only: with enforcement the source would be blocked"
+            }
+            Relation::Apart => return (Decision::Block, ""),
+        };
+        (Decision::Observe, hindrance)
     }
 
     /// Enough ticks, or so loud that one is enough.

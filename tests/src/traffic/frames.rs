@@ -150,7 +150,8 @@ mod tests {
                     }
                     TransportSlice::Tcp(tcp) => {
                         assert!(tcp.syn() && !tcp.ack(), "{description}");
-                        let expected = tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination());
+                        let expected =
+                            tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination());
                         assert_eq!(tcp.checksum(), expected.unwrap(), "{description}");
                     }
                     other => panic!("{description}: {other:?}"),

@@ -245,7 +245,10 @@ mod tests {
                     udp.to_header().calc_checksum_ipv4(&header, udp.payload()).unwrap()
                 ),
                 TransportSlice::Tcp(tcp) => {
-                    assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination()).unwrap());
+                    assert_eq!(
+                        tcp.checksum(),
+                        tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination()).unwrap()
+                    );
                 }
                 other => panic!("{other:?}"),
             }

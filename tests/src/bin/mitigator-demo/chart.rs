@@ -34,7 +34,11 @@ pub(crate) fn draw(recording: &Recording, figures: &Figures) -> Result<String> {
     Ok(svg)
 }
 
-fn render(recording: &Recording, figures: &Figures, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn render(
+    recording: &Recording,
+    figures: &Figures,
+    svg: &mut String,
+) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let title = format!(
@@ -92,7 +96,11 @@ fn mark_phases(
     figures: &Figures,
     top: f64,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let attack = Phase { from: attack_began(recording), to: recording.protected.to, flood: recording.protected.flood.clone() };
+    let attack = Phase {
+        from: attack_began(recording),
+        to: recording.protected.to,
+        flood: recording.protected.flood.clone(),
+    };
     for (phase, name, colour) in [
         (&recording.quiet, "quiet", CALM),
         (&recording.unprotected, "attack, unprotected", ATTACKED),
@@ -104,12 +112,12 @@ fn mark_phases(
     }
     let started = seconds(recording, recording.agent.started);
     panel.draw_series([PathElement::new([(started, 0.0), (started, top)], BLACK.mix(0.4))])?;
-    panel.draw_series([Text::new("agent starts", (started - 1.9, top * 0.90), ("sans-serif", 12))])?;
+    panel.draw_series([Text::new("agent starts", (started - 1.9, top * 0.88), ("sans-serif", 12))])?;
     if let Some(first_ms) = figures.time_to_first_block_ms {
         let at = seconds(recording, attack.from) + first_ms / 1000.0;
         panel.draw_series([PathElement::new([(at, 0.0), (at, top)], BLACK.stroke_width(2))])?;
         let label = format!("first block after {first_ms:.0} ms");
-        panel.draw_series([Text::new(label, (at + 0.1, top * 0.90), ("sans-serif", 13))])?;
+        panel.draw_series([Text::new(label, (at + 0.1, top * 0.88), ("sans-serif", 13))])?;
     }
     Ok(())
 }
@@ -167,7 +175,7 @@ fn smoothed(counts: &[u64]) -> Line {
 
 /// A little above the highest point of all lines.
 fn highest(lines: &[&Line]) -> f64 {
-    lines.iter().flat_map(|line| line.iter()).map(|(_, rate)| *rate).fold(1.0, f64::max) * 1.12
+    lines.iter().flat_map(|line| line.iter()).map(|(_, rate)| *rate).fold(1.0, f64::max) * 1.3
 }
 
 fn shortened(rate: f64) -> String {
