@@ -4,6 +4,7 @@
 //! rights is noticed. Trials that share the kernel (namespaces, pins) run one at a time; the others in parallel.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,6 +21,18 @@ pub enum Needs {
     Nothing,
     /// Root's capabilities, bpf(2) and the BPF file system, `ip`.
     Root,
+    /// The real captures that are not part of the project; see [`captures`].
+    Captures,
+}
+
+/// The directory of real captures with its `labels.json`: `$MITIGATOR_CAPTURES`, or `shared/data/pcap` beside the
+/// workspace. `None` when it is missing.
+#[must_use]
+pub fn captures() -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/pcap");
+    let directory =
+        std::env::var_os("MITIGATOR_CAPTURES").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    directory.join("labels.json").is_file().then_some(directory)
 }
 
 type Body = Box<dyn FnOnce() -> anyhow::Result<()> + Send>;
@@ -44,14 +57,15 @@ impl Trial {
         Self { name: name.into(), needs, run: Box::new(move || run().map_err(Into::into)) }
     }
 
-    fn into_libtest(self, missing: &[String], unmet: Unmet) -> libtest_mimic::Trial {
+    fn into_libtest(self, missing: &impl Fn(Needs) -> Vec<String>, unmet: Unmet) -> libtest_mimic::Trial {
         let Self { name, needs, run } = self;
         let kind = match needs {
             Needs::Nothing => "",
             Needs::Root => "root",
+            Needs::Captures => "captures",
         };
         let (ignored, body): (bool, Box<dyn FnOnce() -> Result<(), Failed> + Send>) =
-            match Fate::of(needs, missing, unmet) {
+            match Fate::of(&missing(needs), unmet) {
                 Fate::Run => (false, Box::new(move || run_in_turn(needs, run))),
                 Fate::Ignore(reason) => (true, Box::new(move || Err(reason.into()))),
                 Fate::Fail(reason) => (false, Box::new(move || Err(reason.into()))),
@@ -82,8 +96,8 @@ enum Fate {
 }
 
 impl Fate {
-    fn of(needs: Needs, missing: &[String], unmet: Unmet) -> Self {
-        if needs == Needs::Nothing || missing.is_empty() {
+    fn of(missing: &[String], unmet: Unmet) -> Self {
+        if missing.is_empty() {
             return Self::Run;
         }
         let reason = format!("could not run: {}", missing.join("; "));
@@ -103,9 +117,21 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         _ => Unmet::Ignored,
     };
     let privileged = trials.iter().any(|trial| trial.needs == Needs::Root);
-    let missing = if privileged { missing_for_bpf() } else { Vec::new() };
-    if unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {
-        eprintln!("trials marked [root] are ignored: {}", missing.join("; "));
+    let rights = if privileged { missing_for_bpf() } else { Vec::new() };
+    let missing = |needs: Needs| match needs {
+        Needs::Nothing => Vec::new(),
+        Needs::Root => rights.clone(),
+        Needs::Captures if captures().is_some() => Vec::new(),
+        Needs::Captures => {
+            vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
+        }
+    };
+    for needs in [Needs::Root, Needs::Captures] {
+        let missing = missing(needs);
+        let concerns = trials.iter().any(|trial| trial.needs == needs);
+        if concerns && unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {
+            eprintln!("trials that need {needs:?} are ignored: {}", missing.join("; "));
+        }
     }
     let trials = trials.into_iter().map(|trial| trial.into_libtest(&missing, unmet)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -126,13 +152,13 @@ mod tests {
         let nothing: &[String] = &[];
         let something: &[String] = &["a right".to_owned(), "a tool".to_owned()];
         let reason = || "could not run: a right; a tool".to_owned();
-        for (needs, missing, unmet, expected) in [
-            (Needs::Nothing, something, Unmet::Failed, Fate::Run),
-            (Needs::Root, nothing, Unmet::Failed, Fate::Run),
-            (Needs::Root, something, Unmet::Ignored, Fate::Ignore(reason())),
-            (Needs::Root, something, Unmet::Failed, Fate::Fail(reason())),
+        for (missing, unmet, expected) in [
+            (nothing, Unmet::Failed, Fate::Run),
+            (nothing, Unmet::Ignored, Fate::Run),
+            (something, Unmet::Ignored, Fate::Ignore(reason())),
+            (something, Unmet::Failed, Fate::Fail(reason())),
         ] {
-            assert_eq!(Fate::of(needs, missing, unmet), expected, "{needs:?} {missing:?} {unmet:?}");
+            assert_eq!(Fate::of(missing, unmet), expected, "{missing:?} {unmet:?}");
         }
     }
 }
