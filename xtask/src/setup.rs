@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use console::style;
 
+use crate::cargo_tool::BPF_LINKER;
 use crate::requirements::{self, Requirement};
 use crate::toolchain::{self, BpfCompiler};
 use crate::unpacked;
@@ -67,7 +68,7 @@ pub fn prepare(parts: &[Part]) -> Result<Option<BpfCompiler>> {
         unpacked::install(&packages)?;
     }
     if missing.linker {
-        toolchain::install_linker()?;
+        BPF_LINKER.install()?;
     }
     if !parts.contains(&Part::Build) {
         return Ok(None);
@@ -116,7 +117,7 @@ impl Missing {
             linker: false,
         };
         if parts.contains(&Part::Build) {
-            missing.linker = !toolchain::linker_is_installed();
+            missing.linker = !BPF_LINKER.is_installed();
             match toolchain::find_compiler() {
                 Ok(compiler) => missing.found = Some(compiler),
                 Err(reasons) => missing.compiler = Some(reasons),
@@ -155,11 +156,7 @@ fn list_missing(parts: &[Part]) -> ExitCode {
         }
     }
     if missing.linker {
-        println!(
-            "{} bpf-linker {}",
-            style("missing").red(),
-            toolchain::LINKER_VERSION
-        );
+        println!("{} bpf-linker {}", style("missing").red(), BPF_LINKER.version);
     }
     for wanted in missing.programs.iter().chain(&missing.machine_programs) {
         let Requirement {
@@ -193,11 +190,7 @@ fn report(parts: &[Part], compiler: Option<&BpfCompiler>) {
         line("BPF compiler", compiler.to_string());
         line(
             "BPF linker",
-            format!(
-                "{} ({})",
-                toolchain::linker().display(),
-                toolchain::LINKER_VERSION
-            ),
+            format!("{} ({})", BPF_LINKER.program().display(), BPF_LINKER.version),
         );
     }
     for (part, what) in [(Part::Test, "tests, demo"), (Part::Vm, "machines")] {
