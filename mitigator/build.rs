@@ -51,13 +51,8 @@ fn embed() -> Result<(), String> {
     let toolchain = Toolchain::read(&workspace.join(TOOLCHAIN_FILE))?;
     let object = compile(&workspace, &toolchain, &target_directory(&out))?;
     let embedded = out.join("mitigator.o");
-    fs::copy(&object, &embedded).map_err(|error| {
-        format!(
-            "cannot copy {} to {}: {error}",
-            object.display(),
-            embedded.display()
-        )
-    })?;
+    fs::copy(&object, &embedded)
+        .map_err(|error| format!("cannot copy {} to {}: {error}", object.display(), embedded.display()))?;
     Ok(())
 }
 
@@ -104,10 +99,7 @@ impl Toolchain {
 /// cargo's own, which are locked while this script runs. `out` is `<target>/<profile>/build/...`.
 fn target_directory(out: &Path) -> PathBuf {
     let build = out.ancestors().find(|directory| directory.ends_with("build"));
-    build
-        .and_then(|build| build.parent()?.parent())
-        .unwrap_or(out)
-        .join("bpf")
+    build.and_then(|build| build.parent()?.parent()).unwrap_or(out).join("bpf")
 }
 
 fn compile(workspace: &Path, toolchain: &Toolchain, target_directory: &Path) -> Result<PathBuf, String> {
@@ -123,15 +115,7 @@ fn compile(workspace: &Path, toolchain: &Toolchain, target_directory: &Path) -> 
         command.env_remove(name);
     }
     command
-        .args([
-            "build",
-            "--bin",
-            "mitigator-ebpf",
-            "--release",
-            "--target",
-            triple,
-            "-Zbuild-std=core",
-        ])
+        .args(["build", "--bin", "mitigator-ebpf", "--release", "--target", triple, "-Zbuild-std=core"])
         .args(["--quiet", "--color", "never", "--target-dir"])
         .arg(target_directory)
         .current_dir(&crate_directory)
@@ -147,18 +131,14 @@ fn compile(workspace: &Path, toolchain: &Toolchain, target_directory: &Path) -> 
         command.args(["--jobs", &jobs]);
     }
 
-    let output = command
-        .output()
-        .map_err(|error| format!("cannot start {command:?}: {error}"))?;
+    let output = command.output().map_err(|error| format!("cannot start {command:?}: {error}"))?;
     let log = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         return Err(format!("the XDP program does not compile for {triple}:\n{log}"));
     }
     // Cargo repeats the warnings of what it did not compile again, so none is lost.
     if !log.is_empty() && env::var_os(DENY_WARNINGS).is_some() {
-        return Err(format!(
-            "the XDP program compiles with warnings, which {DENY_WARNINGS} denies:\n{log}"
-        ));
+        return Err(format!("the XDP program compiles with warnings, which {DENY_WARNINGS} denies:\n{log}"));
     }
     for line in log.lines() {
         println!("cargo::warning={line}");
@@ -168,31 +148,10 @@ fn compile(workspace: &Path, toolchain: &Toolchain, target_directory: &Path) -> 
 
 /// The inner cargo sets its own; wrappers, flags and the toolchain of the outer build would break it.
 fn concerns_the_outer_build(name: &OsString) -> bool {
-    const KEPT: [&str; 5] = [
-        "CARGO_HOME",
-        "CARGO_HTTP_",
-        "CARGO_NET_",
-        "CARGO_REGISTR",
-        "CARGO_SOURCE_",
-    ];
-    const DROPPED: [&str; 6] = [
-        "CARGO",
-        "RUSTC",
-        "RUSTDOC",
-        "RUSTFLAGS",
-        "RUSTUP_TOOLCHAIN",
-        "DEP_",
-    ];
-    const DROPPED_WHOLE: [&str; 8] = [
-        "TARGET",
-        "HOST",
-        "PROFILE",
-        "OPT_LEVEL",
-        "DEBUG",
-        "OUT_DIR",
-        "MAKEFLAGS",
-        "CLIPPY_ARGS",
-    ];
+    const KEPT: [&str; 5] = ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_"];
+    const DROPPED: [&str; 6] = ["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "DEP_"];
+    const DROPPED_WHOLE: [&str; 8] =
+        ["TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "OUT_DIR", "MAKEFLAGS", "CLIPPY_ARGS"];
     let name = name.to_string_lossy();
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     DROPPED_WHOLE.contains(&name.as_ref()) || (begins(&DROPPED) && !begins(&KEPT))
@@ -206,7 +165,5 @@ fn path_starting_with(directory: &Path) -> Result<OsString, String> {
 }
 
 fn path_from(variable: &str) -> Result<PathBuf, String> {
-    env::var_os(variable)
-        .map(PathBuf::from)
-        .ok_or_else(|| format!("cargo has not set {variable}"))
+    env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("cargo has not set {variable}"))
 }

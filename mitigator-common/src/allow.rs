@@ -16,12 +16,20 @@ pub enum AllowReason {
     Resolver = 3,
     /// The other end of an established SSH session.
     SshPeer = 4,
+    /// The configuration file says so.
+    Configuration = 5,
 }
 
 impl AllowReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 5] =
-        [Self::Operator, Self::LocalAddress, Self::DefaultGateway, Self::Resolver, Self::SshPeer];
+    pub const ALL: [Self; 6] = [
+        Self::Operator,
+        Self::LocalAddress,
+        Self::DefaultGateway,
+        Self::Resolver,
+        Self::SshPeer,
+        Self::Configuration,
+    ];
 
     /// In the operator's words.
     #[must_use]
@@ -32,6 +40,7 @@ impl AllowReason {
             Self::DefaultGateway => "default gateway",
             Self::Resolver => "resolver",
             Self::SshPeer => "ssh session",
+            Self::Configuration => "configuration",
         }
     }
 }
@@ -56,6 +65,9 @@ impl AllowEntry {
     /// never removed automatically.
     #[must_use]
     pub fn reason(self) -> AllowReason {
-        AllowReason::ALL.into_iter().find(|reason| *reason as u32 == self.reason).unwrap_or(AllowReason::Operator)
+        AllowReason::ALL
+            .into_iter()
+            .find(|reason| *reason as u32 == self.reason)
+            .unwrap_or(AllowReason::Operator)
     }
 }

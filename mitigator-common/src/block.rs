@@ -43,7 +43,8 @@ pub struct BlockEntry {
     /// 1 when an allowed prefix lies inside the entry, so that a hit has to ask the allow list.
     excepted: u16,
     origin: u16,
-    reserved: u32,
+    /// Leading bits of the key in the prefix table, 0 in the source table.
+    prefix_length: u32,
 }
 
 const _: () = assert!(size_of::<BlockEntry>() == 24);
@@ -52,7 +53,7 @@ impl BlockEntry {
     /// An entry without exceptions and without hits.
     #[must_use]
     pub const fn new(expires_at_ns: u64, origin: BlockOrigin) -> Self {
-        Self { expires_at_ns, hits: 0, excepted: 0, origin: origin as u16, reserved: 0 }
+        Self { expires_at_ns, hits: 0, excepted: 0, origin: origin as u16, prefix_length: 0 }
     }
 
     /// The same entry, marked when an allowed prefix lies inside it.
@@ -60,6 +61,20 @@ impl BlockEntry {
     pub const fn with_exceptions(mut self, excepted: bool) -> Self {
         self.excepted = excepted as u16;
         self
+    }
+
+    /// The same entry, for a key of the prefix table.
+    #[must_use]
+    pub const fn with_prefix_length(mut self, length: u32) -> Self {
+        self.prefix_length = length;
+        self
+    }
+
+    /// Leading bits of the key in the prefix table, 0 in the source table.
+    #[inline(always)]
+    #[must_use]
+    pub const fn prefix_length(&self) -> u32 {
+        self.prefix_length
     }
 
     /// Whether a hit has to ask the allow list.
@@ -80,6 +95,9 @@ impl BlockEntry {
     /// removed automatically.
     #[must_use]
     pub fn origin(&self) -> BlockOrigin {
-        BlockOrigin::ALL.into_iter().find(|origin| *origin as u16 == self.origin).unwrap_or(BlockOrigin::Operator)
+        BlockOrigin::ALL
+            .into_iter()
+            .find(|origin| *origin as u16 == self.origin)
+            .unwrap_or(BlockOrigin::Operator)
     }
 }

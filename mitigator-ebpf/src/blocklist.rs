@@ -6,7 +6,7 @@ use mitigator_common::{BlockEntry, Outcome};
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::shared::SharedU64;
 
-use crate::maps::{BLOCKLIST, BLOCK_PREFIXES, PREFIX_COUNT};
+use crate::maps::{BLOCK_PREFIXES, BLOCKLIST, PREFIX_COUNT};
 use crate::{allowlist, clock};
 
 /// What the block tables say of a packet.
@@ -31,16 +31,32 @@ pub fn judge(packet: &Packet) -> Verdict {
         }
     }
     if !excepted && PREFIX_COUNT.get(0).is_some_and(|count| *count != 0) {
-        let key = Key::new(128, packet.address);
-        if let Some(entry) = BLOCK_PREFIXES.get(&key) {
-            match judge_entry(core::ptr::from_ref(entry).cast_mut(), packet) {
-                EntryVerdict::Drop => return Verdict::Blocked(Outcome::DropBlockedPrefix),
-                EntryVerdict::Excepted => excepted = true,
-                EntryVerdict::Expired => {}
-            }
+        match judge_prefixes(packet) {
+            EntryVerdict::Drop => return Verdict::Blocked(Outcome::DropBlockedPrefix),
+            EntryVerdict::Excepted => excepted = true,
+            EntryVerdict::Expired => {}
         }
     }
     if excepted { Verdict::Excepted } else { Verdict::NotListed }
+}
+
+/// Nested prefixes looked at before a packet passes: an expired longer one may hide a live shorter one.
+const MAX_NESTED_PREFIXES: usize = 8;
+
+#[inline(always)]
+fn judge_prefixes(packet: &Packet) -> EntryVerdict {
+    let mut key = Key::new(128, packet.address);
+    for _ in 0..MAX_NESTED_PREFIXES {
+        let Some(entry) = BLOCK_PREFIXES.get(&key) else {
+            break;
+        };
+        let length = entry.prefix_length();
+        match judge_entry(core::ptr::from_ref(entry).cast_mut(), packet) {
+            EntryVerdict::Expired if length > 0 => key = Key::new(length - 1, packet.address),
+            verdict => return verdict,
+        }
+    }
+    EntryVerdict::Expired
 }
 
 enum EntryVerdict {

@@ -17,7 +17,11 @@ impl<'packet> Cursor<'packet> {
     #[must_use]
     pub fn over(bytes: &'packet [u8]) -> Self {
         let range = bytes.as_ptr_range();
-        Self { start: range.start.addr(), end: range.end.addr(), bytes: PhantomData }
+        Self {
+            start: range.start.expose_provenance(),
+            end: range.end.expose_provenance(),
+            bytes: PhantomData,
+        }
     }
 
     /// Over the packet between two addresses.

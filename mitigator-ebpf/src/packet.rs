@@ -176,8 +176,24 @@ fn read_u16(bytes: &Cursor<'_>, offset: usize) -> Option<u16> {
 
 #[inline(always)]
 fn parse_v4(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
-    let [version_and_length, _, length_high, length_low, _, _, fragment_high, fragment_low, _, protocol, _, _, a, b, c, d]: [u8; 16] =
-        bytes.read(start)?;
+    let [
+        version_and_length,
+        _,
+        length_high,
+        length_low,
+        _,
+        _,
+        fragment_high,
+        fragment_low,
+        _,
+        protocol,
+        _,
+        _,
+        a,
+        b,
+        c,
+        d,
+    ]: [u8; 16] = bytes.read(start)?;
     let [_, _, _, _]: [u8; 4] = bytes.read(start + 16)?;
     let header_length = usize::from(version_and_length & 0x0f) * 4;
     if version_and_length >> 4 != 4 || header_length < 20 {
@@ -227,7 +243,9 @@ fn parse_v6(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
         if reached {
             break;
         }
-        let Some([next, length, third, fourth]) = bytes.read::<4>(offset) else { break };
+        let Some([next, length, third, fourth]) = bytes.read::<4>(offset) else {
+            break;
+        };
         let header_length = match protocol {
             protocol::FRAGMENT => 8,
             protocol::AUTHENTICATION => (usize::from(length) + 2) * 4,
@@ -237,7 +255,9 @@ fn parse_v6(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
             break;
         }
         // Its last byte must be there, or the header is cut.
-        let Some([_]) = bytes.read::<1>(offset + header_length - 1) else { break };
+        let Some([_]) = bytes.read::<1>(offset + header_length - 1) else {
+            break;
+        };
         if protocol == protocol::FRAGMENT {
             let bits = u16::from_be_bytes([third, fourth]);
             fragment = fragment_from(bits >> 3, bits & 1 != 0);
@@ -311,8 +331,28 @@ fn parse_transport(
 
 #[inline(always)]
 fn parse_tcp(bytes: &Cursor<'_>, start: usize, length: usize) -> Option<Transport> {
-    let [source_high, source_low, destination_high, destination_low, _, _, _, _, _, _, _, _, data_offset, flags, _, _, _, _, _, _]: [u8; 20] =
-        bytes.read(start)?;
+    let [
+        source_high,
+        source_low,
+        destination_high,
+        destination_low,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        data_offset,
+        flags,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+    ]: [u8; 20] = bytes.read(start)?;
     let header_length = usize::from(data_offset >> 4) * 4;
     if length < 20 || header_length < 20 {
         return None;

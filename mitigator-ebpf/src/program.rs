@@ -2,9 +2,9 @@
 //! allow list beats any block.
 #![expect(unsafe_code, reason = "the packet's bounds come from the XDP context")]
 
+use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use aya_ebpf::bindings::xdp_action;
 use mitigator_common::Outcome;
 use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::packet::{Packet, Unparsed};

@@ -26,9 +26,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     process::run(&mut build)?;
     let profile = if arguments.release { "release" } else { "debug" };
-    println!(
-        "{}",
-        workspace::target().join(profile).join("mitigator").display()
-    );
+    println!("{}", workspace::target().join(profile).join("mitigator").display());
     Ok(ExitCode::SUCCESS)
 }

@@ -15,16 +15,10 @@ pub struct CargoTool {
 }
 
 /// Links for the BPF target. This release speaks LLVM 22.
-pub const BPF_LINKER: CargoTool = CargoTool {
-    name: "bpf-linker",
-    version: "0.10.3",
-};
+pub const BPF_LINKER: CargoTool = CargoTool { name: "bpf-linker", version: "0.10.3" };
 
 /// Checks dependencies.
-pub const CARGO_DENY: CargoTool = CargoTool {
-    name: "cargo-deny",
-    version: "0.20.2",
-};
+pub const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version: "0.20.2" };
 
 impl CargoTool {
     /// Where it is, or will be.

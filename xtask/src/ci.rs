@@ -27,31 +27,11 @@ struct Check {
 }
 
 const CHECKS: [Check; 5] = [
-    Check {
-        name: "format",
-        demands: "`cargo fmt --all` changes nothing",
-        run: format,
-    },
-    Check {
-        name: "lints",
-        demands: "clippy has no warning on any target",
-        run: lints,
-    },
-    Check {
-        name: "documentation",
-        demands: "rustdoc has no warning",
-        run: documentation,
-    },
-    Check {
-        name: "XDP program",
-        demands: "rustc has no warning for the BPF target",
-        run: xdp_program,
-    },
-    Check {
-        name: "dependencies",
-        demands: "deny.toml allows every one",
-        run: dependencies,
-    },
+    Check { name: "format", demands: "`cargo fmt --all` changes nothing", run: format },
+    Check { name: "lints", demands: "clippy has no warning on any target", run: lints },
+    Check { name: "documentation", demands: "rustdoc has no warning", run: documentation },
+    Check { name: "XDP program", demands: "rustc has no warning for the BPF target", run: xdp_program },
+    Check { name: "dependencies", demands: "deny.toml allows every one", run: dependencies },
 ];
 
 pub fn run(_: &Arguments) -> Result<ExitCode> {
@@ -59,12 +39,7 @@ pub fn run(_: &Arguments) -> Result<ExitCode> {
     let mut summary = Vec::new();
     let mut failed = false;
     for check in &CHECKS {
-        eprintln!(
-            "\n{} {}: {}",
-            style("==").bold().for_stderr(),
-            check.name,
-            check.demands
-        );
+        eprintln!("\n{} {}: {}", style("==").bold().for_stderr(), check.name, check.demands);
         let stopwatch = Stopwatch::start();
         let result = (check.run)();
         if let Err(error) = &result {
@@ -89,32 +64,17 @@ fn format() -> Result<()> {
 /// and Debian's comes without one. [`xdp_program`] has the compiler's own lints for them.
 fn lints() -> Result<()> {
     let mut clippy = workspace::cargo();
-    process::run(clippy.args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
-    ]))
+    process::run(clippy.args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
 }
 
 fn documentation() -> Result<()> {
     let mut rustdoc = workspace::cargo();
-    process::run(
-        rustdoc
-            .args(["doc", "--workspace", "--no-deps"])
-            .env("RUSTDOCFLAGS", "--deny warnings"),
-    )
+    process::run(rustdoc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
 fn xdp_program() -> Result<()> {
     let mut build = workspace::cargo();
-    process::run(
-        build
-            .args(["check", "--package", "mitigator"])
-            .env("MITIGATOR_DENY_BPF_WARNINGS", "1"),
-    )
+    process::run(build.args(["check", "--package", "mitigator"]).env("MITIGATOR_DENY_BPF_WARNINGS", "1"))
 }
 
 fn dependencies() -> Result<()> {

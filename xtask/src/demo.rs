@@ -39,11 +39,8 @@ impl Arguments {
     /// As `mitigator-demo` takes them.
     fn spelled(&self) -> Vec<String> {
         let mut words = Vec::new();
-        for (name, value) in [
-            ("--attack", &self.attack),
-            ("--rate", &self.rate),
-            ("--output", &self.output),
-        ] {
+        for (name, value) in [("--attack", &self.attack), ("--rate", &self.rate), ("--output", &self.output)]
+        {
             words.extend(value.iter().flat_map(|value| [name.to_owned(), value.clone()]));
         }
         if self.json {
@@ -71,10 +68,7 @@ pub fn run_program(program: &str, parts: &[Part], arguments: &[String]) -> Resul
 
 /// `None` when a signal ended the program.
 fn exit_code(status: ExitStatus) -> Option<ExitCode> {
-    status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .map(ExitCode::from)
+    status.code().and_then(|code| u8::try_from(code).ok()).map(ExitCode::from)
 }
 
 #[cfg(test)]

@@ -11,9 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Runs on the terminal of this program.
 pub fn status_of(command: &mut Command) -> Result<ExitStatus> {
-    command
-        .status()
-        .with_context(|| format!("cannot start `{}`", spelled(command)))
+    command.status().with_context(|| format!("cannot start `{}`", spelled(command)))
 }
 
 /// Runs on the terminal of this program, which has to succeed.
@@ -29,26 +27,15 @@ pub fn run(command: &mut Command) -> Result<()> {
 pub fn run_quietly(title: &str, command: &mut Command) -> Result<()> {
     let stopwatch = Stopwatch::start();
     let spinner = spinner(title);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start `{}`", spelled(command)));
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{}`", spelled(command)));
     spinner.finish_and_clear();
     let output = output?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
-        bail!(
-            "{title}: `{}` failed ({})\n{}",
-            spelled(command),
-            output.status,
-            tail(&said, 40)
-        );
+        bail!("{title}: `{}` failed ({})\n{}", spelled(command), output.status, tail(&said, 40));
     }
-    eprintln!(
-        "{} {title} ({})",
-        style("done").green().for_stderr(),
-        stopwatch.seconds()
-    );
+    eprintln!("{} {title} ({})", style("done").green().for_stderr(), stopwatch.seconds());
     Ok(())
 }
 
@@ -59,12 +46,7 @@ pub fn output_of(command: &mut Command) -> Result<String> {
         .output()
         .with_context(|| format!("cannot start `{}`", spelled(command)))?;
     if !output.status.success() {
-        bail!(
-            "`{}` failed ({})\n{}",
-            spelled(command),
-            output.status,
-            tail(&output.stderr, 20)
-        );
+        bail!("`{}` failed ({})\n{}", spelled(command), output.status, tail(&output.stderr, 20));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -100,10 +82,7 @@ pub fn tail(said: &[u8], lines: usize) -> String {
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how long a step takes is all that is asked of the clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "how long a step takes is all that is asked of the clock")]
     pub fn start() -> Self {
         Self(Instant::now())
     }
@@ -132,9 +111,6 @@ mod tests {
     fn a_failing_program_is_named_with_what_it_said() {
         let error = output_of(Command::new("sh").args(["-c", "echo no such luck >&2; exit 3"])).unwrap_err();
         let sentence = format!("{error:#}");
-        assert!(
-            sentence.contains("sh -c") && sentence.contains("no such luck"),
-            "{sentence}"
-        );
+        assert!(sentence.contains("sh -c") && sentence.contains("no such luck"), "{sentence}");
     }
 }

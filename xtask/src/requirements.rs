@@ -20,76 +20,26 @@ pub struct Requirement {
 
 /// For the tests and the demo.
 pub const FOR_TESTS: [Requirement; 6] = [
-    Requirement {
-        program: "ip",
-        package: "iproute2",
-        purpose: "network namespaces and veth pairs",
-    },
-    Requirement {
-        program: "ethtool",
-        package: "ethtool",
-        purpose: "the same offloads in each phase",
-    },
-    Requirement {
-        program: "nginx",
-        package: "nginx-light",
-        purpose: "the victim of the demo",
-    },
-    Requirement {
-        program: "curl",
-        package: "curl",
-        purpose: "a client that is not ours",
-    },
-    Requirement {
-        program: "hping3",
-        package: "hping3",
-        purpose: "a flood that is not ours",
-    },
-    Requirement {
-        program: "bpftool",
-        package: "bpftool",
-        purpose: "a second opinion on maps and programs",
-    },
+    Requirement { program: "ip", package: "iproute2", purpose: "network namespaces and veth pairs" },
+    Requirement { program: "ethtool", package: "ethtool", purpose: "the same offloads in each phase" },
+    Requirement { program: "nginx", package: "nginx-light", purpose: "the victim of the demo" },
+    Requirement { program: "curl", package: "curl", purpose: "a client that is not ours" },
+    Requirement { program: "hping3", package: "hping3", purpose: "a flood that is not ours" },
+    Requirement { program: "bpftool", package: "bpftool", purpose: "a second opinion on maps and programs" },
 ];
 
 /// For booting other kernels. What is missing is unpacked into the workspace; see [`crate::unpacked`].
 pub const FOR_VIRTUAL_MACHINES: [Requirement; 5] = [
-    Requirement {
-        program: "qemu-system-x86_64",
-        package: "qemu-system-x86",
-        purpose: "the machine",
-    },
-    Requirement {
-        program: "busybox",
-        package: "busybox-static",
-        purpose: "the guest's shell",
-    },
-    Requirement {
-        program: "cpio",
-        package: "cpio",
-        purpose: "the guest's file system",
-    },
-    Requirement {
-        program: "xz",
-        package: "xz-utils",
-        purpose: "compressed kernel modules",
-    },
-    Requirement {
-        program: "zstd",
-        package: "zstd",
-        purpose: "compressed kernel modules",
-    },
+    Requirement { program: "qemu-system-x86_64", package: "qemu-system-x86", purpose: "the machine" },
+    Requirement { program: "busybox", package: "busybox-static", purpose: "the guest's shell" },
+    Requirement { program: "cpio", package: "cpio", purpose: "the guest's file system" },
+    Requirement { program: "xz", package: "xz-utils", purpose: "compressed kernel modules" },
+    Requirement { program: "zstd", package: "zstd", purpose: "compressed kernel modules" },
 ];
 
 /// Where programs are looked for beside PATH, which for a plain user lacks `sbin`.
-const SYSTEM_DIRECTORIES: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
+const SYSTEM_DIRECTORIES: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// The first file of that name on PATH, in the system's own directories or unpacked in the workspace.
 pub fn find_program(name: &str) -> Option<PathBuf> {
@@ -107,10 +57,7 @@ fn is_executable(file: &Path) -> bool {
 
 /// The command by which a person would install `packages`.
 pub fn install_command(packages: &[&str]) -> String {
-    format!(
-        "apt-get update && apt-get install --no-install-recommends {}",
-        packages.join(" ")
-    )
+    format!("apt-get update && apt-get install --no-install-recommends {}", packages.join(" "))
 }
 
 /// Installs Debian packages into the system, without removing any and without starting the services they bring.
@@ -120,19 +67,14 @@ pub fn install_command(packages: &[&str]) -> String {
 pub fn install(packages: &[&str]) -> Result<()> {
     require_apt(packages)?;
     if !is_root()? {
-        bail!(
-            "installing needs root; run this, then try again: sudo sh -c '{}'",
-            install_command(packages)
-        );
+        bail!("installing needs root; run this, then try again: sudo sh -c '{}'", install_command(packages));
     }
     let _services_stay_down = ServiceStartsHeldBack::begin()?;
     update_lists()?;
     process::run_quietly(
         &format!("installing {}", packages.join(" ")),
         // Several packages conflict with others that somebody may want to keep.
-        apt_get()
-            .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
-            .args(packages),
+        apt_get().args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages),
     )
 }
 

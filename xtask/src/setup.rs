@@ -40,11 +40,7 @@ pub enum Part {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let parts = if arguments.parts.is_empty() {
-        Part::value_variants()
-    } else {
-        &arguments.parts
-    };
+    let parts = if arguments.parts.is_empty() { Part::value_variants() } else { &arguments.parts };
     if arguments.no_install {
         return Ok(list_missing(parts));
     }
@@ -99,15 +95,8 @@ struct Missing {
 impl Missing {
     fn for_parts(parts: &[Part]) -> Self {
         let absent = |part| {
-            let wanted = if parts.contains(&part) {
-                programs_of(part)
-            } else {
-                &[]
-            };
-            wanted
-                .iter()
-                .filter(|wanted| requirements::find_program(wanted.program).is_none())
-                .collect()
+            let wanted = if parts.contains(&part) { programs_of(part) } else { &[] };
+            wanted.iter().filter(|wanted| requirements::find_program(wanted.program).is_none()).collect()
         };
         let mut missing = Self {
             programs: absent(Part::Test),
@@ -128,9 +117,7 @@ impl Missing {
 
     fn packages(&self) -> Vec<&'static str> {
         let compiler = self.compiler.iter().flat_map(|_| toolchain::DEBIAN_PACKAGES);
-        compiler
-            .chain(self.programs.iter().map(|wanted| wanted.package))
-            .collect()
+        compiler.chain(self.programs.iter().map(|wanted| wanted.package)).collect()
     }
 
     fn packages_to_unpack(&self) -> Vec<&'static str> {
@@ -159,15 +146,8 @@ fn list_missing(parts: &[Part]) -> ExitCode {
         println!("{} bpf-linker {}", style("missing").red(), BPF_LINKER.version);
     }
     for wanted in missing.programs.iter().chain(&missing.machine_programs) {
-        let Requirement {
-            program,
-            package,
-            purpose,
-        } = wanted;
-        println!(
-            "{} {program} (package {package}): {purpose}",
-            style("missing").red()
-        );
+        let Requirement { program, package, purpose } = wanted;
+        println!("{} {program} (package {package}): {purpose}", style("missing").red());
     }
     let packages = missing.packages();
     if packages.is_empty() && !missing.linker {
@@ -176,10 +156,7 @@ fn list_missing(parts: &[Part]) -> ExitCode {
     }
     println!("`cargo xtask setup` installs it");
     if !packages.is_empty() {
-        println!(
-            "the packages alone, as root: {}",
-            requirements::install_command(&packages)
-        );
+        println!("the packages alone, as root: {}", requirements::install_command(&packages));
     }
     ExitCode::from(2)
 }
@@ -188,16 +165,12 @@ fn report(parts: &[Part], compiler: Option<&BpfCompiler>) {
     let line = |what: &str, with: String| println!("{} {with}", style(format!("{what:<13}")).bold());
     if let Some(compiler) = compiler {
         line("BPF compiler", compiler.to_string());
-        line(
-            "BPF linker",
-            format!("{} ({})", BPF_LINKER.program().display(), BPF_LINKER.version),
-        );
+        line("BPF linker", format!("{} ({})", BPF_LINKER.program().display(), BPF_LINKER.version));
     }
     for (part, what) in [(Part::Test, "tests, demo"), (Part::Vm, "machines")] {
         if parts.contains(&part) {
-            let found = programs_of(part)
-                .iter()
-                .filter_map(|wanted| requirements::find_program(wanted.program));
+            let found =
+                programs_of(part).iter().filter_map(|wanted| requirements::find_program(wanted.program));
             let found: Vec<String> = found.map(|path| path.display().to_string()).collect();
             line(what, found.join(" "));
         }

@@ -22,24 +22,15 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let parts: &[Part] = if arguments.no_vm {
-        &[Part::Build, Part::Test]
-    } else {
-        &[Part::Build, Part::Test, Part::Vm]
-    };
+    let parts: &[Part] =
+        if arguments.no_vm { &[Part::Build, Part::Test] } else { &[Part::Build, Part::Test, Part::Vm] };
     setup::prepare(parts)?;
     let status = process::status_of(
-        workspace::cargo()
-            .args(["test", "--workspace", "--no-fail-fast", "--"])
-            .args(&arguments.passed_on),
+        workspace::cargo().args(["test", "--workspace", "--no-fail-fast", "--"]).args(&arguments.passed_on),
     )?;
     if !status.success() {
         eprintln!("tests failed, so the virtual machine was left out");
         return Ok(ExitCode::FAILURE);
     }
-    if arguments.no_vm {
-        Ok(ExitCode::SUCCESS)
-    } else {
-        vm::run(&vm::Arguments::one_kernel())
-    }
+    if arguments.no_vm { Ok(ExitCode::SUCCESS) } else { vm::run(&vm::Arguments::one_kernel()) }
 }

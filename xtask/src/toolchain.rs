@@ -35,22 +35,14 @@ pub struct BpfCompiler {
 
 impl fmt::Display for BpfCompiler {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} (rustc {}, LLVM {})",
-            self.rustc.display(),
-            self.version,
-            self.llvm
-        )
+        write!(formatter, "{} (rustc {}, LLVM {})", self.rustc.display(), self.version, self.llvm)
     }
 }
 
 /// The first compiler that fits, or a sentence for each that does not.
 pub fn find_compiler() -> Result<BpfCompiler, Vec<String>> {
     let mut reasons = Vec::new();
-    let nightlies = nightlies()
-        .into_iter()
-        .map(|sysroot| (sysroot.join("bin/rustc"), Some(sysroot)));
+    let nightlies = nightlies().into_iter().map(|sysroot| (sysroot.join("bin/rustc"), Some(sysroot)));
     for (rustc, sysroot) in nightlies.chain([(PathBuf::from("/usr/bin/rustc"), None)]) {
         if !rustc.exists() {
             reasons.push(format!("{} does not exist", rustc.display()));
@@ -73,10 +65,7 @@ fn nightlies() -> Vec<PathBuf> {
     };
     let mut found: Vec<PathBuf> = toolchains
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("nightly"))
-        })
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nightly")))
         .collect();
     found.sort_unstable_by(|one, other| other.cmp(one));
     found
@@ -108,10 +97,7 @@ fn examine(rustc: &Path, sysroot: Option<&Path>) -> Result<BpfCompiler> {
 
 fn field(says: &str, name: &str) -> Result<String> {
     let value = says.lines().find_map(|line| line.strip_prefix(name));
-    Ok(value
-        .with_context(|| format!("`rustc -vV` has no line `{name}`"))?
-        .trim()
-        .to_owned())
+    Ok(value.with_context(|| format!("`rustc -vV` has no line `{name}`"))?.trim().to_owned())
 }
 
 fn check_sources(sources: &Path, version: &str) -> Result<()> {
@@ -120,9 +106,7 @@ fn check_sources(sources: &Path, version: &str) -> Result<()> {
     }
     // Debian keeps them in a directory that names the version; a half-done upgrade leaves the old one.
     let directory = sources.canonicalize()?;
-    let named = directory
-        .file_name()
-        .and_then(|name| name.to_str()?.strip_prefix("rustc-"));
+    let named = directory.file_name().and_then(|name| name.to_str()?.strip_prefix("rustc-"));
     if let Some(named) = named.filter(|named| *named != version) {
         bail!("the compiler is {version}, but the installed sources are those of {named}");
     }
@@ -134,10 +118,7 @@ fn check_versions(rustc: &str, llvm: &str) -> Result<()> {
         bail!("it is version {rustc}, and {OLDEST_RUSTC} or newer is needed");
     }
     if Version::parse(llvm)?.major != LLVM_MAJOR {
-        bail!(
-            "it has LLVM {llvm}, and bpf-linker {} needs LLVM {LLVM_MAJOR}",
-            BPF_LINKER.version
-        );
+        bail!("it has LLVM {llvm}, and bpf-linker {} needs LLVM {LLVM_MAJOR}", BPF_LINKER.version);
     }
     Ok(())
 }
@@ -150,9 +131,7 @@ fn llvm_library(rustc: &Path) -> Result<PathBuf> {
         .filter(|line| line.trim_start().starts_with("libLLVM"))
         .find_map(|line| line.split_once("=> ")?.1.split(" (").next());
     let library = library.context("it has no libLLVM of its own that bpf-linker could load")?;
-    PathBuf::from(library)
-        .canonicalize()
-        .with_context(|| format!("cannot find {library}"))
+    PathBuf::from(library).canonicalize().with_context(|| format!("cannot find {library}"))
 }
 
 /// What `mitigator/build.rs` reads. Written only when it changes, because the XDP program is compiled
@@ -240,12 +219,7 @@ mod tests {
             ("the oldest", "1.95.0", "22.1.2", true),
             ("one release too old", "1.94.2", "22.1.0", false),
             ("digits are numbers, not text", "1.100.0", "22.1.8", true),
-            (
-                "an LLVM that the linker does not know",
-                "1.99.0-nightly",
-                "23.1.0",
-                false,
-            ),
+            ("an LLVM that the linker does not know", "1.99.0-nightly", "23.1.0", false),
             ("an older LLVM", "1.95.0", "21.1.8", false),
             ("not a version", "stable", "22.1", false),
         ] {

@@ -83,10 +83,7 @@ pub fn unpack_all(packages: &Path, destination: &Path) -> Result<()> {
 
 /// The package names in lines like `'http://.../cpio_2.13_amd64.deb' cpio_2.13_amd64.deb 248 SHA256:...`.
 fn packages_of(plan: &str) -> Vec<&str> {
-    let files = plan
-        .lines()
-        .filter(|line| line.starts_with('\''))
-        .filter_map(|line| line.split(' ').nth(1));
+    let files = plan.lines().filter(|line| line.starts_with('\'')).filter_map(|line| line.split(' ').nth(1));
     files.filter_map(|file| Some(file.split_once('_')?.0)).collect()
 }
 

@@ -51,13 +51,7 @@ pub struct Arguments {
 impl Arguments {
     /// The default kernel, as `cargo xtask test` has it.
     pub fn one_kernel() -> Self {
-        Self {
-            kernels: Vec::new(),
-            all: false,
-            refresh: false,
-            timeout: TIMEOUT_SECONDS,
-            json: false,
-        }
+        Self { kernels: Vec::new(), all: false, refresh: false, timeout: TIMEOUT_SECONDS, json: false }
     }
 }
 
@@ -123,14 +117,7 @@ impl Row {
             Err(error) => (Report::default(), Some(format!("{error:#}"))),
         };
         let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
-        Self {
-            kernel: kernel.name(),
-            required,
-            passed: problem.is_none(),
-            problem,
-            seconds,
-            report,
-        }
+        Self { kernel: kernel.name(), required, passed: problem.is_none(), problem, seconds, report }
     }
 }
 

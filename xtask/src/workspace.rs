@@ -6,9 +6,7 @@ use std::process::Command;
 
 /// The directory of the root manifest.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a member of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a member of the workspace")
 }
 
 /// Tools that `setup` builds, and its note on the BPF toolchain; not under version control.

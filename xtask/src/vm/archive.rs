@@ -39,15 +39,9 @@ impl Archive {
             fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
         };
         write("status", String::new())?;
-        write(
-            "sources.list",
-            format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} main\n"),
-        )?;
+        write("sources.list", format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} main\n"))?;
         write("apt.conf", configuration(directory))?;
-        let archive = Self {
-            suite: suite.to_owned(),
-            configuration: directory.join("apt.conf"),
-        };
+        let archive = Self { suite: suite.to_owned(), configuration: directory.join("apt.conf") };
         archive.update(&mirror)?;
         Ok(archive)
     }
@@ -64,10 +58,7 @@ impl Archive {
                 self.suite
             );
         }
-        bail!(
-            "the mirror {mirror} does not give the suite {}\n{sentence}",
-            self.suite
-        )
+        bail!("the mirror {mirror} does not give the suite {}\n{sentence}", self.suite)
     }
 
     /// The packages of the kernel that the meta package currently stands for: the image and, where a
@@ -77,16 +68,10 @@ impl Archive {
         let mut waiting = vec![META_PACKAGE.to_owned()];
         while let Some(package) = waiting.pop() {
             let record =
-                process::output_of(
-                    self.apt("apt-cache")
-                        .args(["show", "--no-all-versions", &package]),
-                )
-                .with_context(|| format!("the suite {} has no package {package}", self.suite))?;
-            waiting.extend(
-                kernel_dependencies(&record)
-                    .into_iter()
-                    .filter(|name| found.insert(name.clone())),
-            );
+                process::output_of(self.apt("apt-cache").args(["show", "--no-all-versions", &package]))
+                    .with_context(|| format!("the suite {} has no package {package}", self.suite))?;
+            waiting
+                .extend(kernel_dependencies(&record).into_iter().filter(|name| found.insert(name.clone())));
         }
         if found.is_empty() {
             bail!("{META_PACKAGE} of the suite {} depends on no kernel", self.suite);
@@ -96,12 +81,7 @@ impl Archive {
 
     /// Into `directory`, checked against the signed lists.
     pub fn download(&self, packages: &[String], directory: &Path) -> Result<()> {
-        process::output_of(
-            self.apt("apt-get")
-                .arg("download")
-                .args(packages)
-                .current_dir(directory),
-        )?;
+        process::output_of(self.apt("apt-get").arg("download").args(packages).current_dir(directory))?;
         Ok(())
     }
 
@@ -134,26 +114,17 @@ fn read_sources() -> String {
     let mut files: Vec<PathBuf> = parts.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort_unstable();
     files.insert(0, PathBuf::from("/etc/apt/sources.list"));
-    files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .collect::<Vec<_>>()
-        .join("\n")
+    files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect::<Vec<_>>().join("\n")
 }
 
 /// The first address that ends like a Debian archive, as `deb ADDRESS suite` or `URIs: ADDRESS` has it.
 /// Archives of security updates and of other makers end otherwise.
 fn mirror(sources: &str) -> Option<String> {
-    let lines = sources
-        .lines()
-        .map(str::trim)
-        .filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"));
-    let mut words = lines
-        .flat_map(str::split_whitespace)
-        .filter(|word| word.contains("://") || word.contains(":/"));
-    words
-        .find(|word| word.trim_end_matches('/').ends_with("/debian"))
-        .map(str::to_owned)
+    let lines =
+        sources.lines().map(str::trim).filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"));
+    let mut words =
+        lines.flat_map(str::split_whitespace).filter(|word| word.contains("://") || word.contains(":/"));
+    words.find(|word| word.trim_end_matches('/').ends_with("/debian")).map(str::to_owned)
 }
 
 /// Of a package record those dependencies that are parts of a cloud kernel.
@@ -198,11 +169,7 @@ mod tests {
                  deb http://security.example/debian-security bookworm-security main\n",
                 None,
             ),
-            (
-                "another system",
-                "deb http://archive.example/ubuntu noble main\n",
-                None,
-            ),
+            ("another system", "deb http://archive.example/ubuntu noble main\n", None),
         ] {
             assert_eq!(mirror(sources).as_deref(), expected, "{description}");
         }
@@ -221,15 +188,9 @@ mod tests {
             ),
             (
                 "Depends: linux-modules-7.2.13-cloud-amd64 (= 7), linux-binary-7.2.13-cloud-amd64 | linux-binary-unsigned, kmod\n",
-                &[
-                    "linux-modules-7.2.13-cloud-amd64",
-                    "linux-binary-7.2.13-cloud-amd64",
-                ],
+                &["linux-modules-7.2.13-cloud-amd64", "linux-binary-7.2.13-cloud-amd64"],
             ),
-            (
-                "Depends: kmod, linux-base (>= 4.3~), initramfs-tools | linux-initramfs-tool\n",
-                &[],
-            ),
+            ("Depends: kmod, linux-base (>= 4.3~), initramfs-tools | linux-initramfs-tool\n", &[]),
         ] {
             assert_eq!(kernel_dependencies(record), expected);
         }

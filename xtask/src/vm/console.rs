@@ -44,13 +44,8 @@ impl Report {
         };
         if let Some(result) = line.strip_prefix("test result: ") {
             suite.counts = Counts::parse(result);
-        } else if let Some(name) = line
-            .strip_prefix("test ")
-            .and_then(|line| line.strip_suffix("FAILED"))
-        {
-            suite
-                .failed_tests
-                .push(name.trim_end_matches([' ', '.']).to_owned());
+        } else if let Some(name) = line.strip_prefix("test ").and_then(|line| line.strip_suffix("FAILED")) {
+            suite.failed_tests.push(name.trim_end_matches([' ', '.']).to_owned());
         }
     }
 
@@ -61,10 +56,7 @@ impl Report {
             Some("problem") => self.complaints.push(words.collect::<Vec<_>>().join(" ")),
             Some("begin") => {
                 let name = words.next().unwrap_or_default().to_owned();
-                self.suites.push(SuiteReport {
-                    name,
-                    ..SuiteReport::default()
-                });
+                self.suites.push(SuiteReport { name, ..SuiteReport::default() });
             }
             Some("end") => {
                 let code = words.nth(1).and_then(|code| code.parse().ok());
@@ -100,10 +92,9 @@ impl SuiteReport {
                 Some(format!("the suite {name} has no test for this"))
             }
             (Some(0), Some(Counts { failed: 0, .. })) => None,
-            (Some(_), Some(_)) if !self.failed_tests.is_empty() => Some(format!(
-                "the suite {name} failed in {}",
-                self.failed_tests.join(", ")
-            )),
+            (Some(_), Some(_)) if !self.failed_tests.is_empty() => {
+                Some(format!("the suite {name} failed in {}", self.failed_tests.join(", ")))
+            }
             (Some(code), _) => Some(format!("the suite {name} ended with exit code {code}")),
         }
     }
@@ -117,11 +108,7 @@ impl Counts {
             let part = numbers.split("; ").find_map(|part| part.strip_suffix(what))?;
             part.trim().parse().ok()
         };
-        Some(Self {
-            passed: count("passed")?,
-            failed: count("failed")?,
-            ignored: count("ignored")?,
-        })
+        Some(Self { passed: count("passed")?, failed: count("failed")?, ignored: count("ignored")? })
     }
 }
 
@@ -138,14 +125,7 @@ mod tests {
     fn a_good_run_is_one() {
         let report = read(GOOD);
         assert_eq!(report.release.as_deref(), Some("6.1.0-50-cloud-amd64"));
-        assert_eq!(
-            report.suites[0].counts,
-            Some(Counts {
-                passed: 2,
-                failed: 0,
-                ignored: 0
-            })
-        );
+        assert_eq!(report.suites[0].counts, Some(Counts { passed: 2, failed: 0, ignored: 0 }));
         assert_eq!(report.problem(), None);
     }
 
@@ -153,32 +133,12 @@ mod tests {
     fn whatever_goes_wrong_is_a_problem() {
         for (description, from, to, expected) in [
             ("no kernel", "@@ booted", "Kernel panic", "did not boot"),
-            (
-                "a failed test",
-                "test passes ... ok",
-                "test passes ... FAILED",
-                "ended with exit code 101",
-            ),
-            (
-                "a suite without a result",
-                "test result: ok. 2 passed",
-                "killed",
-                "exit code 0",
-            ),
-            (
-                "a suite that matches nothing",
-                "ok. 1 passed",
-                "ok. 0 passed",
-                "no test for this",
-            ),
+            ("a failed test", "test passes ... ok", "test passes ... FAILED", "ended with exit code 101"),
+            ("a suite without a result", "test result: ok. 2 passed", "killed", "exit code 0"),
+            ("a suite that matches nothing", "ok. 1 passed", "ok. 0 passed", "no test for this"),
             ("a suite that hangs", "@@ end lab 0\n", "", "lab did not end"),
             ("a machine that dies", "@@ done\n", "", "stopped before"),
-            (
-                "a missing card",
-                "@@ begin lab",
-                "@@ problem there is no eth0\n@@ begin lab",
-                "no eth0",
-            ),
+            ("a missing card", "@@ begin lab", "@@ problem there is no eth0\n@@ begin lab", "no eth0"),
         ] {
             let mut text = GOOD.replace(from, to);
             if description == "a failed test" {
@@ -187,11 +147,7 @@ mod tests {
                     .replace("2 passed; 0 failed", "1 passed; 1 failed");
             }
             let problem = read(&text).problem().expect(description);
-            let expected = if description == "a failed test" {
-                "failed in passes"
-            } else {
-                expected
-            };
+            let expected = if description == "a failed test" { "failed in passes" } else { expected };
             assert!(problem.contains(expected), "{description}: {problem}");
         }
     }

@@ -21,9 +21,7 @@ const INIT: &str = include_str!("guest-init.sh");
 pub fn build(files: &KernelFiles, programs: &Programs) -> Result<PathBuf> {
     let root = files.directory.join("guest");
     fs::remove_dir_all(&root).ok();
-    for directory in [
-        "bin", "dev", "etc", "modules", "proc", "root", "run", "suites", "sys", "tmp", "var",
-    ] {
+    for directory in ["bin", "dev", "etc", "modules", "proc", "root", "run", "suites", "sys", "tmp", "var"] {
         let directory = root.join(directory);
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     }
@@ -43,9 +41,7 @@ pub fn build(files: &KernelFiles, programs: &Programs) -> Result<PathBuf> {
         guest.put(&format!("modules/{}.ko", module.name), &module.bytes)?;
         insertions.push_str(&format!("insert {}\n", module.name));
     }
-    let init = INIT
-        .replace("@INSERT_MODULES@\n", &insertions)
-        .replace("@RUN_SUITES@\n", &calls);
+    let init = INIT.replace("@INSERT_MODULES@\n", &insertions).replace("@RUN_SUITES@\n", &calls);
     guest.put("init", init.as_bytes())?;
     guest.pack(&files.directory.join("initramfs"))
 }
@@ -84,14 +80,8 @@ impl Guest {
         let output =
             fs::File::create(archive).with_context(|| format!("cannot write {}", archive.display()))?;
         let mut command = unpacked::command(&required("cpio")?);
-        command
-            .args(["--create", "--format=newc", "--owner=+0:+0", "--quiet"])
-            .current_dir(&self.root);
-        let mut cpio = command
-            .stdin(Stdio::piped())
-            .stdout(output)
-            .spawn()
-            .context("cannot start `cpio`")?;
+        command.args(["--create", "--format=newc", "--owner=+0:+0", "--quiet"]).current_dir(&self.root);
+        let mut cpio = command.stdin(Stdio::piped()).stdout(output).spawn().context("cannot start `cpio`")?;
         let mut stdin = cpio.stdin.take().context("cpio takes no list")?;
         std::io::Write::write_all(&mut stdin, list.as_bytes()).context("cpio does not take its list")?;
         drop(stdin);
@@ -108,9 +98,7 @@ impl Guest {
         while let Some(directory) = waiting.pop() {
             for entry in fs::read_dir(&directory)? {
                 let path = entry?.path();
-                let relative = path
-                    .strip_prefix(&self.root)
-                    .context("a path outside the guest")?;
+                let relative = path.strip_prefix(&self.root).context("a path outside the guest")?;
                 paths.insert(relative.to_string_lossy().into_owned());
                 if path.is_dir() {
                     waiting.push(path);
@@ -143,9 +131,7 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 
 /// Of lines like `libc.so.6 => /lib/libc.so.6 (0x7f..)` and `/lib64/ld-linux.so.2 (0x7f..)`.
 fn named_libraries(says: &str) -> Vec<PathBuf> {
-    let names = says
-        .lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    let names = says.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
     names.map(PathBuf::from).collect()
 }
 

@@ -64,11 +64,8 @@ pub fn obtain(kernel: Kernel, refresh: bool) -> Result<KernelFiles> {
     let directory = workspace::target().join("vm").join(kernel.name());
     let root = directory.join("root");
     if refresh || !root.exists() {
-        let spinner = process::spinner(&format!(
-            "downloading kernel {} of Debian {}",
-            kernel.name(),
-            kernel.suite()
-        ));
+        let spinner =
+            process::spinner(&format!("downloading kernel {} of Debian {}", kernel.name(), kernel.suite()));
         let result = download(kernel, &directory, &root);
         spinner.finish_and_clear();
         result?;
@@ -97,24 +94,14 @@ fn files_in(directory: &Path, root: &Path) -> Result<KernelFiles> {
     let modules = only_entry(modules.context("the kernel package holds no modules")?, "")?;
     // Where newer packages keep it; older ones have `boot/vmlinuz-RELEASE`.
     let image = modules.join("vmlinuz");
-    let image = if image.exists() {
-        image
-    } else {
-        only_entry(&root.join("boot"), "vmlinuz-")?
-    };
-    Ok(KernelFiles {
-        directory: directory.to_owned(),
-        image,
-        modules,
-    })
+    let image = if image.exists() { image } else { only_entry(&root.join("boot"), "vmlinuz-")? };
+    Ok(KernelFiles { directory: directory.to_owned(), image, modules })
 }
 
 fn only_entry(directory: &Path, prefix: &str) -> Result<PathBuf> {
     let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let found = paths.find(|path| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
-    });
+    let found =
+        paths.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
     found.with_context(|| format!("{} holds no `{prefix}*`", directory.display()))
 }

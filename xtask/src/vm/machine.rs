@@ -36,9 +36,7 @@ pub fn run(files: &KernelFiles, initramfs: &Path, timeout: Duration) -> Result<R
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 let seconds = timeout.as_secs();
-                report
-                    .complaints
-                    .push(format!("the machine was stopped after {seconds} s"));
+                report.complaints.push(format!("the machine was stopped after {seconds} s"));
                 break;
             }
         }
@@ -57,32 +55,12 @@ impl Machine {
         let program = requirements::find_program("qemu-system-x86_64")
             .context("the program `qemu-system-x86_64` is missing; run `cargo xtask setup --for vm`")?;
         let mut command = unpacked::command(&program);
-        for directory in unpacked::data_directories()
-            .iter()
-            .filter(|directory| directory.exists())
-        {
+        for directory in unpacked::data_directories().iter().filter(|directory| directory.exists()) {
             command.arg("-L").arg(directory);
         }
         command
-            .args([
-                "-accel",
-                "tcg,thread=multi",
-                "-cpu",
-                "max",
-                "-smp",
-                "2",
-                "-m",
-                "1536",
-            ])
-            .args([
-                "-nodefaults",
-                "-no-user-config",
-                "-no-reboot",
-                "-display",
-                "none",
-                "-serial",
-                "stdio",
-            ])
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1536"])
+            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"])
             // Nobody is behind the card but QEMU itself: no packet leaves this machine.
             .args(["-netdev", "user,id=card,restrict=on"])
             .args(["-device", "virtio-net-pci,netdev=card,romfile="])
@@ -93,9 +71,8 @@ impl Machine {
             .args(["-append", "console=ttyS0 panic=-1 quiet"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", process::spelled(&command)))?;
+        let child =
+            command.spawn().with_context(|| format!("cannot start `{}`", process::spelled(&command)))?;
         Ok(Self(child))
     }
 
@@ -136,9 +113,5 @@ fn progress(report: &Report, line: &str) -> String {
 
 fn last_lines(log: &Path) -> String {
     let said = fs::read(log).unwrap_or_default();
-    format!(
-        "the last lines of {}:\n{}",
-        log.display(),
-        process::tail(&said, 25)
-    )
+    format!("the last lines of {}:\n{}", log.display(), process::tail(&said, 25))
 }

@@ -24,10 +24,7 @@ pub struct Module {
 
 /// The modules and what they depend on, dependencies first. A kernel may have any of them built in.
 pub fn collect(directory: &Path) -> Result<Vec<Module>> {
-    let tree = Tree {
-        files: index(directory)?,
-        built_in: built_in(directory),
-    };
+    let tree = Tree { files: index(directory)?, built_in: built_in(directory) };
     let mut collected = Vec::new();
     for name in REQUIRED {
         if !tree.files.contains_key(name) && !tree.built_in.contains(&name.to_owned()) {
@@ -58,17 +55,11 @@ impl Tree {
         let bytes = read_module(file)?;
         for dependency in dependencies(&bytes) {
             if !self.files.contains_key(&dependency) && !self.built_in.contains(&dependency) {
-                bail!(
-                    "{} depends on {dependency}, which the kernel package lacks",
-                    file.display()
-                );
+                bail!("{} depends on {dependency}, which the kernel package lacks", file.display());
             }
             self.add(&dependency, collected)?;
         }
-        collected.push(Module {
-            name: name.to_owned(),
-            bytes,
-        });
+        collected.push(Module { name: name.to_owned(), bytes });
         Ok(())
     }
 }
@@ -94,9 +85,7 @@ fn index(directory: &Path) -> Result<BTreeMap<String, PathBuf>> {
 
 fn built_in(directory: &Path) -> Vec<String> {
     let list = fs::read_to_string(directory.join("modules.builtin")).unwrap_or_default();
-    list.lines()
-        .filter_map(|line| module_name(Path::new(line)))
-        .collect()
+    list.lines().filter_map(|line| module_name(Path::new(line))).collect()
 }
 
 /// `virtio_net` for `.../virtio-net.ko.xz`; `None` for other files.
@@ -116,11 +105,7 @@ fn read_module(file: &Path) -> Result<Vec<u8>> {
     let output = command.args(["--decompress", "--stdout"]).arg(file).output();
     let output = output.with_context(|| format!("cannot start `{}`", process::spelled(&command)))?;
     if !output.status.success() {
-        bail!(
-            "`{}` failed\n{}",
-            process::spelled(&command),
-            process::tail(&output.stderr, 5)
-        );
+        bail!("`{}` failed\n{}", process::spelled(&command), process::tail(&output.stderr, 5));
     }
     Ok(output.stdout)
 }
@@ -131,16 +116,9 @@ fn dependencies(module: &[u8]) -> Vec<String> {
     let Some(start) = module.windows(FIELD.len()).position(|window| window == FIELD) else {
         return Vec::new();
     };
-    let value = module[start + FIELD.len()..]
-        .split(|byte| *byte == 0)
-        .next()
-        .unwrap_or_default();
+    let value = module[start + FIELD.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
     let names = String::from_utf8_lossy(value);
-    names
-        .split(',')
-        .filter(|name| !name.is_empty())
-        .map(|name| name.replace('-', "_"))
-        .collect()
+    names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
 }
 
 #[cfg(test)]
@@ -173,24 +151,15 @@ mod tests {
     #[test]
     fn dependencies_come_first_and_once() {
         let directory = workspace_of(&[("a", "b,c"), ("b", "c"), ("c", "built_in")]);
-        let tree = Tree {
-            files: index(&directory).unwrap(),
-            built_in: vec!["built_in".into()],
-        };
+        let tree = Tree { files: index(&directory).unwrap(), built_in: vec!["built_in".into()] };
         let mut collected = Vec::new();
         for name in ["a", "c", "absent"] {
             tree.add(name, &mut collected).unwrap();
         }
         let order: Vec<&str> = collected.iter().map(|module| module.name.as_str()).collect();
         assert_eq!(order, ["c", "b", "a"]);
-        let tree = Tree {
-            built_in: Vec::new(),
-            ..tree
-        };
-        assert!(
-            tree.add("a", &mut Vec::new()).is_err(),
-            "a dependency that is nowhere"
-        );
+        let tree = Tree { built_in: Vec::new(), ..tree };
+        assert!(tree.add("a", &mut Vec::new()).is_err(), "a dependency that is nowhere");
         fs::remove_dir_all(directory).unwrap();
     }
 
@@ -198,11 +167,8 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("xtask-modules-{}", std::process::id()));
         fs::create_dir_all(directory.join("kernel")).unwrap();
         for (name, depends) in modules {
-            fs::write(
-                directory.join(format!("kernel/{name}.ko")),
-                format!("ELF\0depends={depends}\0"),
-            )
-            .unwrap();
+            fs::write(directory.join(format!("kernel/{name}.ko")), format!("ELF\0depends={depends}\0"))
+                .unwrap();
         }
         directory
     }

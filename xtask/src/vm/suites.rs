@@ -14,14 +14,8 @@ pub struct Suite {
 }
 
 pub const SUITES: [Suite; 2] = [
-    Suite {
-        name: "data_plane",
-        arguments: "--test-threads=1",
-    },
-    Suite {
-        name: "lab",
-        arguments: "vm_ --test-threads=1",
-    },
+    Suite { name: "data_plane", arguments: "--test-threads=1" },
+    Suite { name: "lab", arguments: "vm_ --test-threads=1" },
 ];
 
 /// Built for the host, whose libraries go along.
@@ -77,13 +71,10 @@ struct Target {
 }
 
 fn executable(messages: &str, suite: &str) -> Option<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .find_map(|message| {
-            let target = message.target?;
-            (target.name == suite && target.kind == ["test"]).then_some(message.executable)?
-        })
+    messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()).find_map(|message| {
+        let target = message.target?;
+        (target.name == suite && target.kind == ["test"]).then_some(message.executable)?
+    })
 }
 
 #[cfg(test)]
@@ -96,10 +87,7 @@ mod tests {
 {"reason":"compiler-message","message":{"rendered":"a warning"}}
 {"reason":"compiler-artifact","target":{"kind":["test"],"name":"lab"},"executable":"/target/release/deps/lab-1"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(
-            executable(messages, "lab"),
-            Some(PathBuf::from("/target/release/deps/lab-1"))
-        );
+        assert_eq!(executable(messages, "lab"), Some(PathBuf::from("/target/release/deps/lab-1")));
         assert_eq!(executable(messages, "data_plane"), None);
     }
 }

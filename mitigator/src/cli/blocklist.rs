@@ -1,0 +1,402 @@
+//! `mitigator blocklist`: all blocks at once.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use mitigator_common::{BlockOrigin, NEVER_EXPIRES};
+use serde::Serialize;
+
+use super::block::parse_time;
+use super::{Answer, Places};
+use crate::clock::Clock;
+use crate::kernel::blocks::{NewBlock, StandingBlock};
+use crate::kernel::xdp::XdpDataPlane;
+use crate::pipeline::target::Target;
+use crate::pipeline::time::Timestamp;
+use crate::report::output::{Align, print_report, print_text, table};
+use crate::report::units;
+
+/// Bad lines that are shown one by one; of more, the number.
+const SHOWN_BAD_LINES: usize = 20;
+
+/// Arguments of `mitigator blocklist`.
+#[derive(Debug, Args)]
+pub(super) struct BlocklistArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show what is blocked, most dropped packets first
+    List {
+        /// How many to show; 0 for all
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Print one JSON object, with all blocks unless `--limit` is given
+        #[arg(long)]
+        json: bool,
+    },
+    /// Block what a file lists: one address or prefix a line, `#` starts a comment
+    Import(ImportArgs),
+    /// Write what is blocked to a file that `import` takes; `-` for standard output
+    Export {
+        /// The file, replaced at once when it is complete
+        file: PathBuf,
+    },
+    /// Take all blocks back
+    Clear {
+        /// Only blocks from there
+        #[arg(long)]
+        origin: Option<Origin>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// The file; `-` for standard input
+    file: PathBuf,
+    /// Import the good lines although there are bad ones
+    #[arg(long)]
+    skip_bad: bool,
+    /// End of the blocks, for example 1h; without it, until they are cleared
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    duration: Option<Duration>,
+    /// Take prefixes wider than /16 (IPv4) or /32 (IPv6) too
+    #[arg(long)]
+    force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Origin {
+    /// `mitigator block`
+    Operator,
+    /// The agent's verdicts
+    Agent,
+    /// `mitigator blocklist import`
+    Import,
+}
+
+impl From<Origin> for BlockOrigin {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Operator => Self::Operator,
+            Origin::Agent => Self::Agent,
+            Origin::Import => Self::Import,
+        }
+    }
+}
+
+impl BlocklistArgs {
+    pub(super) fn run(&self, places: &Places) -> Result<Answer> {
+        match &self.action {
+            Action::List { limit, json } => list(&places.open_data_plane()?, *limit, *json),
+            Action::Import(args) => args.run(places),
+            Action::Export { file } => export(&places.open_data_plane()?, file),
+            Action::Clear { origin, json } => clear(&places.open_data_plane()?, *origin, *json),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ListReport {
+    blocks: Vec<Row>,
+    /// Blocks that stand, shown or not.
+    standing: usize,
+}
+
+#[derive(Serialize)]
+struct Row {
+    target: Target,
+    origin: &'static str,
+    hits: u64,
+    until_unix_ms: Option<u64>,
+    /// Whether the allow list lets a part of it through.
+    excepted: bool,
+}
+
+fn standing(plane: &XdpDataPlane, now: Timestamp) -> Result<Vec<StandingBlock>> {
+    let mut blocks = plane.blocks().standing()?;
+    blocks.retain(|block| !block.entry.is_expired(now.ns));
+    Ok(blocks)
+}
+
+fn list(plane: &XdpDataPlane, limit: Option<usize>, json: bool) -> Result<Answer> {
+    let clock = Clock::now();
+    let mut blocks = standing(plane, clock.monotonic())?;
+    let count = blocks.len();
+    blocks.sort_by(|a, b| b.entry.hits.cmp(&a.entry.hits).then(a.target.cmp(&b.target)));
+    let limit = limit.unwrap_or(if json { 0 } else { 50 });
+    if limit > 0 {
+        blocks.truncate(limit);
+    }
+    let rows = blocks
+        .iter()
+        .map(|block| Row {
+            target: block.target,
+            origin: block.entry.origin().name(),
+            hits: block.entry.hits,
+            until_unix_ms: (block.entry.expires_at_ns != NEVER_EXPIRES)
+                .then(|| clock.to_unix_ms(Timestamp::from_ns(block.entry.expires_at_ns))),
+            excepted: block.entry.has_exceptions(),
+        })
+        .collect();
+    let report = ListReport { blocks: rows, standing: count };
+    print_report(json, &report, || list_text(&report))?;
+    Ok(Answer::Done)
+}
+
+fn list_text(report: &ListReport) -> String {
+    if report.blocks.is_empty() {
+        return "nothing is blocked\n".to_owned();
+    }
+    let heading = [
+        ("TARGET", Align::Left),
+        ("DROPPED", Align::Right),
+        ("BY", Align::Left),
+        ("UNTIL", Align::Left),
+        ("", Align::Left),
+    ];
+    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+    let rows: Vec<Vec<String>> = report
+        .blocks
+        .iter()
+        .map(|row| {
+            vec![
+                row.target.to_string(),
+                units::count(row.hits as f64),
+                row.origin.to_owned(),
+                row.until_unix_ms.map_or_else(|| "unblocked".to_owned(), units::unix_ms),
+                if row.excepted { "except what is allowed".to_owned() } else { String::new() },
+            ]
+        })
+        .collect();
+    let more = report.standing - report.blocks.len();
+    let note = if more > 0 { format!("and {more} more; `--limit 0` shows all\n") } else { String::new() };
+    table(&heading, &rows) + &note
+}
+
+#[derive(Serialize)]
+struct ImportReport {
+    imported: usize,
+    /// Of them, sharing an address with the allow list, which beats them.
+    excepted: usize,
+    skipped_lines: usize,
+}
+
+/// The good lines of a file, and what is wrong with the others.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Parsed {
+    targets: Vec<Target>,
+    bad: Vec<String>,
+}
+
+impl ImportArgs {
+    fn run(&self, places: &Places) -> Result<Answer> {
+        let name = if self.file == Path::new("-") {
+            "standard input".to_owned()
+        } else {
+            self.file.display().to_string()
+        };
+        let mut parsed =
+            parse(open(&self.file)?, self.force).with_context(|| format!("cannot read {name}"))?;
+        if !parsed.bad.is_empty() {
+            self.complain(&name, &parsed.bad)?;
+        }
+        parsed.targets.sort_unstable();
+        parsed.targets.dedup();
+        let plane = places.open_data_plane()?;
+        let end = self.duration.map(|duration| Clock::now().monotonic() + duration);
+        let expires_at_ns = end.map_or(NEVER_EXPIRES, |end| end.ns);
+        let blocks: Vec<NewBlock> = parsed
+            .targets
+            .iter()
+            .map(|target| NewBlock { target: *target, expires_at_ns, origin: BlockOrigin::Import })
+            .collect();
+        make_sure_it_fits(&plane, &blocks)?;
+        let bar = progress_bar(blocks.len());
+        let excepted = plane.blocks().block_all(&blocks, |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        let report = ImportReport { imported: blocks.len(), excepted, skipped_lines: parsed.bad.len() };
+        print_report(self.json, &report, || import_text(&report))?;
+        Ok(Answer::Done)
+    }
+
+    fn complain(&self, name: &str, bad: &[String]) -> Result<()> {
+        for line in bad.iter().take(SHOWN_BAD_LINES) {
+            eprintln!("{name}: {line}");
+        }
+        if bad.len() > SHOWN_BAD_LINES && !self.skip_bad {
+            for line in bad.iter().skip(SHOWN_BAD_LINES) {
+                eprintln!("{name}: {line}");
+            }
+        }
+        if self.skip_bad {
+            return Ok(());
+        }
+        bail!("{} bad lines in {name}, so nothing was imported; `--skip-bad` imports the others", bad.len());
+    }
+}
+
+/// Refuses before anything is written; entries that only replace others are counted as new.
+fn make_sure_it_fits(plane: &XdpDataPlane, blocks: &[NewBlock]) -> Result<()> {
+    let (sources, prefixes) = plane.blocks().fill()?;
+    let known: std::collections::HashSet<Target> =
+        plane.blocks().standing()?.into_iter().map(|block| block.target).collect();
+    let fresh = blocks.iter().filter(|block| !known.contains(&block.target));
+    let (new_sources, new_prefixes): (Vec<&NewBlock>, Vec<&NewBlock>) =
+        fresh.partition(|block| matches!(block.target, Target::Source(_)));
+    for (what, setting, new, fill) in [
+        ("addresses", "blocks", new_sources.len(), sources),
+        ("prefixes", "prefixes", new_prefixes.len(), prefixes),
+    ] {
+        let free = fill.capacity.saturating_sub(fill.used);
+        if new > free {
+            bail!(
+                "{new} new {what} do not fit: {free} of {} places are free, so nothing was imported; raise \
+                 `{setting}` under [capacities] in the configuration, then `mitigator detach` and `mitigator run`",
+                fill.capacity
+            );
+        }
+    }
+    Ok(())
+}
+
+fn open(file: &Path) -> Result<Box<dyn BufRead>> {
+    if file == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let opened = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    Ok(Box::new(BufReader::with_capacity(1 << 20, opened)))
+}
+
+fn parse(mut lines: impl BufRead, force: bool) -> Result<Parsed> {
+    let mut parsed = Parsed::default();
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let text = String::from_utf8_lossy(&line);
+        let entry = text.split('#').next().unwrap_or_default().trim();
+        if entry.is_empty() {
+            continue;
+        }
+        match entry.parse::<Target>() {
+            Ok(target) if target.is_too_wide() && !force => {
+                parsed.bad.push(format!(
+                    "line {number}: {target} is wider than /16 (IPv4) or /32 (IPv6); `--force` takes it"
+                ));
+            }
+            Ok(target) => parsed.targets.push(target),
+            Err(error) => parsed.bad.push(format!("line {number}: {error}")),
+        }
+    }
+    Ok(parsed)
+}
+
+fn progress_bar(length: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len}, {elapsed}, {eta} to go");
+    ProgressBar::new(length as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn import_text(report: &ImportReport) -> String {
+    let mut text = format!("blocked {} addresses and prefixes\n", report.imported);
+    if report.excepted > 0 {
+        text.push_str(&format!(
+            "{} of them share an address with the allow list, which beats them\n",
+            report.excepted
+        ));
+    }
+    if report.skipped_lines > 0 {
+        text.push_str(&format!("{} bad lines were skipped\n", report.skipped_lines));
+    }
+    text
+}
+
+fn export(plane: &XdpDataPlane, file: &Path) -> Result<Answer> {
+    let clock = Clock::now();
+    let mut blocks = standing(plane, clock.monotonic())?;
+    blocks.sort_by_key(|block| block.target);
+    if file == Path::new("-") {
+        write_list(BufWriter::new(io::stdout().lock()), &blocks, &clock)?;
+        return Ok(Answer::Done);
+    }
+    // A complete file or none: written beside, then renamed over.
+    let beside = file.with_extension(format!("{}.part", std::process::id()));
+    let written = File::create(&beside)
+        .map_err(anyhow::Error::from)
+        .and_then(|out| write_list(BufWriter::new(out), &blocks, &clock))
+        .and_then(|()| Ok(std::fs::rename(&beside, file)?));
+    if written.is_err() {
+        std::fs::remove_file(&beside).ok();
+    }
+    written.with_context(|| format!("cannot write {}", file.display()))?;
+    print_text(&format!("wrote {} blocks to {}\n", blocks.len(), file.display()))?;
+    Ok(Answer::Done)
+}
+
+fn write_list(mut out: impl Write, blocks: &[StandingBlock], clock: &Clock) -> Result<()> {
+    writeln!(out, "# mitigator blocklist, {} entries, {}", blocks.len(), units::unix_ms(clock.unix_ms()))?;
+    for StandingBlock { target, entry } in blocks {
+        let origin = entry.origin().name();
+        if entry.expires_at_ns == NEVER_EXPIRES {
+            writeln!(out, "{target} # {origin}")?;
+        } else {
+            let until = clock.to_unix_ms(Timestamp::from_ns(entry.expires_at_ns));
+            writeln!(out, "{target} # {origin}, until {}", units::unix_ms(until))?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct ClearReport {
+    removed: usize,
+}
+
+fn clear(plane: &XdpDataPlane, origin: Option<Origin>, json: bool) -> Result<Answer> {
+    let targets: Vec<Target> = plane
+        .blocks()
+        .standing()?
+        .into_iter()
+        .filter(|block| origin.is_none_or(|origin| block.entry.origin() == origin.into()))
+        .map(|block| block.target)
+        .collect();
+    let report = ClearReport { removed: plane.blocks().unblock_all(&targets)? };
+    print_report(json, &report, || format!("removed {} blocks\n", report.removed))?;
+    Ok(Answer::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_every_bad_line_by_its_number() {
+        let text =
+            b"# feed\n192.0.2.7\n\n 192.0.2.0/24 # net\nnonsense\n2001:db8::1\r\n10.0.0.0/8\n\xff\xfe\n";
+        let parsed = parse(&text[..], false).unwrap();
+        let shown: Vec<String> = parsed.targets.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["192.0.2.7", "192.0.2.0/24", "2001:db8::/64"]);
+        let numbers: Vec<&str> = parsed.bad.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(numbers, ["line 5", "line 7", "line 8"]);
+        assert_eq!(parse(&b"10.0.0.0/8"[..], true).unwrap().bad, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,145 @@
+//! What the operator may say: one file per verb. Each verb reads its arguments, calls the parts, and
+//! reports; it decides nothing.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::kernel::pins::{self, Pins};
+use crate::kernel::privileges;
+use crate::kernel::xdp::XdpDataPlane;
+use crate::store::{self, Store};
+
+mod allow;
+mod block;
+mod blocklist;
+mod completions;
+mod detach;
+mod explain;
+mod replay;
+mod run;
+mod sources;
+mod status;
+mod unblock;
+
+/// Blocks denial-of-service attacks in the kernel, before they cost anything, and says why.
+///
+/// An XDP program on the network interface counts packets per source and drops blocked ones; the
+/// agent (`mitigator run`) decides several times a second who is attacking.
+///
+/// Exit status: 0 done, 1 negative answer (for example: not blocked), 2 wrong use or failure.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    places: Places,
+}
+
+/// Where an installation keeps its things.
+#[derive(Clone, Debug, Args)]
+pub struct Places {
+    /// Directory in a BPF file system for pinned maps and links
+    #[arg(long, global = true, value_name = "DIR", default_value = pins::DEFAULT_ROOT, env = "MITIGATOR_PIN_DIR", help_heading = "Places")]
+    pub pin_dir: PathBuf,
+    /// Directory for the history of decisions and the agent's lock
+    #[arg(long, global = true, value_name = "DIR", default_value = store::DEFAULT_DIRECTORY, env = "MITIGATOR_STATE_DIR", help_heading = "Places")]
+    pub state_dir: PathBuf,
+}
+
+impl Places {
+    /// The pins of this installation.
+    #[must_use]
+    pub fn pins(&self) -> Pins {
+        Pins::below(&self.pin_dir)
+    }
+
+    /// The pinned maps, or a sentence that says why they cannot be had.
+    ///
+    /// # Errors
+    ///
+    /// When rights are missing or nothing is attached.
+    pub fn open_data_plane(&self) -> Result<XdpDataPlane> {
+        privileges::require(&self.pin_dir)?;
+        XdpDataPlane::open(&self.pins())
+    }
+
+    /// The store, when there is one.
+    ///
+    /// # Errors
+    ///
+    /// When there is one that cannot be opened.
+    pub fn open_store(&self) -> Result<Option<Store>> {
+        Store::open_existing(&self.state_dir)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Attach to interfaces and defend them until stopped
+    Run(run::RunArgs),
+    /// Show what is attached, what it saw and what it dropped
+    Status(status::StatusArgs),
+    /// Show who sends what, loudest first
+    Sources(sources::SourcesArgs),
+    /// Block addresses or prefixes
+    Block(block::BlockArgs),
+    /// Take blocks back
+    Unblock(unblock::UnblockArgs),
+    /// Show or change what is never blocked
+    Allow(allow::AllowArgs),
+    /// Show, import, export or clear all blocks
+    Blocklist(blocklist::BlocklistArgs),
+    /// Say why an address is blocked, or why it is not
+    Explain(explain::ExplainArgs),
+    /// Take the filter off every interface and forget all blocks
+    Detach(detach::DetachArgs),
+    /// Run the same decisions on a capture; needs no rights
+    Replay(replay::ReplayArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// What a verb came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, or yes.
+    Done,
+    /// No: for example not blocked.
+    Negative,
+}
+
+impl From<Answer> for ExitCode {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Done => Self::SUCCESS,
+            Answer::Negative => Self::from(1),
+        }
+    }
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be done; the chain says what was attempted, on what, and what to try.
+    pub fn run(&self) -> Result<Answer> {
+        match &self.verb {
+            Verb::Run(args) => args.run(&self.places),
+            Verb::Status(args) => args.run(&self.places),
+            Verb::Sources(args) => args.run(&self.places),
+            Verb::Block(args) => args.run(&self.places),
+            Verb::Unblock(args) => args.run(&self.places),
+            Verb::Allow(args) => args.run(&self.places),
+            Verb::Blocklist(args) => args.run(&self.places),
+            Verb::Explain(args) => args.run(&self.places),
+            Verb::Detach(args) => args.run(&self.places),
+            Verb::Replay(args) => args.run(),
+            Verb::Completions(args) => args.run(),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! `mitigator replay`: the same decisions on a capture, without rights, in the capture's time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use mitigator_common::Outcome;
+use serde::Serialize;
+
+use super::Answer;
+use crate::capture::{Capture, Damage, protected_host};
+use crate::config::Config;
+use crate::kernel::replay::AddressTotals;
+use crate::pipeline::time::Timestamp;
+use crate::pipeline::vectors::Vector;
+use crate::pipeline::verdict::{Decision, Subject, Verdict};
+use crate::replay::{Protected, Replayed, replay};
+use crate::report::output::{Align, print_report, table};
+use crate::report::units;
+
+/// Rows of a table that are shown to people.
+const SHOWN_ROWS: usize = 20;
+
+/// Arguments of `mitigator replay`.
+///
+/// Reads pcap and pcapng, plain or compressed with gzip or zstd, in the capture's own time. Without
+/// `--victim` the host that takes part in most packets is taken as the protected one.
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// The capture; `-` for standard input
+    file: PathBuf,
+    /// Judge only packets to this address; may be given several times, or separated by commas
+    #[arg(long = "victim", value_name = "ADDR", value_delimiter = ',')]
+    victims: Vec<IpAddr>,
+    /// List every source, not only those with drops
+    #[arg(long)]
+    all_sources: bool,
+    /// Configuration file (TOML), as for `mitigator run`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    capture: String,
+    packets: u64,
+    bytes: u64,
+    duration_s: f64,
+    source_count: usize,
+    protected: Vec<IpAddr>,
+    protected_by: &'static str,
+    /// A verdict of anything but a scan.
+    attack: bool,
+    verdicts: Vec<TimedVerdict>,
+    /// Why there is no verdict; null when there is one.
+    nothing_to_decide: Option<String>,
+    outgoing_packets: u64,
+    passed_packets: u64,
+    dropped_packets: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+    sources: Vec<SourceRow>,
+    damage: Option<DamageReport>,
+}
+
+#[derive(Serialize)]
+struct TimedVerdict {
+    at_s: f64,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+#[derive(Serialize)]
+struct SourceRow {
+    source: IpAddr,
+    packets: u64,
+    dropped: u64,
+    blocked_at_s: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct DamageReport {
+    offset_bytes: u64,
+    packet: u64,
+    what: String,
+}
+
+impl ReplayArgs {
+    pub(super) fn run(&self) -> Result<Answer> {
+        let config = Config::load(self.config.as_deref())?;
+        let protected = self.protected()?;
+        let bar = self.progress_bar();
+        let capture = self.open(&bar)?;
+        let replayed = replay(capture, &protected, &config, |packets| {
+            bar.set_message(format!("{} packets", units::count(as_f64(packets))));
+        })?;
+        bar.finish_and_clear();
+        let damage = replayed.damage.clone();
+        let report = self.report(replayed, &protected, &config);
+        print_report(self.json, &report, || text(&report))?;
+        match damage {
+            None => Ok(Answer::Done),
+            Some(Damage { offset_bytes, packet, what }) => bail!(
+                "{} is damaged at byte {offset_bytes} (uncompressed), after {packet} packets: {what}; what stands \
+                 before was reported",
+                self.file.display()
+            ),
+        }
+    }
+
+    fn protected(&self) -> Result<Protected> {
+        if !self.victims.is_empty() {
+            return Ok(Protected::Named(self.victims.iter().map(IpAddr::to_canonical).collect()));
+        }
+        if !self.file.is_file() {
+            return Ok(Protected::Everybody);
+        }
+        Ok(protected_host(Capture::open(&self.file)?).map_or(Protected::Everybody, Protected::Inferred))
+    }
+
+    fn progress_bar(&self) -> ProgressBar {
+        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+        if !io::stderr().is_terminal() || length == 0 {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {msg}, {eta} to go");
+        ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+
+    fn open(&self, bar: &ProgressBar) -> Result<Capture> {
+        if self.file == Path::new("-") {
+            return Capture::open(&self.file);
+        }
+        let file = File::open(&self.file).with_context(|| format!("cannot open {}", self.file.display()))?;
+        Capture::from_reader(bar.wrap_read(file), &self.file.display().to_string())
+    }
+
+    fn report(&self, replayed: Replayed, protected: &Protected, config: &Config) -> Report {
+        let (addresses, protected_by) = match protected {
+            Protected::Named(addresses) => (addresses.clone(), "--victim"),
+            Protected::Inferred(address) => (vec![*address], "inferred"),
+            Protected::Everybody => (Vec::new(), "none"),
+        };
+        let dropped = |(outcome, count): (Outcome, u64)| if outcome.is_drop() { count } else { 0 };
+        let dropped_packets = Outcome::ALL.into_iter().zip(replayed.outcomes).map(dropped).sum();
+        let arrived: u64 = replayed.outcomes.iter().sum();
+        let nothing_to_decide = replayed.verdicts.is_empty().then(|| nothing(&replayed, config));
+        Report {
+            capture: self.file.display().to_string(),
+            packets: replayed.packets,
+            bytes: replayed.bytes,
+            duration_s: replayed.duration.as_secs_f64(),
+            source_count: replayed.addresses.len(),
+            protected: addresses,
+            protected_by,
+            attack: replayed.verdicts.iter().any(|(_, verdict)| verdict.vector != Vector::Scan),
+            nothing_to_decide,
+            outgoing_packets: replayed.outgoing_packets,
+            passed_packets: arrived - dropped_packets,
+            dropped_packets,
+            outcomes: Outcome::ALL.iter().map(|outcome| outcome.name()).zip(replayed.outcomes).collect(),
+            sources: self.sources(&replayed),
+            verdicts: replayed
+                .verdicts
+                .into_iter()
+                .map(|(at, verdict)| TimedVerdict { at_s: seconds(at), verdict })
+                .collect(),
+            damage: replayed.damage.map(|Damage { offset_bytes, packet, what }| DamageReport {
+                offset_bytes,
+                packet,
+                what,
+            }),
+        }
+    }
+
+    fn sources(&self, replayed: &Replayed) -> Vec<SourceRow> {
+        let blocked_at: BTreeMap<IpAddr, f64> = first_blocks(&replayed.verdicts);
+        let row = |(address, totals): &(IpAddr, AddressTotals)| SourceRow {
+            source: *address,
+            packets: totals.packets,
+            dropped: totals.dropped,
+            blocked_at_s: totals.blocked_at.map(seconds).or_else(|| blocked_at.get(address).copied()),
+        };
+        replayed
+            .addresses
+            .iter()
+            .filter(|(_, totals)| self.all_sources || totals.dropped > 0)
+            .map(row)
+            .collect()
+    }
+}
+
+/// When each IPv4 source was blocked, also when nothing of it came after.
+fn first_blocks(verdicts: &[(Timestamp, Verdict)]) -> BTreeMap<IpAddr, f64> {
+    let mut blocks = BTreeMap::new();
+    for (at, verdict) in verdicts {
+        if let (Decision::Block, Subject::Target(target)) = (verdict.decision, &verdict.subject) {
+            let (address, _) = target.parts();
+            blocks.entry(address).or_insert_with(|| seconds(*at));
+        }
+    }
+    blocks
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.since(Timestamp::default()).as_secs_f64()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+/// Which vector came closest to its floor.
+fn nothing(replayed: &Replayed, config: &Config) -> String {
+    if replayed.packets == 0 {
+        return "the capture has no packets".to_owned();
+    }
+    let floor = |vector: Vector| vector.floors().total * config.detection.patience;
+    let closest = Vector::ALL
+        .into_iter()
+        .zip(&replayed.peaks)
+        .filter(|(_, peak)| **peak > 0.0)
+        .max_by(|(a, peak_a), (b, peak_b)| (*peak_a / floor(*a)).total_cmp(&(*peak_b / floor(*b))));
+    match closest {
+        None => "no packet that arrived is of a kind that attacks are made of".to_owned(),
+        Some((vector, peak)) if *peak < floor(vector) => format!(
+            "no kind of traffic reached the floor below which it is no attack; the closest were {}: {} packets/s at \
+             the peak, the floor is {}",
+            vector.traffic(),
+            units::count(*peak),
+            units::count(floor(vector))
+        ),
+        Some((vector, peak)) => format!(
+            "no source stood out enough to be judged; the most there was were {}: {} packets/s at the peak",
+            vector.traffic(),
+            units::count(*peak)
+        ),
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{}: {} packets, {} bytes, {} sources, {:.1} s",
+        report.capture,
+        units::count(as_f64(report.packets)),
+        units::count(as_f64(report.bytes)),
+        report.source_count,
+        report.duration_s
+    );
+    let protected: Vec<String> = report.protected.iter().map(ToString::to_string).collect();
+    let _ = match report.protected_by {
+        "none" => {
+            writeln!(text, "no single host stands out, so every packet is judged; `--victim ADDR` names one")
+        }
+        how => writeln!(
+            text,
+            "protected: {} ({}), {} of its own packets left out",
+            protected.join(", "),
+            if how == "inferred" { "takes part in most packets; `--victim` names another" } else { "named" },
+            units::count(as_f64(report.outgoing_packets))
+        ),
+    };
+    if let Some(reason) = &report.nothing_to_decide {
+        let _ = writeln!(text, "\nnothing to decide: {reason}");
+        return text;
+    }
+    text.push('\n');
+    text.push_str(&verdict_table(&report.verdicts));
+    let _ = writeln!(
+        text,
+        "\ndropped {} of {} packets that arrived, from {} addresses",
+        units::count(as_f64(report.dropped_packets)),
+        units::count(as_f64(report.dropped_packets + report.passed_packets)),
+        report.sources.iter().filter(|row| row.dropped > 0).count()
+    );
+    text.push_str(&source_table(&report.sources));
+    text
+}
+
+fn verdict_table(verdicts: &[TimedVerdict]) -> String {
+    let heading = [
+        ("AT", Align::Right),
+        ("VECTOR", Align::Left),
+        ("DECISION", Align::Left),
+        ("PACKETS/S", Align::Right),
+        ("TARGET", Align::Left),
+    ];
+    let rows: Vec<Vec<String>> = verdicts
+        .iter()
+        .take(SHOWN_ROWS)
+        .map(|timed| {
+            vec![
+                format!("{:.2}s", timed.at_s),
+                timed.verdict.vector.name().to_owned(),
+                timed.verdict.decision.name().to_owned(),
+                units::count(timed.verdict.evidence.packets_per_second()),
+                timed.verdict.subject.to_string(),
+            ]
+        })
+        .collect();
+    let mut text = table(&heading, &rows);
+    if verdicts.len() > SHOWN_ROWS {
+        let vectors: BTreeSet<&str> = verdicts.iter().map(|timed| timed.verdict.vector.name()).collect();
+        let vectors: Vec<&str> = vectors.into_iter().collect();
+        let _ = writeln!(
+            text,
+            "and {} more verdicts ({}); `--json` lists them all",
+            verdicts.len() - SHOWN_ROWS,
+            vectors.join(", ")
+        );
+    }
+    text
+}
+
+fn source_table(sources: &[SourceRow]) -> String {
+    if sources.is_empty() {
+        return String::new();
+    }
+    let mut loudest: Vec<&SourceRow> = sources.iter().collect();
+    loudest.sort_by(|a, b| {
+        b.dropped.cmp(&a.dropped).then(b.packets.cmp(&a.packets)).then(a.source.cmp(&b.source))
+    });
+    let heading = [
+        ("SOURCE", Align::Left),
+        ("PACKETS", Align::Right),
+        ("DROPPED", Align::Right),
+        ("BLOCKED AT", Align::Right),
+    ];
+    let rows: Vec<Vec<String>> = loudest
+        .iter()
+        .take(SHOWN_ROWS)
+        .map(|row| {
+            vec![
+                row.source.to_string(),
+                units::count(as_f64(row.packets)),
+                units::count(as_f64(row.dropped)),
+                row.blocked_at_s.map_or_else(|| "-".to_owned(), |at| format!("{at:.2}s")),
+            ]
+        })
+        .collect();
+    let more = sources.len().saturating_sub(SHOWN_ROWS);
+    let note = if more > 0 { format!("and {more} more; `--json` lists them all\n") } else { String::new() };
+    table(&heading, &rows) + &note
+}

@@ -1,0 +1,315 @@
+//! `mitigator run`: the agent. Attaches, ticks, tells, leaves cleanly.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use mitigator_common::{AllowReason, BlockOrigin, PrefixKey};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Answer, Places};
+use crate::clock::Clock;
+use crate::config::{Config, ModeChoice, parse_interval};
+use crate::control_loop::{ControlLoop, Tick};
+use crate::host;
+use crate::kernel::attachment::{self, Attachment, ForeignProgram};
+use crate::kernel::blocks::BlockTables;
+use crate::kernel::privileges;
+use crate::kernel::xdp::XdpDataPlane;
+use crate::pipeline::target::Target;
+use crate::pipeline::time::Timestamp;
+use crate::pipeline::verdict::{Decision, Subject, Verdict};
+use crate::report::events::{Event, Style, Summary, tell};
+use crate::store::{Store, StoredDecision};
+
+/// Between two looks at what must never be blocked.
+const GUARD_PERIOD: Duration = Duration::from_secs(2);
+/// Between two sweeps of blocks that are over.
+const SWEEP_PERIOD: Duration = Duration::from_secs(30);
+
+/// Arguments of `mitigator run`.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Interface to protect; may be given several times
+    #[arg(short, long = "interface", value_name = "IFACE", required = true)]
+    interfaces: Vec<String>,
+    /// Only report who would be blocked; blocks made by hand still work
+    #[arg(long)]
+    observe: bool,
+    /// Time between looks at the counters, 50ms to 10s [default: 250ms]
+    #[arg(long, value_name = "TIME", value_parser = parse_interval)]
+    interval: Option<Duration>,
+    /// How to attach: in the driver (native), in the network stack (generic), or whichever works (auto)
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    xdp_mode: ModeChoice,
+    /// Take off another XDP program that is on the interface
+    #[arg(long)]
+    replace: bool,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Tell events as JSON lines on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl RunArgs {
+    pub(super) fn run(&self, places: &Places) -> Result<Answer> {
+        let mut config = Config::load(self.config.as_deref())?;
+        config.interval = self.interval.unwrap_or(config.interval);
+        config.detection.observe_only = self.observe;
+        privileges::require(&places.pin_dir)?;
+        let store = Store::open(&places.state_dir)?;
+        let _lock = AgentLock::take(places)?;
+        let style = if self.json { Style::JsonLines } else { Style::Log };
+        for attachment in self.attach(places, &config)? {
+            tell(&Event::Attached(attachment), style);
+        }
+        let agent = Agent::new(places, config, store, style)?;
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?
+            .block_on(agent.run())?;
+        Ok(Answer::Done)
+    }
+
+    /// All interfaces or none: what was attached afresh comes off again when a later one fails.
+    fn attach(&self, places: &Places, config: &Config) -> Result<Vec<Attachment>> {
+        let pins = places.pins();
+        let foreign = if self.replace { ForeignProgram::Replace } else { ForeignProgram::Refuse };
+        let mut attached: Vec<Attachment> = Vec::new();
+        for interface in &self.interfaces {
+            match attachment::attach(&pins, interface, self.xdp_mode, foreign, &config.capacities) {
+                Ok(attachment) => attached.push(attachment),
+                Err(error) => {
+                    for earlier in attached.iter().filter(|earlier| !earlier.is_adopted) {
+                        fs::remove_file(pins.link(&earlier.interface)).ok();
+                    }
+                    if pins.links()?.is_empty() {
+                        pins.remove()?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(attached)
+    }
+}
+
+/// Held by the one agent of an installation; gone with its process, however that ends.
+pub(super) struct AgentLock {
+    _file: Flock<File>,
+}
+
+impl AgentLock {
+    fn path(places: &Places) -> PathBuf {
+        places.state_dir.join("agent.lock")
+    }
+
+    fn take(places: &Places) -> Result<Self> {
+        let path = Self::path(places);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        let Ok(mut file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+            let pid = Self::holder(places).map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+            bail!(
+                "an agent is running already (process {pid}); stop it first, or give this one another \
+                 --pin-dir and --state-dir"
+            );
+        };
+        file.set_len(0)?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(Self { _file: file })
+    }
+
+    /// The process number of the running agent.
+    pub(super) fn holder(places: &Places) -> Option<u32> {
+        let path = Self::path(places);
+        let file = File::open(&path).ok()?;
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => None,
+            Err(_) => fs::read_to_string(&path).ok()?.trim().parse().ok(),
+        }
+    }
+}
+
+/// The running agent: the control loop with its surroundings.
+struct Agent {
+    control: ControlLoop<XdpDataPlane>,
+    store: Store,
+    configured: Vec<(PrefixKey, AllowReason)>,
+    style: Style,
+    started: Clock,
+    summary: Summary,
+}
+
+impl Agent {
+    fn new(places: &Places, config: Config, store: Store, style: Style) -> Result<Self> {
+        let plane = XdpDataPlane::open(&places.pins())?;
+        let started = Clock::now();
+        let left: Vec<_> = plane
+            .blocks()
+            .standing()?
+            .into_iter()
+            .filter(|block| {
+                block.entry.origin() == BlockOrigin::Agent && !block.entry.is_expired(started.monotonic().ns)
+            })
+            .filter_map(|block| match block.target {
+                Target::Source(source) => Some((source, Timestamp::from_ns(block.entry.expires_at_ns))),
+                Target::Prefix(_) => None,
+            })
+            .collect();
+        let mut control = ControlLoop::new(plane, config.interval, config.detection, config.blocking);
+        control.adopt(left);
+        let configured = config
+            .allow
+            .iter()
+            .map(|prefix| (PrefixKey::new(prefix.network(), prefix.prefix_len()), AllowReason::Configuration))
+            .collect();
+        Ok(Self { control, store, configured, style, started, summary: Summary::default() })
+    }
+
+    async fn run(mut self) -> Result<()> {
+        let mut interrupt = stop_signal(SignalKind::interrupt())?;
+        let mut terminate = stop_signal(SignalKind::terminate())?;
+        let mut guard = tokio::time::interval(GUARD_PERIOD);
+        let mut sweep = tokio::time::interval(SWEEP_PERIOD);
+        self.guard()?;
+        let mut next_tick = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                () = tokio::time::sleep_until(next_tick) => {
+                    next_tick = tokio::time::Instant::now() + self.tick();
+                }
+                _ = guard.tick() => {
+                    if let Err(error) = self.guard() {
+                        tracing::error!("cannot refresh what must never be blocked: {error:#}");
+                    }
+                }
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// One tick; a failed one is reported and the loop goes on. Returns when to look again.
+    fn tick(&mut self) -> Duration {
+        let clock = Clock::now();
+        match self.control.tick(clock.monotonic()) {
+            Ok(tick) => {
+                self.summary.ticks += 1;
+                self.summary.packets += tick.packets;
+                self.summary.dropped_packets += tick.dropped_packets;
+                if let Err(error) = self.report(&tick, &clock) {
+                    tracing::error!("cannot keep the history of decisions: {error:#}");
+                }
+                tick.next_in
+            }
+            Err(error) => {
+                tracing::error!("a tick failed, the next one tries again: {error:#}");
+                Duration::from_millis(250)
+            }
+        }
+    }
+
+    fn report(&mut self, tick: &Tick, clock: &Clock) -> Result<()> {
+        // Writing took time; the moment of a decision is when it was in force.
+        let at_unix_ms = Clock::now().unix_ms();
+        let mut stored = Vec::with_capacity(tick.verdicts.len());
+        for verdict in &tick.verdicts {
+            let until_unix_ms = end_of(verdict, tick, clock);
+            self.summary.blocked += u64::from(until_unix_ms.is_some());
+            stored.push(stored_decision(verdict, at_unix_ms, until_unix_ms)?);
+            tell(&Event::Verdict { at_unix_ms, verdict: verdict.clone(), until_unix_ms }, self.style);
+        }
+        for block in tick.changes.blocks.iter().filter(|block| block.is_renewal) {
+            let until_unix_ms = Some(clock.to_unix_ms(block.until));
+            let target = block.target.to_string();
+            tell(&Event::Block { at_unix_ms, target, change: "renewed", until_unix_ms }, self.style);
+        }
+        for target in &tick.changes.released {
+            let target = target.to_string();
+            tell(&Event::Block { at_unix_ms, target, change: "released", until_unix_ms: None }, self.style);
+        }
+        if tick.changes.capped > 0 {
+            let message = format!(
+                "{} attackers were not blocked, because a cap is reached: see max_per_tick and max_standing under \
+                 [blocking] in the configuration",
+                tick.changes.capped
+            );
+            tell(&Event::Alarm { at_unix_ms, message }, self.style);
+        }
+        self.store.record(&stored)
+    }
+
+    fn guard(&mut self) -> Result<()> {
+        let mut wanted = host::guarded();
+        wanted.extend(&self.configured);
+        let change = self.control.plane().blocks().set_guarded(&wanted)?;
+        for (key, reason) in change.added {
+            tracing::debug!(prefix = %Target::Prefix(key), reason = reason.name(), "guarded");
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self) {
+        let clock = Clock::now();
+        let blocks: &BlockTables = self.control.plane().blocks();
+        if let Err(error) = blocks.remove_expired(clock.monotonic().ns) {
+            tracing::error!("cannot remove blocks that are over: {error:#}");
+        }
+        if let Err(error) = self.store.forget_old(clock.unix_ms()) {
+            tracing::error!("cannot tidy the history of decisions: {error:#}");
+        }
+    }
+
+    fn finish(mut self) {
+        self.summary.duration_s = Clock::now().monotonic().since(self.started.monotonic()).as_secs_f64();
+        self.summary.standing_blocks = u64::try_from(self.control.standing_blocks()).unwrap_or(u64::MAX);
+        tell(&Event::Summary(self.summary), self.style);
+    }
+}
+
+fn stop_signal(kind: SignalKind) -> Result<Signal> {
+    signal(kind).context("cannot listen to signals")
+}
+
+/// When the block that a verdict asked for ends; `None` when it was not written.
+fn end_of(verdict: &Verdict, tick: &Tick, clock: &Clock) -> Option<u64> {
+    let Subject::Target(target) = &verdict.subject else {
+        return None;
+    };
+    if verdict.decision != Decision::Block {
+        return None;
+    }
+    tick.changes
+        .blocks
+        .iter()
+        .find(|block| block.target == *target)
+        .map(|block| clock.to_unix_ms(block.until))
+}
+
+fn stored_decision(verdict: &Verdict, at_unix_ms: u64, until_unix_ms: Option<u64>) -> Result<StoredDecision> {
+    Ok(StoredDecision {
+        at_unix_ms,
+        target: verdict.subject.to_string(),
+        vector: verdict.vector.name().to_owned(),
+        decision: verdict.decision.name().to_owned(),
+        until_unix_ms,
+        evidence: serde_json::to_value(&verdict.evidence)?,
+    })
+}

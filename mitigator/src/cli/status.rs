@@ -1,0 +1,127 @@
+//! `mitigator status`: what is attached, what it saw and what it dropped.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anyhow::Result;
+use clap::Args;
+use mitigator_common::Outcome;
+use serde::Serialize;
+
+use super::run::AgentLock;
+use super::{Answer, Places};
+use crate::kernel::attachment::{self, Attachment};
+use crate::kernel::blocks::Fill;
+use crate::report::output::print_report;
+use crate::report::units;
+
+/// Arguments of `mitigator status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Status {
+    attached: Vec<Attachment>,
+    agent: AgentStatus,
+    packets: u64,
+    dropped_packets: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+    sources: Fill,
+    blocked_sources: Fill,
+    blocked_prefixes: Fill,
+    allowed_prefixes: usize,
+}
+
+#[derive(Serialize)]
+struct AgentStatus {
+    running: bool,
+    pid: Option<u32>,
+}
+
+impl StatusArgs {
+    pub(super) fn run(&self, places: &Places) -> Result<Answer> {
+        let plane = places.open_data_plane()?;
+        let totals = plane.outcomes()?;
+        let outcomes: BTreeMap<_, _> =
+            Outcome::ALL.iter().map(|outcome| outcome.name()).zip(totals).collect();
+        let dropped = Outcome::ALL.iter().zip(totals).filter(|(outcome, _)| outcome.is_drop());
+        let (blocked_sources, blocked_prefixes) = plane.blocks().fill()?;
+        let pid = AgentLock::holder(places);
+        let status = Status {
+            attached: attachment::list(&places.pins())?,
+            agent: AgentStatus { running: pid.is_some(), pid },
+            packets: totals.iter().sum(),
+            dropped_packets: dropped.map(|(_, count)| count).sum(),
+            outcomes,
+            sources: Fill { used: plane.sources().read_all()?.len(), capacity: plane.sources().capacity() },
+            blocked_sources,
+            blocked_prefixes,
+            allowed_prefixes: plane.blocks().allow_list()?.entries().len(),
+        };
+        print_report(self.json, &status, || text(&status))?;
+        // Pinned maps without a link filter nothing: not attached is a negative answer.
+        Ok(if status.attached.is_empty() { Answer::Negative } else { Answer::Done })
+    }
+}
+
+fn text(status: &Status) -> String {
+    let mut text = String::new();
+    if status.attached.is_empty() {
+        text.push_str(
+            "attached   to no interface: nothing is filtered; `mitigator run -i INTERFACE` attaches\n",
+        );
+    }
+    for attachment in &status.attached {
+        let Attachment { interface, mode, program_id, .. } = attachment;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "attached   {interface}, {} mode, program {program_id}", mode.name());
+    }
+    let _ = match status.agent.pid {
+        Some(pid) => writeln!(text, "agent      running, process {pid}"),
+        None => {
+            writeln!(text, "agent      not running: blocks stay until they expire, no new ones are decided")
+        }
+    };
+    let _ = writeln!(
+        text,
+        "packets    {} seen, {} dropped",
+        count(status.packets),
+        count(status.dropped_packets)
+    );
+    for outcome in Outcome::ALL {
+        let packets = status.outcomes.get(outcome.name()).copied().unwrap_or(0);
+        if packets > 0 {
+            let _ = writeln!(text, "           {:>8}  {}", count(packets), meaning(outcome));
+        }
+    }
+    for (name, fill) in [
+        ("sources", status.sources),
+        ("blocked", status.blocked_sources),
+        ("prefixes", status.blocked_prefixes),
+    ] {
+        let _ = writeln!(text, "{name:<10} {} of {}", fill.used, fill.capacity);
+    }
+    let _ = writeln!(text, "allowed    {} prefixes", status.allowed_prefixes);
+    text
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn count(packets: u64) -> String {
+    units::count(packets as f64)
+}
+
+const fn meaning(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::PassNotIp => "passed: not IP",
+        Outcome::PassUnparsed => "passed: cut short or malformed",
+        Outcome::PassAllowed => "passed: blocked, but on the allow list",
+        Outcome::PassCounted => "passed and counted for their source",
+        Outcome::PassUncounted => "passed: no room to count the source",
+        Outcome::DropBlocked => "dropped: source blocked",
+        Outcome::DropBlockedPrefix => "dropped: prefix blocked",
+    }
+}

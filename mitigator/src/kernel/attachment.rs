@@ -1,0 +1,308 @@
+//! Attaches the program to interfaces and keeps it there: modes, pinned links, adoption of what an
+//! earlier agent left, foreign programs.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::{XdpLink, XdpMode};
+
+use super::bpf_call::{self, LINK_KIND_XDP, XdpLinkInfo};
+use super::netlink;
+use super::pins::Pins;
+use super::program::LoadedProgram;
+use crate::config::{Capacities, ModeChoice};
+
+/// Where the kernel runs the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// In the driver, before the kernel allocates anything.
+    Native,
+    /// In the network stack, after it allocated the packet's buffer.
+    Generic,
+}
+
+impl Mode {
+    /// In the operator's words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// An interface the program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Attachment {
+    /// Name of the interface.
+    pub interface: String,
+    /// Where the kernel runs the program.
+    pub mode: Mode,
+    /// Number of the program.
+    pub program_id: u32,
+    /// Why this mode, and what would help; empty when there is nothing to say.
+    pub why: String,
+    /// Whether the link was there already and got this program without a gap.
+    pub is_adopted: bool,
+}
+
+/// What to do about an interface that has somebody else's program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignProgram {
+    /// Leave it and fail.
+    Refuse,
+    /// Take it off.
+    Replace,
+}
+
+/// Attaches the program to `interface`, or puts it into the link that is pinned for it.
+///
+/// # Errors
+///
+/// When the interface does not exist, has a foreign program that may not be replaced, or the kernel
+/// refuses every mode asked for.
+pub fn attach(
+    pins: &Pins,
+    interface: &str,
+    choice: ModeChoice,
+    foreign: ForeignProgram,
+    capacities: &Capacities,
+) -> Result<Attachment> {
+    let index = nix::net::if_::if_nametoindex(interface)
+        .map_err(|_| anyhow::anyhow!("there is no interface `{interface}`; `ip link` lists them"))?;
+    if let Some(adopted) = adopt(pins, interface, index, choice, capacities)? {
+        return Ok(adopted);
+    }
+    make_room(interface, index, foreign)?;
+    let (mode, why) = attach_afresh(pins, interface, index, choice, capacities)?;
+    let program_id = netlink::attached_program(index)?.map_or(0, |program| program.id);
+    let why = join(&why, advice(index, mode));
+    Ok(Attachment { interface: interface.to_owned(), mode, program_id, why, is_adopted: false })
+}
+
+/// Puts the program into a link that an earlier agent pinned, of this schema or another.
+fn adopt(
+    pins: &Pins,
+    interface: &str,
+    index: u32,
+    choice: ModeChoice,
+    capacities: &Capacities,
+) -> Result<Option<Attachment>> {
+    for pin in pins.links()?.into_iter().filter(|pin| pin.interface == interface) {
+        let link = open_link(&pin.path)?;
+        let info = link_info(&link)?;
+        let attached = netlink::attached_program(index)?;
+        let is_alive = info.interface_index == index;
+        let fits = attached.is_some_and(|program| choice.accepts(program.mode));
+        if !is_alive || !fits {
+            // The interface was made anew, or another mode is wanted: a link keeps its mode.
+            drop(link);
+            fs::remove_file(&pin.path)
+                .with_context(|| format!("cannot remove the stale pin {}", pin.path.display()))?;
+            continue;
+        }
+        let mut loaded = LoadedProgram::load(pins, capacities)?;
+        let fd_link = PinnedLink::from_pin(&pin.path)?;
+        drop(link);
+        let fd_link: FdLink = fd_link.into();
+        let link = XdpLink::try_from(fd_link)
+            .with_context(|| format!("the pin {} is not a link of an XDP program", pin.path.display()))?;
+        let program = loaded.program_mut()?;
+        let id = program
+            .attach_to_link(link)
+            .with_context(|| format!("cannot replace the program on `{interface}`"))?;
+        let home = pins.link(interface);
+        if pin.path != home {
+            let link: FdLink = program.take_link(id)?.try_into()?;
+            drop(link.pin(&home)?);
+            fs::remove_file(&pin.path)?;
+        }
+        let program_id = loaded.id()?;
+        let mode = attached.map_or(Mode::Generic, |program| program.mode);
+        let why = "found attached by an earlier run, and taken over without a gap".to_owned();
+        return Ok(Some(Attachment {
+            interface: interface.to_owned(),
+            mode,
+            program_id,
+            why,
+            is_adopted: true,
+        }));
+    }
+    Ok(None)
+}
+
+fn make_room(interface: &str, index: u32, foreign: ForeignProgram) -> Result<()> {
+    let Some(program) = netlink::attached_program(index)? else {
+        return Ok(());
+    };
+    let name = program_name(program.id);
+    if foreign == ForeignProgram::Refuse {
+        bail!(
+            "`{interface}` already has an XDP program that is not mitigator's (`{name}`, id {}, {} mode); \
+             `--replace` takes it off first",
+            program.id,
+            program.mode.name()
+        );
+    }
+    tracing::warn!(interface, program = %name, id = program.id, "taking a foreign XDP program off");
+    match link_of_program(program.id, index)? {
+        Some(link_id) => {
+            let link = bpf_call::link_by_id(link_id).context("cannot open the foreign program's link")?;
+            bpf_call::link_detach(&link).context("cannot detach the foreign program's link")
+        }
+        None => netlink::take_off(index, program.mode),
+    }
+}
+
+fn program_name(id: u32) -> String {
+    aya::programs::loaded_programs()
+        .flatten()
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The number of the link that holds a program on an interface, when it is held by one.
+fn link_of_program(program_id: u32, index: u32) -> Result<Option<u32>> {
+    for link in aya::programs::loaded_links() {
+        let id = link.context("cannot list the kernel's links")?.id();
+        let Ok(fd) = bpf_call::link_by_id(id) else {
+            continue;
+        };
+        let info = bpf_call::link_info(fd.as_fd()).context("cannot ask the kernel about a link")?;
+        if info.kind == LINK_KIND_XDP && info.program_id == program_id && info.interface_index == index {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+/// Tries the modes in order; a first attach that fails can spoil the next, so each try loads afresh.
+fn attach_afresh(
+    pins: &Pins,
+    interface: &str,
+    index: u32,
+    choice: ModeChoice,
+    capacities: &Capacities,
+) -> Result<(Mode, String)> {
+    let native_error = if choice.accepts(Mode::Native) {
+        match attach_in(pins, interface, index, Mode::Native, capacities) {
+            Ok(()) => return Ok((Mode::Native, String::new())),
+            Err(error) if !choice.accepts(Mode::Generic) => {
+                return Err(error).with_context(|| {
+                    format!("cannot attach to `{interface}` in native mode; try `--xdp-mode generic`")
+                });
+            }
+            Err(error) => Some(error),
+        }
+    } else {
+        None
+    };
+    attach_in(pins, interface, index, Mode::Generic, capacities)
+        .with_context(|| format!("cannot attach to `{interface}` in any mode"))?;
+    let why = match native_error {
+        None => "generic mode was asked for".to_owned(),
+        Some(error) => format!("native mode failed: {:#}", error.root_cause()),
+    };
+    Ok((Mode::Generic, why))
+}
+
+fn attach_in(pins: &Pins, interface: &str, index: u32, mode: Mode, capacities: &Capacities) -> Result<()> {
+    let mut loaded = LoadedProgram::load(pins, capacities)?;
+    let program = loaded.program_mut()?;
+    let flags = match mode {
+        Mode::Native => XdpMode::Driver,
+        Mode::Generic => XdpMode::Skb,
+    };
+    let id = program.attach_to_if_index(index, flags)?;
+    let link: FdLink = program
+        .take_link(id)?
+        .try_into()
+        .context("the kernel has no links for XDP programs; mitigator needs Linux 5.9 or newer")?;
+    let path = pins.link(interface);
+    drop(link.pin(&path).with_context(|| format!("cannot pin the link at {}", path.display()))?);
+    Ok(())
+}
+
+/// What the operator should know about this mode on this kind of interface.
+fn advice(index: u32, mode: Mode) -> &'static str {
+    match (mode, netlink::is_veth(index)) {
+        (Mode::Native, true) => {
+            "on a veth, native mode switches TCP segmentation offload off at the peer: bulk TCP loses about half its \
+             throughput there; `--xdp-mode generic` keeps it"
+        }
+        (Mode::Generic, false) => {
+            "in generic mode the kernel allocates each packet's buffer before the filter runs, two to three times the \
+             cost per dropped packet; a driver with native XDP, a smaller MTU or fewer queues may allow native mode"
+        }
+        _ => "",
+    }
+}
+
+fn join(first: &str, second: &str) -> String {
+    match (first, second) {
+        ("", only) | (only, "") => only.to_owned(),
+        (first, second) => format!("{first}; {second}"),
+    }
+}
+
+/// The interfaces that the pinned links hold.
+///
+/// # Errors
+///
+/// When a pin cannot be opened.
+pub fn list(pins: &Pins) -> Result<Vec<Attachment>> {
+    let mut found = Vec::new();
+    for pin in pins.links()? {
+        let info = link_info(&open_link(&pin.path)?)?;
+        if info.interface_index == 0 {
+            continue;
+        }
+        let mode = netlink::attached_program(info.interface_index)
+            .ok()
+            .flatten()
+            .map_or(Mode::Native, |program| program.mode);
+        let interface = nix::net::if_::if_indextoname(info.interface_index)
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or(pin.interface);
+        found.push(Attachment {
+            interface,
+            mode,
+            program_id: info.program_id,
+            why: String::new(),
+            is_adopted: true,
+        });
+    }
+    Ok(found)
+}
+
+/// Detaches from every interface and removes all pins; returns the interfaces that were attached.
+///
+/// # Errors
+///
+/// When a pin cannot be removed.
+pub fn detach(pins: &Pins) -> Result<Vec<String>> {
+    let mut detached = Vec::new();
+    for pin in pins.links()? {
+        let link = PinnedLink::from_pin(&pin.path)
+            .with_context(|| format!("cannot open the link at {}", pin.path.display()))?;
+        drop(link.unpin().with_context(|| format!("cannot remove {}", pin.path.display()))?);
+        detached.push(pin.interface);
+    }
+    pins.remove()?;
+    Ok(detached)
+}
+
+fn open_link(path: &Path) -> Result<std::os::fd::OwnedFd> {
+    bpf_call::open_pin(path).with_context(|| format!("cannot open the link at {}", path.display()))
+}
+
+fn link_info(link: &std::os::fd::OwnedFd) -> Result<XdpLinkInfo> {
+    bpf_call::link_info(link.as_fd()).context("cannot ask the kernel about a link")
+}

@@ -1,0 +1,326 @@
+//! `BlockTables`: the one place that writes blocks and allowed prefixes, so that the allow list beats
+//! every block whoever writes it.
+//!
+//! A block that shares an address with the allow list carries an exception mark; only packets that
+//! hit such a block ask the allow list. Every change holds the lock of [`Pins`], and a change of the
+//! allow list revises the marks of all blocks before it lets go.
+
+use std::fs::File;
+
+use anyhow::Result;
+use mitigator_common::{AllowEntry, AllowReason, BlockEntry, BlockOrigin, PrefixKey, Source};
+use nix::fcntl::Flock;
+
+use super::maps;
+use super::pins::Pins;
+use super::table::Table;
+use crate::pipeline::allowlist::{AllowList, Relation};
+use crate::pipeline::target::Target;
+
+/// The tables of blocks and of what they may not touch.
+#[derive(Debug)]
+pub struct BlockTables {
+    pins: Pins,
+    sources: Table<Source, BlockEntry>,
+    prefixes: Table<PrefixKey, BlockEntry>,
+    prefix_count: Table<u32, u32>,
+    allowed: Table<PrefixKey, AllowEntry>,
+}
+
+/// A block to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewBlock {
+    /// What to block.
+    pub target: Target,
+    /// Monotonic time of its end; [`mitigator_common::NEVER_EXPIRES`] for none.
+    pub expires_at_ns: u64,
+    /// Who asks for it.
+    pub origin: BlockOrigin,
+}
+
+/// A block as it stands in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandingBlock {
+    /// What is blocked.
+    pub target: Target,
+    /// Until when, by whom, and what it dropped.
+    pub entry: BlockEntry,
+}
+
+/// Entries used and room for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Fill {
+    /// Entries in the table, expired ones included.
+    pub used: usize,
+    /// How many fit.
+    pub capacity: usize,
+}
+
+impl BlockTables {
+    /// Opens the pinned tables.
+    ///
+    /// # Errors
+    ///
+    /// When they are not pinned or may not be opened.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        let directory = pins.maps();
+        Ok(Self {
+            sources: Table::open(&directory, maps::BLOCKLIST)?,
+            prefixes: Table::open(&directory, maps::BLOCK_PREFIXES)?,
+            prefix_count: Table::open(&directory, maps::PREFIX_COUNT)?,
+            allowed: Table::open(&directory, maps::ALLOWLIST)?,
+            pins: pins.clone(),
+        })
+    }
+
+    /// The allow list as the kernel has it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn allow_list(&self) -> Result<AllowList> {
+        let entries = self.allowed.read_all()?;
+        Ok(AllowList::new(entries.into_iter().map(|(key, entry)| (key, entry.reason())).collect()))
+    }
+
+    /// Every block, expired ones included, sources first.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn standing(&self) -> Result<Vec<StandingBlock>> {
+        let sources = self.sources.read_all()?;
+        let prefixes = self.prefixes.read_all()?;
+        Ok(sources
+            .into_iter()
+            .map(|(source, entry)| StandingBlock { target: Target::Source(source), entry })
+            .chain(
+                prefixes.into_iter().map(|(key, entry)| StandingBlock { target: Target::Prefix(key), entry }),
+            )
+            .collect())
+    }
+
+    /// The block of exactly this target, expired or not.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn get(&self, target: &Target) -> Result<Option<BlockEntry>> {
+        match target {
+            Target::Source(source) => self.sources.get(source),
+            // A trie answers with the longest match, which may be a shorter prefix.
+            Target::Prefix(key) => Ok(self
+                .prefixes
+                .read_all()?
+                .into_iter()
+                .find_map(|(found, entry)| (found == *key).then_some(entry))),
+        }
+    }
+
+    /// The unexpired blocks that cover an address: its source's, and the longest blocked prefix.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn covering(&self, address: std::net::IpAddr, now_ns: u64) -> Result<Vec<StandingBlock>> {
+        let source = Source::from(address);
+        let by_source = self.sources.get(&source)?.map(|entry| (Target::Source(source), entry));
+        let wanted = Target::Prefix(PrefixKey::new(address, 128)).range();
+        let by_prefix = self
+            .prefixes
+            .read_all()?
+            .into_iter()
+            .filter(|(key, _)| {
+                let range = crate::pipeline::target::range_of(*key);
+                range.first <= wanted.first && wanted.last <= range.last
+            })
+            .max_by_key(|(key, _)| key.length)
+            .map(|(key, entry)| (Target::Prefix(key), entry));
+        Ok(by_source
+            .into_iter()
+            .chain(by_prefix)
+            .filter(|(_, entry)| !entry.is_expired(now_ns))
+            .map(|(target, entry)| StandingBlock { target, entry })
+            .collect())
+    }
+
+    /// Writes blocks, in place of older ones of the same targets; `progress` hears how many are in.
+    /// Returns how many share an address with the allow list and so carry an exception mark.
+    ///
+    /// # Errors
+    ///
+    /// When a table is full or the kernel refuses.
+    pub fn block_all(&self, blocks: &[NewBlock], mut progress: impl FnMut(usize)) -> Result<usize> {
+        let _lock = self.pins.lock()?;
+        let allowed = self.allow_list()?;
+        let mut excepted = 0;
+        let mut sources = (Vec::with_capacity(blocks.len()), Vec::with_capacity(blocks.len()));
+        let mut prefixes = (Vec::new(), Vec::new());
+        for block in blocks {
+            let is_excepted = allowed.relation_to(&block.target) != Relation::Apart;
+            excepted += usize::from(is_excepted);
+            let entry = BlockEntry::new(block.expires_at_ns, block.origin).with_exceptions(is_excepted);
+            match block.target {
+                Target::Source(source) => {
+                    sources.0.push(source);
+                    sources.1.push(entry);
+                }
+                Target::Prefix(key) => {
+                    prefixes.0.push(key);
+                    prefixes.1.push(entry.with_prefix_length(key.length));
+                }
+            }
+        }
+        if !prefixes.0.is_empty() {
+            // Any number but zero makes the program look; it is exact again below.
+            self.prefix_count.insert(&0, &u32::MAX)?;
+            let written = self.prefixes.insert_all(&prefixes.0, &prefixes.1, &mut progress);
+            self.recount_prefixes()?;
+            written?;
+        }
+        let before = prefixes.0.len();
+        self.sources.insert_all(&sources.0, &sources.1, |done| progress(before + done))?;
+        Ok(excepted)
+    }
+
+    /// Removes the blocks of exactly these targets; returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn unblock_all(&self, targets: &[Target]) -> Result<usize> {
+        let _lock = self.pins.lock()?;
+        self.remove(targets)
+    }
+
+    fn remove(&self, targets: &[Target]) -> Result<usize> {
+        let mut sources = Vec::new();
+        let mut prefixes = Vec::new();
+        for target in targets {
+            match target {
+                Target::Source(source) => sources.push(*source),
+                Target::Prefix(key) => prefixes.push(*key),
+            }
+        }
+        let mut removed = self.sources.remove_all(&sources)?;
+        if !prefixes.is_empty() {
+            removed += self.prefixes.remove_all(&prefixes)?;
+            self.recount_prefixes()?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes blocks that are over; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn remove_expired(&self, now_ns: u64) -> Result<usize> {
+        let _lock = self.pins.lock()?;
+        let expired: Vec<Target> = self
+            .standing()?
+            .into_iter()
+            .filter(|block| block.entry.is_expired(now_ns))
+            .map(|block| block.target)
+            .collect();
+        self.remove(&expired)
+    }
+
+    /// Allows a prefix and revises every block.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full or the kernel refuses.
+    pub fn allow(&self, key: PrefixKey, reason: AllowReason) -> Result<()> {
+        let lock = self.pins.lock()?;
+        self.allowed.insert(&key, &AllowEntry::new(reason))?;
+        self.revise(&lock)
+    }
+
+    /// Takes a prefix off the allow list and revises every block; `false` when it was not on it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn disallow(&self, key: PrefixKey) -> Result<bool> {
+        let lock = self.pins.lock()?;
+        let was_allowed = self.allowed.remove(&key)?;
+        if was_allowed {
+            self.revise(&lock)?;
+        }
+        Ok(was_allowed)
+    }
+
+    /// Makes the automatic part of the allow list equal to `wanted`; what the operator allowed stays.
+    /// Returns the prefixes that came and went.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full or the kernel refuses.
+    pub fn set_guarded(&self, wanted: &[(PrefixKey, AllowReason)]) -> Result<GuardedChange> {
+        let lock = self.pins.lock()?;
+        let standing = self.allow_list()?;
+        let mut change = GuardedChange::default();
+        for (key, reason) in wanted {
+            let known = standing.entries().iter().find(|(known, _)| known == key);
+            if known.is_none() {
+                self.allowed.insert(key, &AllowEntry::new(*reason))?;
+                change.added.push((*key, *reason));
+            }
+        }
+        for (key, reason) in standing.entries() {
+            let is_wanted = wanted.iter().any(|(wanted, _)| wanted == key);
+            if *reason != AllowReason::Operator && !is_wanted {
+                self.allowed.remove(key)?;
+                change.removed.push((*key, *reason));
+            }
+        }
+        if !change.added.is_empty() || !change.removed.is_empty() {
+            self.revise(&lock)?;
+        }
+        Ok(change)
+    }
+
+    /// Sets the exception mark of every block by the allow list as it stands. Hits that arrive between
+    /// the reading and the writing of a changed entry are not counted.
+    fn revise(&self, _lock: &Flock<File>) -> Result<()> {
+        let allowed = self.allow_list()?;
+        for StandingBlock { target, entry } in self.standing()? {
+            let is_excepted = allowed.relation_to(&target) != Relation::Apart;
+            if is_excepted == entry.has_exceptions() {
+                continue;
+            }
+            let entry = entry.with_exceptions(is_excepted);
+            match target {
+                Target::Source(source) => self.sources.insert(&source, &entry)?,
+                Target::Prefix(key) => self.prefixes.insert(&key, &entry)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn recount_prefixes(&self) -> Result<()> {
+        let count = u32::try_from(self.prefixes.read_all()?.len()).unwrap_or(u32::MAX);
+        self.prefix_count.insert(&0, &count)
+    }
+
+    /// How full the two block tables are, sources first.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn fill(&self) -> Result<(Fill, Fill)> {
+        let sources = Fill { used: self.sources.read_all()?.len(), capacity: self.sources.capacity() };
+        let prefixes = Fill { used: self.prefixes.read_all()?.len(), capacity: self.prefixes.capacity() };
+        Ok((sources, prefixes))
+    }
+}
+
+/// What [`BlockTables::set_guarded`] changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuardedChange {
+    /// Prefixes that are allowed from this change on.
+    pub added: Vec<(PrefixKey, AllowReason)>,
+    /// Prefixes that were allowed until this change.
+    pub removed: Vec<(PrefixKey, AllowReason)>,
+}

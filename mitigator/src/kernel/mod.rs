@@ -1,0 +1,53 @@
+//! The edge to the kernel: load, attach, pin, read and write maps. The only place that knows aya,
+//! and [`DataPlane`], behind which the kernel and a replayed capture look alike.
+
+use anyhow::Result;
+use mitigator_common::Source;
+
+use crate::pipeline::allowlist::AllowList;
+use crate::pipeline::blocklist::Block;
+use crate::pipeline::snapshot::Snapshot;
+use crate::pipeline::time::Timestamp;
+
+pub mod attachment;
+pub mod blocks;
+mod bpf_call;
+pub mod maps;
+mod netlink;
+pub mod pins;
+pub mod privileges;
+pub mod program;
+pub mod replay;
+pub mod table;
+pub mod xdp;
+
+/// What counts packets and drops them: the XDP program, or a capture that is replayed.
+pub trait DataPlane {
+    /// All counters, as of `now`.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot>;
+
+    /// What no block may touch.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    fn allow_list(&mut self) -> Result<AllowList>;
+
+    /// Packets dropped since the block was written, for each of `sources` that is blocked.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    fn hits_of(&mut self, sources: &[Source]) -> Result<Vec<(Source, u64)>>;
+
+    /// Writes blocks that were decided at `now`.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written.
+    fn apply(&mut self, now: Timestamp, blocks: &[Block]) -> Result<()>;
+}

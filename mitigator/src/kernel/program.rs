@@ -1,0 +1,128 @@
+//! Loads the XDP program over the pinned maps, making the maps that are not there yet.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use aya::programs::{ProgramType, TestRun, TestRunOptions, Xdp};
+use aya::sys::{BpfHelper, is_helper_supported};
+use aya::{Ebpf, EbpfLoader};
+use mitigator_common::{DataPlaneSettings, Outcome};
+
+use super::maps;
+use super::pins::Pins;
+use crate::config::Capacities;
+
+/// The compiled program; aligned, because the loader reads structures in place.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mitigator.o"));
+
+/// The program's name in the object.
+const PROGRAM: &str = "mitigate";
+
+/// The program in the kernel, not necessarily attached.
+#[derive(Debug)]
+pub struct LoadedProgram {
+    ebpf: Ebpf,
+}
+
+/// What a packet came to in the kernel's own test run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TestRunResult {
+    /// Whether the program dropped the packet; otherwise it passed it.
+    pub is_dropped: bool,
+    /// Mean time per run.
+    pub duration: std::time::Duration,
+}
+
+impl LoadedProgram {
+    /// Loads the program. Maps that are pinned are taken as they are, with their capacities.
+    ///
+    /// # Errors
+    ///
+    /// When rights are missing, memory is short, or the verifier refuses.
+    pub fn load(pins: &Pins, capacities: &Capacities) -> Result<Self> {
+        pins.create()?;
+        let directory = pins.maps();
+        let settings = DataPlaneSettings { coarse_clock: u32::from(has_coarse_clock()) };
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
+            .map_max_entries(maps::SOURCE_COUNTERS, capacities.sources)
+            .map_max_entries(maps::BLOCKLIST, capacities.blocks)
+            .map_max_entries(maps::BLOCK_PREFIXES, capacities.prefixes)
+            .map_max_entries(maps::ALLOWLIST, capacities.prefixes);
+        for name in maps::ALL {
+            loader.map_pin_path(name, directory.join(name));
+        }
+        let ebpf = load_object(&mut loader, &directory)?;
+        let mut loaded = Self { ebpf };
+        loaded.program_mut()?.load().context(
+            "the kernel refused the XDP program; mitigator needs Linux 5.15 or newer with BPF enabled, and \
+             CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+        )?;
+        Ok(loaded)
+    }
+
+    pub(super) fn program_mut(&mut self) -> Result<&mut Xdp> {
+        let program =
+            self.ebpf.program_mut(PROGRAM).context("the embedded object has no program `mitigate`")?;
+        Ok(program.try_into()?)
+    }
+
+    /// Number of the program in the kernel.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn id(&mut self) -> Result<u32> {
+        Ok(self.program_mut()?.info()?.id())
+    }
+
+    /// Instructions that the verifier walked through, where the kernel says so (5.16).
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not answer.
+    pub fn verified_instructions(&mut self) -> Result<Option<u32>> {
+        Ok(self.program_mut()?.info()?.verified_instruction_count())
+    }
+
+    /// Runs the program on one packet, as the kernel's `BPF_PROG_TEST_RUN` does it. Maps change as
+    /// they would by a real packet.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; packets under 14 bytes or over a page it cannot run.
+    pub fn test_run(&mut self, packet: &[u8], repeat: u32) -> Result<TestRunResult> {
+        let mut output = vec![0_u8; packet.len() + 512];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.data_out = Some(&mut output);
+        options.repeat = repeat;
+        let result = self.program_mut()?.test_run(options).context("the kernel's test run failed")?;
+        Ok(TestRunResult {
+            is_dropped: match result.return_value {
+                XDP_DROP => true,
+                XDP_PASS => false,
+                other => anyhow::bail!("the program returned the XDP action {other}"),
+            },
+            duration: result.duration,
+        })
+    }
+}
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+
+fn load_object(loader: &mut EbpfLoader<'_>, directory: &Path) -> Result<Ebpf> {
+    loader
+        .load(OBJECT)
+        .with_context(|| format!("cannot make or open the BPF maps under {}", directory.display()))
+}
+
+/// `bpf_ktime_get_coarse_ns` came with kernel 5.11.
+fn has_coarse_clock() -> bool {
+    is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_ktime_get_coarse_ns).unwrap_or(false)
+}
+
+/// Packets per outcome since the maps were made, summed over CPUs.
+pub type OutcomeTotals = [u64; Outcome::COUNT];

@@ -1,0 +1,109 @@
+//! The live data plane: the pinned maps of the XDP program.
+
+use anyhow::{Context, Result};
+use aya::maps::{MapData, PerCpuArray};
+use mitigator_common::{BlockOrigin, Outcome, Source, SourceCounters};
+
+use super::DataPlane;
+use super::blocks::{BlockTables, NewBlock};
+use super::maps;
+use super::pins::Pins;
+use super::table::Table;
+use crate::pipeline::allowlist::AllowList;
+use crate::pipeline::blocklist::Block;
+use crate::pipeline::snapshot::{OutcomeTotals, Snapshot};
+use crate::pipeline::target::Target;
+use crate::pipeline::time::Timestamp;
+
+/// The pinned maps of the XDP program.
+pub struct XdpDataPlane {
+    sources: Table<Source, SourceCounters>,
+    outcomes: PerCpuArray<MapData, u64>,
+    blocks: BlockTables,
+}
+
+impl XdpDataPlane {
+    /// Opens the pinned maps, whether or not an agent runs.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is pinned: no interface has been protected since boot or the last detach.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        anyhow::ensure!(
+            pins.exist(),
+            "mitigator is not attached: there are no maps below {}; `mitigator run -i INTERFACE` attaches it",
+            pins.maps().display()
+        );
+        let directory = pins.maps();
+        let outcomes = MapData::from_pin(directory.join(maps::OUTCOMES))
+            .and_then(|map| PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map)))
+            .context("cannot open the map OUTCOMES")?;
+        Ok(Self {
+            sources: Table::open(&directory, maps::SOURCE_COUNTERS)?,
+            outcomes,
+            blocks: BlockTables::open(pins)?,
+        })
+    }
+
+    /// Totals per source.
+    #[must_use]
+    pub fn sources(&self) -> &Table<Source, SourceCounters> {
+        &self.sources
+    }
+
+    /// Blocks and allowed prefixes.
+    #[must_use]
+    pub fn blocks(&self) -> &BlockTables {
+        &self.blocks
+    }
+
+    /// Packets per outcome since the maps were made.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn outcomes(&self) -> Result<OutcomeTotals> {
+        let mut totals = OutcomeTotals::default();
+        for (total, outcome) in totals.iter_mut().zip(Outcome::ALL) {
+            let per_cpu = self.outcomes.get(&(outcome as u32), 0).context("cannot read the map OUTCOMES")?;
+            *total = per_cpu.iter().sum();
+        }
+        Ok(totals)
+    }
+}
+
+impl DataPlane for XdpDataPlane {
+    fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+        Ok(Snapshot { at: now, rows: self.sources.read_all()?, outcomes: self.outcomes()? })
+    }
+
+    fn allow_list(&mut self) -> Result<AllowList> {
+        self.blocks.allow_list()
+    }
+
+    fn hits_of(&mut self, sources: &[Source]) -> Result<Vec<(Source, u64)>> {
+        let mut hits = Vec::with_capacity(sources.len());
+        for source in sources {
+            if let Some(entry) = self.blocks.get(&Target::Source(*source))? {
+                hits.push((*source, entry.hits));
+            }
+        }
+        Ok(hits)
+    }
+
+    fn apply(&mut self, _now: Timestamp, blocks: &[Block]) -> Result<()> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let blocks: Vec<NewBlock> = blocks
+            .iter()
+            .map(|block| NewBlock {
+                target: block.target,
+                expires_at_ns: block.until.ns,
+                origin: BlockOrigin::Agent,
+            })
+            .collect();
+        self.blocks.block_all(&blocks, |_| {})?;
+        Ok(())
+    }
+}

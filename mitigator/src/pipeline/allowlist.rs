@@ -1,0 +1,107 @@
+//! `AllowList`: what no block may touch, as the pipeline and every writer of blocks see it.
+
+use mitigator_common::{AllowReason, PrefixKey};
+
+use super::target::{AddressRange, Target, range_of};
+
+/// How a target lies to the allow list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// No member is allowed.
+    Apart,
+    /// Some members are allowed.
+    Covers,
+    /// Every member is allowed.
+    Inside,
+}
+
+/// Allowed prefixes with their reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowList {
+    entries: Vec<(PrefixKey, AllowReason)>,
+    /// Sorted, disjoint, not touching.
+    ranges: Vec<AddressRange>,
+}
+
+impl AllowList {
+    /// From the entries of the kernel's table, in any order.
+    #[must_use]
+    pub fn new(mut entries: Vec<(PrefixKey, AllowReason)>) -> Self {
+        entries.sort_unstable();
+        let mut all: Vec<AddressRange> = entries.iter().map(|(key, _)| range_of(*key)).collect();
+        all.sort_unstable();
+        let mut ranges: Vec<AddressRange> = Vec::with_capacity(all.len());
+        for range in all {
+            match ranges.last_mut() {
+                Some(last) if range.first <= last.last.saturating_add(1) => {
+                    last.last = last.last.max(range.last);
+                }
+                _ => ranges.push(range),
+            }
+        }
+        Self { entries, ranges }
+    }
+
+    /// The entries, sorted.
+    #[must_use]
+    pub fn entries(&self) -> &[(PrefixKey, AllowReason)] {
+        &self.entries
+    }
+
+    /// How `target` lies to the list.
+    #[must_use]
+    pub fn relation_to(&self, target: &Target) -> Relation {
+        let wanted = target.range();
+        let index = self.ranges.partition_point(|range| range.last < wanted.first);
+        match self.ranges.get(index) {
+            Some(range) if range.first <= wanted.first && wanted.last <= range.last => Relation::Inside,
+            Some(range) if range.first <= wanted.last => Relation::Covers,
+            _ => Relation::Apart,
+        }
+    }
+
+    /// The entries that share an address with `target`.
+    pub fn meeting(&self, target: &Target) -> impl Iterator<Item = &(PrefixKey, AllowReason)> {
+        let wanted = target.range();
+        self.entries.iter().filter(move |(key, _)| {
+            let range = range_of(*key);
+            range.first <= wanted.last && wanted.first <= range.last
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(prefixes: &[&str]) -> AllowList {
+        let key = |text: &&str| {
+            let (address, length) = text.split_once('/').unwrap();
+            PrefixKey::new(address.parse().unwrap(), length.parse().unwrap())
+        };
+        AllowList::new(prefixes.iter().map(|text| (key(text), AllowReason::Operator)).collect())
+    }
+
+    #[test]
+    fn knows_what_lies_inside_around_and_apart() {
+        let allowed =
+            list(&["192.0.2.0/25", "192.0.2.128/25", "198.51.100.7/32", "2001:db8::7/128", "192.0.2.9/32"]);
+        for (target, expected) in [
+            ("192.0.2.200", Relation::Inside),
+            ("192.0.2.0/24", Relation::Inside),
+            ("192.0.0.0/16", Relation::Covers),
+            ("198.51.100.7", Relation::Inside),
+            ("198.51.100.6", Relation::Apart),
+            ("198.51.100.0/24", Relation::Covers),
+            ("2001:db8::1", Relation::Covers),
+            ("2001:db8::7/128", Relation::Inside),
+            ("2001:db8::8/128", Relation::Apart),
+            ("2001:db8:0:1::/64", Relation::Apart),
+            ("::/0", Relation::Covers),
+        ] {
+            assert_eq!(allowed.relation_to(&target.parse().unwrap()), expected, "{target}");
+        }
+        assert_eq!(AllowList::default().relation_to(&"::/0".parse().unwrap()), Relation::Apart);
+        assert_eq!(list(&["0.0.0.0/0"]).relation_to(&"203.0.113.1".parse().unwrap()), Relation::Inside);
+    }
+}

@@ -1,0 +1,133 @@
+//! Features: plain numbers per source, with a unit and a name that `explain` prints.
+
+use ndarray::Array2;
+
+use mitigator_common::{Source, SourceCounters};
+
+use super::activity::{Activity, SourceActivity};
+
+/// A number that describes a source's activity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feature {
+    /// Packets per second.
+    PacketsPerSecond,
+    /// Bytes per second on the wire.
+    BytesPerSecond,
+    /// Bytes per packet.
+    MeanBytes,
+    /// SYN packets without ACK, of all packets.
+    SynShare,
+    /// SYN packets without ACK per packet with ACK (plus one).
+    SynPerAck,
+    /// Packets that push data to an application, of all packets.
+    PushShare,
+    /// UDP packets, of all packets.
+    UdpShare,
+    /// ICMP packets, of all packets.
+    IcmpShare,
+    /// Fragments, of all packets.
+    FragmentShare,
+    /// UDP packets from ports known for reflection, of all packets.
+    ReflectionShare,
+    /// Classes of destination ports in the last second, 0..=64.
+    DistinctPorts,
+    /// Seconds since the first packet.
+    AgeSeconds,
+}
+
+impl Feature {
+    /// Every feature, in the order of the columns.
+    pub const ALL: [Self; 12] = [
+        Self::PacketsPerSecond,
+        Self::BytesPerSecond,
+        Self::MeanBytes,
+        Self::SynShare,
+        Self::SynPerAck,
+        Self::PushShare,
+        Self::UdpShare,
+        Self::IcmpShare,
+        Self::FragmentShare,
+        Self::ReflectionShare,
+        Self::DistinctPorts,
+        Self::AgeSeconds,
+    ];
+
+    /// Stable name, as reports and JSON spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PacketsPerSecond => "packets_per_second",
+            Self::BytesPerSecond => "bytes_per_second",
+            Self::MeanBytes => "mean_bytes",
+            Self::SynShare => "syn_share",
+            Self::SynPerAck => "syn_per_ack",
+            Self::PushShare => "push_share",
+            Self::UdpShare => "udp_share",
+            Self::IcmpShare => "icmp_share",
+            Self::FragmentShare => "fragment_share",
+            Self::ReflectionShare => "reflection_share",
+            Self::DistinctPorts => "distinct_ports",
+            Self::AgeSeconds => "age_s",
+        }
+    }
+}
+
+/// One row per active source, one column per [`Feature`].
+#[derive(Clone, Debug, Default)]
+pub struct FeatureTable {
+    /// Row by row.
+    pub sources: Vec<Source>,
+    /// Shape: sources x [`Feature::ALL`].
+    pub values: Array2<f64>,
+}
+
+impl FeatureTable {
+    /// The value of one feature of the source in row `row`; 0 past the end.
+    #[must_use]
+    pub fn get(&self, row: usize, feature: Feature) -> f64 {
+        self.values.get((row, feature as usize)).copied().unwrap_or(0.0)
+    }
+
+    /// Name and value of every feature of a row.
+    pub fn named(&self, row: usize) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+        Feature::ALL.into_iter().map(move |feature| (feature.name(), self.get(row, feature)))
+    }
+}
+
+/// The features of every row of `activity`, in its order.
+#[must_use]
+pub fn extract(activity: &Activity) -> FeatureTable {
+    let mut values = Array2::zeros((activity.rows.len(), Feature::ALL.len()));
+    for (mut columns, row) in values.rows_mut().into_iter().zip(&activity.rows) {
+        for (column, feature) in columns.iter_mut().zip(Feature::ALL) {
+            *column = value_of(feature, row, activity);
+        }
+    }
+    FeatureTable { sources: activity.rows.iter().map(|row| row.source).collect(), values }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+fn value_of(feature: Feature, row: &SourceActivity, activity: &Activity) -> f64 {
+    let change = &row.change;
+    let share = |count: u32| f64::from(count) / change.packets.max(1) as f64;
+    match feature {
+        Feature::PacketsPerSecond => activity.per_second(change.packets),
+        Feature::BytesPerSecond => activity.per_second(change.bytes),
+        Feature::MeanBytes => change.bytes as f64 / change.packets.max(1) as f64,
+        Feature::SynShare => share(change.tcp_syn_packets),
+        Feature::SynPerAck => f64::from(change.tcp_syn_packets) / (f64::from(change.tcp_ack_packets) + 1.0),
+        Feature::PushShare => share(change.tcp_push_packets),
+        Feature::UdpShare => share(change.udp_packets),
+        Feature::IcmpShare => share(change.icmp_packets),
+        Feature::FragmentShare => share(change.fragment_packets),
+        Feature::ReflectionShare => share(change.reflection_packets),
+        Feature::DistinctPorts => f64::from(distinct_ports(change)),
+        Feature::AgeSeconds => row.age.as_secs_f64(),
+    }
+}
+
+/// Classes of destination ports seen in the epoch of the latest packet, 0..=64.
+#[must_use]
+pub fn distinct_ports(change: &SourceCounters) -> u32 {
+    change.port_bits.count_ones()
+}

@@ -1,0 +1,168 @@
+//! `Target`: what a block is about, a source or a prefix.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use mitigator_common::{PrefixKey, Source};
+
+/// What can be blocked. A prefix that is exactly one source is always the source, so that equal
+/// things compare equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// An IPv4 address or an IPv6 /64.
+    Source(Source),
+    /// A finer or coarser prefix.
+    Prefix(PrefixKey),
+}
+
+/// First and last address of something, IPv4 mapped into IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressRange {
+    /// First address.
+    pub first: u128,
+    /// Last address, included.
+    pub last: u128,
+}
+
+impl Target {
+    /// The target of a prefix; host bits are ignored.
+    #[must_use]
+    pub fn of_prefix(prefix: IpNet) -> Self {
+        let source = Source::from(prefix.network());
+        if source.prefix_length() == prefix.prefix_len() && source.network() == prefix.network() {
+            Self::Source(source)
+        } else {
+            Self::Prefix(PrefixKey::new(prefix.network(), prefix.prefix_len()))
+        }
+    }
+
+    /// Network address and length as people write them.
+    #[must_use]
+    pub fn parts(&self) -> (IpAddr, u8) {
+        match self {
+            Self::Source(source) => (source.network(), source.prefix_length()),
+            Self::Prefix(key) => key.parts(),
+        }
+    }
+
+    /// All addresses of the target.
+    #[must_use]
+    pub fn range(&self) -> AddressRange {
+        let (address, length) = self.parts();
+        range_of(PrefixKey::new(address, length))
+    }
+
+    /// Whether nobody should block as much at once: wider than /16 (IPv4) or /32 (IPv6).
+    #[must_use]
+    pub fn is_too_wide(&self) -> bool {
+        let (address, length) = self.parts();
+        length < if address.is_ipv4() { 16 } else { 32 }
+    }
+}
+
+/// All addresses below a key.
+#[must_use]
+pub fn range_of(key: PrefixKey) -> AddressRange {
+    let first = u128::from_be_bytes(key.address.0);
+    let host_bits = u128::MAX.checked_shr(key.length).unwrap_or(0);
+    AddressRange { first, last: first | host_bits }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(source) => source.fmt(f),
+            Self::Prefix(key) => {
+                let (address, length) = key.parts();
+                write!(f, "{address}/{length}")
+            }
+        }
+    }
+}
+
+impl serde::Serialize for Target {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Why a text is no target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotATarget(String);
+
+impl fmt::Display for NotATarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is neither an IP address nor a prefix such as 192.0.2.0/24 or 2001:db8::/48", self.0)
+    }
+}
+
+impl std::error::Error for NotATarget {}
+
+/// An address stands for its source: for IPv6 the whole /64. `/128` means the one address.
+impl FromStr for Target {
+    type Err = NotATarget;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Source(Source::from(address.to_canonical())));
+        }
+        text.parse::<IpNet>().map(Self::of_prefix).map_err(|_| NotATarget(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_prints_what_operators_write() {
+        for (text, shown) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7/32", "192.0.2.7"),
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8::7", "2001:db8::/64"),
+            ("2001:db8::/64", "2001:db8::/64"),
+            ("2001:db8::7/128", "2001:db8::7/128"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(text.parse::<Target>().map(|target| target.to_string()), Ok(shown.to_owned()));
+        }
+        for text in
+            ["", "192.0.2", "192.0.2.7/33", "example.org", "192.0.2.7/", "2001:db8::/129", "192.0.2.7 "]
+        {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_hold_exactly_the_members() {
+        for (text, first, last) in [
+            ("192.0.2.0/24", "192.0.2.0", "192.0.2.255"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
+            ("2001:db8::/64", "2001:db8::", "2001:db8::ffff:ffff:ffff:ffff"),
+        ] {
+            let range = text.parse::<Target>().unwrap().range();
+            let number = |text: &str| range_of(PrefixKey::new(text.parse().unwrap(), 128)).first;
+            assert_eq!(range, AddressRange { first: number(first), last: number(last) }, "{text}");
+        }
+        assert_eq!("::/0".parse::<Target>().unwrap().range(), AddressRange { first: 0, last: u128::MAX });
+    }
+
+    #[test]
+    fn too_wide_starts_past_16_and_32_bits() {
+        for (text, expected) in [
+            ("10.0.0.0/16", false),
+            ("10.0.0.0/15", true),
+            ("2001:db8::/32", false),
+            ("2001:db8::/31", true),
+            ("192.0.2.7", false),
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap().is_too_wide(), expected, "{text}");
+        }
+    }
+}

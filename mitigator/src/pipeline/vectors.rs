@@ -1,0 +1,182 @@
+//! `Vector`: the kinds of attack, each with the packets that carry it, the floors below which it is
+//! none, and what a source must look like to be part of it. A table.
+
+use mitigator_common::SourceCounters;
+
+use super::features::distinct_ports;
+
+/// A kind of attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Vector {
+    /// SYN packets that no ACK follows.
+    SynFlood,
+    /// SYN+ACK answers to forged SYN packets.
+    TcpReflection,
+    /// RST packets and flag combinations that no connection has.
+    TcpFlagFlood,
+    /// Requests over established connections.
+    HttpFlood,
+    /// Answers of abused UDP services, with their fragments.
+    Reflection,
+    /// UDP that is not reflection.
+    UdpFlood,
+    /// ICMP and ICMPv6.
+    IcmpFlood,
+    /// IPv6 with extension headers.
+    ExtensionFlood,
+    /// Fragments that belong to no reflection.
+    FragmentFlood,
+    /// Many destination ports in a second: reported, not blocked.
+    Scan,
+}
+
+/// The numbers of a vector, in packets per second that carry it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Floors {
+    /// Over all sources: less is no attack.
+    pub total: f64,
+    /// Of one source: less is not worth a block.
+    pub source: f64,
+}
+
+/// What there must be to compare a source with before it is blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// The floors are enough: nobody innocent sends so much of it.
+    Floors,
+    /// A learned baseline and quieter peers, because a busy client sends the same packets.
+    Peers,
+}
+
+/// How many port classes of a second make a scan, of 64; 25 different ports fill about 20.
+const SCAN_PORTS: u32 = 20;
+
+impl Vector {
+    /// Every vector, in the order they are judged: the more specific first.
+    pub const ALL: [Self; 10] = [
+        Self::Scan,
+        Self::SynFlood,
+        Self::TcpReflection,
+        Self::TcpFlagFlood,
+        Self::HttpFlood,
+        Self::Reflection,
+        Self::UdpFlood,
+        Self::IcmpFlood,
+        Self::ExtensionFlood,
+        Self::FragmentFlood,
+    ];
+
+    /// Stable name, as reports and JSON spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynFlood => "syn-flood",
+            Self::TcpReflection => "tcp-reflection",
+            Self::TcpFlagFlood => "tcp-flag-flood",
+            Self::HttpFlood => "http-flood",
+            Self::Reflection => "udp-reflection",
+            Self::UdpFlood => "udp-flood",
+            Self::IcmpFlood => "icmp-flood",
+            Self::ExtensionFlood => "ipv6-extension-flood",
+            Self::FragmentFlood => "fragment-flood",
+            Self::Scan => "scan",
+        }
+    }
+
+    /// Its packets in the operator's words.
+    #[must_use]
+    pub const fn traffic(self) -> &'static str {
+        match self {
+            Self::SynFlood => "SYN packets without a following ACK",
+            Self::TcpReflection => "SYN+ACK packets",
+            Self::TcpFlagFlood => "RST and odd-flag packets",
+            Self::HttpFlood => "requests on established connections",
+            Self::Reflection => "answers of UDP services",
+            Self::UdpFlood => "UDP packets",
+            Self::IcmpFlood => "ICMP packets",
+            Self::ExtensionFlood => "IPv6 packets with extension headers",
+            Self::FragmentFlood => "fragments",
+            Self::Scan => "packets to many ports",
+        }
+    }
+
+    /// Whether a source is blocked for it.
+    #[must_use]
+    pub const fn is_blocked(self) -> bool {
+        !matches!(self, Self::Scan)
+    }
+
+    /// Below which there is no attack, whatever the baseline says. Chosen well above what one busy
+    /// client, one monitoring probe or one page load sends, and below what hurts a small server.
+    #[must_use]
+    pub const fn floors(self) -> Floors {
+        match self {
+            Self::SynFlood => Floors { total: 200.0, source: 50.0 },
+            Self::TcpReflection => Floors { total: 1_000.0, source: 200.0 },
+            Self::TcpFlagFlood => Floors { total: 500.0, source: 200.0 },
+            Self::HttpFlood => Floors { total: 1_000.0, source: 60.0 },
+            Self::Reflection => Floors { total: 500.0, source: 200.0 },
+            Self::UdpFlood => Floors { total: 5_000.0, source: 1_000.0 },
+            Self::IcmpFlood => Floors { total: 1_000.0, source: 500.0 },
+            Self::ExtensionFlood => Floors { total: 1_000.0, source: 500.0 },
+            Self::FragmentFlood => Floors { total: 1_000.0, source: 500.0 },
+            Self::Scan => Floors { total: 50.0, source: 50.0 },
+        }
+    }
+
+    /// What a block needs beside the floors.
+    #[must_use]
+    pub const fn comparison(self) -> Comparison {
+        if matches!(self, Self::HttpFlood) { Comparison::Peers } else { Comparison::Floors }
+    }
+
+    /// Packets of a source's activity that carry the vector; 0 when the source does not look like it.
+    #[must_use]
+    pub fn carried_by(self, change: &SourceCounters) -> u64 {
+        let count = match self {
+            Self::SynFlood if is_scan(change) => 0,
+            Self::SynFlood => change.tcp_syn_packets.saturating_sub(change.tcp_ack_packets),
+            // A client's own connections bring data after the SYN+ACK.
+            Self::TcpReflection if change.tcp_syn_ack_packets < change.tcp_ack_packets => 0,
+            Self::TcpReflection => change.tcp_syn_ack_packets,
+            Self::TcpFlagFlood if is_scan(change) => 0,
+            // A client that aborts its connections sends ACKs too.
+            Self::TcpFlagFlood => {
+                (change.tcp_rst_packets + change.tcp_odd_packets).saturating_sub(change.tcp_ack_packets)
+            }
+            // Large packets are an upload, whose pushes are not requests.
+            Self::HttpFlood if mean_bytes(change) > 800 => 0,
+            Self::HttpFlood => change.tcp_push_packets,
+            Self::Reflection if change.reflection_packets == 0 => 0,
+            Self::Reflection => change.reflection_packets.max(change.fragment_packets),
+            Self::UdpFlood => change.udp_packets.saturating_sub(change.reflection_packets),
+            Self::IcmpFlood => change.icmp_packets,
+            Self::ExtensionFlood => change.extension_packets.saturating_sub(change.fragment_packets),
+            Self::FragmentFlood if change.reflection_packets > 0 => 0,
+            Self::FragmentFlood => change.fragment_packets,
+            Self::Scan if is_scan(change) => {
+                change.tcp_syn_packets
+                    + change.tcp_odd_packets
+                    + change.udp_packets.saturating_sub(change.reflection_packets)
+            }
+            Self::Scan => 0,
+        };
+        u64::from(count)
+    }
+}
+
+/// Many ports, and hardly an established connection on them.
+fn is_scan(change: &SourceCounters) -> bool {
+    let opened = u64::from(change.tcp_ack_packets);
+    distinct_ports(change) >= SCAN_PORTS && opened * 2 < change.packets
+}
+
+fn mean_bytes(change: &SourceCounters) -> u64 {
+    change.bytes / change.packets.max(1)
+}
+
+impl serde::Serialize for Vector {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}

@@ -1,0 +1,467 @@
+//! Verdicts: who is attacking, what is done about it, and the evidence.
+//!
+//! For each alarm the sources that carry its traffic are grouped by K-Means; a group attacks when
+//! its centroid is over the vector's floor and well apart from the quieter groups; a source of it is
+//! blocked when it shows the evidence itself. Floods of many light sources never lead to blocks of
+//! their sources: the verdict names the traffic instead.
+
+use ndarray::Array2;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use mitigator_common::Source;
+
+use super::activity::{Activity, SourceActivity};
+use super::allowlist::{AllowList, Relation};
+use super::baseline::Baseline;
+use super::clustering::{self, Clusters};
+use super::features::FeatureTable;
+use super::gates::{self, Alarm, Gate};
+use super::settings::DetectionSettings;
+use super::target::Target;
+use super::time::Timestamp;
+use super::vectors::{Comparison, Vector};
+
+/// What is done about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// Reported, nothing else.
+    Observe,
+    /// Dropped until the block is over.
+    Block,
+}
+
+impl Decision {
+    /// Stable name, as reports and JSON spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// What a verdict is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A source or prefix.
+    Target(Target),
+    /// Traffic of many sources, described.
+    Signature(String),
+}
+
+impl Serialize for Subject {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Target(target) => serializer.collect_str(target),
+            Self::Signature(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Target(target) => target.fmt(f),
+            Self::Signature(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A judgement, with its reasons.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Who or what.
+    #[serde(rename = "target")]
+    pub subject: Subject,
+    /// The kind of attack.
+    pub vector: Vector,
+    /// What is done.
+    pub decision: Decision,
+    /// Why.
+    pub evidence: Evidence,
+}
+
+/// Everything a verdict rests on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evidence {
+    /// Length of the interval that was judged, in seconds.
+    pub window_s: f64,
+    /// Every comparison, passed or not.
+    pub gates: Vec<Gate>,
+    /// Features of the source, by name; empty for a signature.
+    pub features: std::collections::BTreeMap<&'static str, f64>,
+    /// The groups of the sources that carry the traffic, loudest first.
+    pub clusters: Vec<ClusterSummary>,
+    /// Which of `clusters` the source belongs to.
+    pub cluster: Option<usize>,
+    /// From its centroid, in decades of packets/s and shares.
+    pub distance: Option<f64>,
+    /// Mean simplified silhouette of the groups.
+    pub silhouette: f64,
+    /// Sources that carry the traffic.
+    pub sources: usize,
+    /// Of them, those too light to be blocked.
+    pub light_sources: usize,
+    /// In plain words, what else decided.
+    pub note: &'static str,
+    /// Of mitigator.
+    pub version: &'static str,
+}
+
+impl Evidence {
+    /// The rate that decided: the source's own, or that of all sources for a signature.
+    #[must_use]
+    pub fn packets_per_second(&self) -> f64 {
+        let value_of = |name: &str| self.gates.iter().find(|gate| gate.name == name).map(|gate| gate.value);
+        value_of("source_floor").or_else(|| value_of("total_floor")).unwrap_or(0.0)
+    }
+}
+
+/// One group of sources.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClusterSummary {
+    /// Sources in it.
+    pub sources: usize,
+    /// Its centroid's rate of the vector's packets.
+    pub packets_per_second: f64,
+    /// Its centroid's share of the vector in all packets of a source.
+    pub share: f64,
+    /// Its centroid's bytes per packet.
+    pub mean_bytes: f64,
+    /// Whether it attacks.
+    pub is_attacking: bool,
+}
+
+/// Remembers how long each source has shown evidence.
+#[derive(Clone, Debug, Default)]
+pub struct Judge {
+    suspects: FxHashMap<(Source, Vector), Suspicion>,
+    reported: FxHashMap<(Vector, Option<Source>), Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Suspicion {
+    ticks: u32,
+    last: Timestamp,
+}
+
+/// What the judge says of one tick.
+#[derive(Clone, Debug, Default)]
+pub struct Judgement {
+    /// In the order of the vectors, then of the sources.
+    pub verdicts: Vec<Verdict>,
+    /// Whether somebody needs another look soon.
+    pub is_suspicious: bool,
+}
+
+/// Evidence older than this is no longer "consecutive".
+const SUSPICION_LASTS: std::time::Duration = std::time::Duration::from_secs(2);
+/// The same observation is reported again after this.
+const REPORT_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+/// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
+/// decades of mean bytes. All of the order of 1, so that none drowns the others.
+const POINT_COLUMNS: usize = 3;
+/// A group whose mean is a little under the floor may hold members over it.
+const CENTROID_TOLERANCE: f64 = 0.8;
+
+impl Judge {
+    /// Judges the sources behind each alarm. Allowed sources are never blocked.
+    pub fn judge(
+        &mut self,
+        activity: &Activity,
+        features: &FeatureTable,
+        alarms: &[Alarm],
+        allowed: &AllowList,
+        settings: &DetectionSettings,
+    ) -> Judgement {
+        let now = activity.at;
+        self.suspects.retain(|_, suspicion| now.since(suspicion.last) <= SUSPICION_LASTS);
+        self.reported.retain(|_, at| now.since(*at) <= REPORT_AGAIN);
+        let mut judgement = Judgement { is_suspicious: !alarms.is_empty(), ..Judgement::default() };
+        for alarm in alarms {
+            let case = Case::new(activity, features, alarm, settings);
+            self.judge_sources(&case, allowed, &mut judgement);
+            self.judge_crowd(&case, &mut judgement);
+        }
+        judgement
+    }
+
+    fn judge_sources(&mut self, case: &Case<'_>, allowed: &AllowList, judgement: &mut Judgement) {
+        let vector = case.alarm.vector;
+        for (position, row) in case.carriers.iter().enumerate() {
+            let Some(source_row) = case.activity.rows.get(*row) else {
+                continue;
+            };
+            let source = source_row.source;
+            let mut gates = case.source_gates(position, source_row);
+            if !gates.iter().all(|gate| gate.passed) {
+                continue;
+            }
+            let now = case.activity.at;
+            let suspicion =
+                self.suspects.entry((source, vector)).or_insert(Suspicion { ticks: 0, last: now });
+            suspicion.ticks += 1;
+            suspicion.last = now;
+            let patience_gate = case.patience_gate(position, source_row, suspicion.ticks);
+            if !patience_gate.passed {
+                continue;
+            }
+            gates.push(patience_gate);
+            let target = Target::Source(source);
+            let relation = allowed.relation_to(&target);
+            let (decision, note) = case.decide(source, relation);
+            if decision == Decision::Observe && !self.is_news(vector, Some(source), now) {
+                continue;
+            }
+            judgement.verdicts.push(Verdict {
+                subject: Subject::Target(target),
+                vector,
+                decision,
+                evidence: case.evidence(Some((position, *row)), gates, note),
+            });
+        }
+    }
+
+    /// Many sources that each send too little to be blocked.
+    fn judge_crowd(&mut self, case: &Case<'_>, judgement: &mut Judgement) {
+        let vector = case.alarm.vector;
+        let crowd = count_gate("light_sources", case.light_sources, case.settings.crowd);
+        let share = Gate::at_least("light_share", case.light_share, 0.5, "of the packets");
+        let gates = vec![crowd, share];
+        if gates.iter().all(|gate| gate.passed) && self.is_news(vector, None, case.activity.at) {
+            judgement.verdicts.push(Verdict {
+                subject: Subject::Signature(format!(
+                    "{} from {} sources",
+                    vector.traffic(),
+                    case.carriers.len()
+                )),
+                vector,
+                decision: Decision::Observe,
+                evidence: case.evidence(
+                    None,
+                    gates,
+                    "sources of a packet or two may be forged, and are never blocked one by one",
+                ),
+            });
+        }
+    }
+
+    fn is_news(&mut self, vector: Vector, source: Option<Source>, now: Timestamp) -> bool {
+        let is_news = !self.reported.contains_key(&(vector, source));
+        if is_news {
+            self.reported.insert((vector, source), now);
+        }
+        is_news
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of sources are far below 2^52")]
+fn count_gate(name: &'static str, count: usize, limit: usize) -> Gate {
+    Gate::at_least(name, count as f64, limit as f64, "sources")
+}
+
+/// One alarm in one tick, with the sources behind it grouped.
+struct Case<'a> {
+    activity: &'a Activity,
+    features: &'a FeatureTable,
+    alarm: &'a Alarm,
+    settings: &'a DetectionSettings,
+    /// Rows of the activity that carry the vector.
+    carriers: Vec<usize>,
+    /// Packets/s of the vector, by carrier.
+    rates: Vec<f64>,
+    /// Shape: carriers x [`POINT_COLUMNS`].
+    points: Array2<f64>,
+    clusters: Clusters,
+    /// By cluster.
+    is_attacking: Vec<bool>,
+    light_sources: usize,
+    /// Share of the vector's packets that light sources sent.
+    light_share: f64,
+}
+
+impl<'a> Case<'a> {
+    #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+    fn new(
+        activity: &'a Activity,
+        features: &'a FeatureTable,
+        alarm: &'a Alarm,
+        settings: &'a DetectionSettings,
+    ) -> Self {
+        let carriers: Vec<usize> =
+            alarm.carried.iter().enumerate().filter(|(_, count)| **count > 0).map(|(row, _)| row).collect();
+        let carried = |row: usize| alarm.carried.get(row).copied().unwrap_or(0);
+        let rates: Vec<f64> = carriers.iter().map(|row| activity.per_second(carried(*row))).collect();
+        let mut points = Array2::zeros((carriers.len(), POINT_COLUMNS));
+        for ((mut point, row), rate) in points.rows_mut().into_iter().zip(&carriers).zip(&rates) {
+            let Some(change) = activity.rows.get(*row).map(|row| &row.change) else {
+                continue;
+            };
+            let share = carried(*row) as f64 / change.packets.max(1) as f64;
+            let mean_bytes = change.bytes as f64 / change.packets.max(1) as f64;
+            for (value, coordinate) in
+                point.iter_mut().zip([rate.max(1.0).log10(), share * 2.0, mean_bytes.max(1.0).log10()])
+            {
+                *value = coordinate;
+            }
+        }
+        let clusters = clustering::group(&points, settings);
+        let floor = alarm.vector.floors().source * settings.patience;
+        let is_attacking = attacking_clusters(&clusters, floor, settings.min_separation);
+        let light: Vec<f64> = rates.iter().copied().filter(|rate| *rate < floor).collect();
+        let light_share = light.iter().sum::<f64>() / alarm.total.max(f64::MIN_POSITIVE);
+        Self {
+            light_sources: light.len(),
+            light_share,
+            activity,
+            features,
+            alarm,
+            settings,
+            carriers,
+            rates,
+            points,
+            clusters,
+            is_attacking,
+        }
+    }
+
+    fn rate(&self, position: usize) -> f64 {
+        self.rates.get(position).copied().unwrap_or(0.0)
+    }
+
+    fn cluster_of(&self, position: usize) -> usize {
+        self.clusters.members.get(position).copied().unwrap_or(0)
+    }
+
+    /// A source seen before the attack has to be louder.
+    fn floor_for(&self, row: &SourceActivity) -> f64 {
+        let floor = self.alarm.vector.floors().source * self.settings.patience;
+        let attack_age = self.activity.at.since(self.alarm.since);
+        let age_before = row.age.saturating_sub(attack_age);
+        if age_before >= self.settings.known_age { floor * self.settings.known_factor } else { floor }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+    fn source_gates(&self, position: usize, row: &SourceActivity) -> Vec<Gate> {
+        let carried =
+            self.carriers.get(position).and_then(|row| self.alarm.carried.get(*row)).copied().unwrap_or(0);
+        let is_attacking = self.is_attacking.get(self.cluster_of(position)).copied().unwrap_or(false);
+        let mut gates = vec![
+            Gate::at_least("source_floor", self.rate(position), self.floor_for(row), "packets/s"),
+            Gate::at_least("source_packets", carried as f64, self.settings.min_packets as f64, "packets"),
+            Gate::at_least("in_attacking_cluster", f64::from(u8::from(is_attacking)), 1.0, ""),
+        ];
+        if self.alarm.vector.comparison() == Comparison::Peers {
+            let has_peers = self.is_attacking.contains(&false);
+            gates.push(Gate::at_least("has_quieter_peers", f64::from(u8::from(has_peers)), 1.0, ""));
+            gates.push(Gate::at_least("has_baseline", f64::from(u8::from(self.alarm.is_learned)), 1.0, ""));
+        }
+        gates
+    }
+
+    /// What may be done about a source that shows the evidence, and why not more.
+    fn decide(&self, source: Source, relation: Relation) -> (Decision, &'static str) {
+        let hindrance = match relation {
+            Relation::Inside => "the source is on the allow list",
+            Relation::Covers => "an allowed address lies inside the source",
+            Relation::Apart if !self.alarm.vector.is_blocked() => "this kind is reported, not blocked",
+            Relation::Apart if source.network().is_unspecified() => {
+                "the unspecified address stands for every host that has none yet"
+            }
+            Relation::Apart if self.activity.is_clock_still => {
+                "no time passed between the packets, so their rate is a guess"
+            }
+            Relation::Apart if self.settings.observe_only => {
+                "observing only: with enforcement the source would be blocked"
+            }
+            Relation::Apart => return (Decision::Block, ""),
+        };
+        (Decision::Observe, hindrance)
+    }
+
+    /// Enough ticks, or so loud that one is enough.
+    fn patience_gate(&self, position: usize, row: &SourceActivity, ticks: u32) -> Gate {
+        let overwhelming = self.floor_for(row) * self.settings.overwhelming_factor;
+        if self.rate(position) >= overwhelming {
+            Gate::at_least("overwhelming", self.rate(position), overwhelming, "packets/s")
+        } else {
+            Gate::at_least("ticks", f64::from(ticks), f64::from(self.settings.ticks), "ticks")
+        }
+    }
+
+    fn evidence(&self, source: Option<(usize, usize)>, gates: Vec<Gate>, note: &'static str) -> Evidence {
+        let mut order: Vec<usize> = (0..self.clusters.sizes.len()).collect();
+        order.sort_by(|a, b| self.centroid(*b, 0).total_cmp(&self.centroid(*a, 0)));
+        let cluster = source.map(|(position, _)| self.cluster_of(position));
+        Evidence {
+            window_s: self.activity.interval.as_secs_f64(),
+            gates: self.alarm.gates.iter().cloned().chain(gates).collect(),
+            features: source.map(|(_, row)| self.features.named(row).collect()).unwrap_or_default(),
+            clusters: order
+                .iter()
+                .map(|cluster| ClusterSummary {
+                    sources: self.clusters.sizes.get(*cluster).copied().unwrap_or(0),
+                    packets_per_second: 10_f64.powf(self.centroid(*cluster, 0)),
+                    share: self.centroid(*cluster, 1) / 2.0,
+                    mean_bytes: 10_f64.powf(self.centroid(*cluster, 2)),
+                    is_attacking: self.is_attacking.get(*cluster).copied().unwrap_or(false),
+                })
+                .collect(),
+            cluster: cluster.and_then(|cluster| order.iter().position(|ordered| *ordered == cluster)),
+            distance: source.map(|(position, _)| {
+                self.clusters.distance(&self.points, position, self.cluster_of(position))
+            }),
+            silhouette: self.clusters.silhouette,
+            sources: self.carriers.len(),
+            light_sources: self.light_sources,
+            note,
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    fn centroid(&self, cluster: usize, column: usize) -> f64 {
+        self.clusters.centroids.get((cluster, column)).copied().unwrap_or(0.0)
+    }
+}
+
+/// How far a source is from the verdict of one vector.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Standing {
+    /// The kind of attack.
+    pub vector: Vector,
+    /// What it takes at least, without baseline and groups, which only the agent knows.
+    pub gates: Vec<Gate>,
+}
+
+/// How far the source in `row` is from a verdict, for every vector that its traffic could carry.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) -> Vec<Standing> {
+    let Some(source) = activity.rows.get(row) else {
+        return Vec::new();
+    };
+    let standing = |vector: Vector| {
+        let carried = vector.carried_by(&source.change);
+        let total: u64 = activity.rows.iter().map(|row| vector.carried_by(&row.change)).sum();
+        let mut gates =
+            gates::total_gates(vector, activity.per_second(total), &Baseline::default(), settings);
+        let floor = vector.floors().source * settings.patience;
+        gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, "packets/s"));
+        gates.push(Gate::at_least("source_packets", carried as f64, settings.min_packets as f64, "packets"));
+        (carried > 0).then_some(Standing { vector, gates })
+    };
+    Vector::ALL.into_iter().filter_map(standing).collect()
+}
+
+/// The clusters whose centroid is over the floor, from the loudest down to the first gap: what
+/// follows without a gap of `separation` could be the same crowd as the innocents.
+fn attacking_clusters(clusters: &Clusters, floor: f64, separation: f64) -> Vec<bool> {
+    let rate = |cluster: usize| 10_f64.powf(clusters.centroids.get((cluster, 0)).copied().unwrap_or(0.0));
+    let is_loud = |cluster: usize| rate(cluster) >= floor * CENTROID_TOLERANCE;
+    let count = clusters.sizes.len();
+    let loudest_quiet = (0..count).filter(|cluster| !is_loud(*cluster)).map(rate).fold(0.0, f64::max);
+    (0..count).map(|cluster| is_loud(cluster) && rate(cluster) >= loudest_quiet * separation).collect()
+}

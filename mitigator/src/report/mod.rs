@@ -1,0 +1,5 @@
+//! Reports: text for people, JSON for machines. Knows how things look, not how they are found.
+
+pub mod events;
+pub mod output;
+pub mod units;

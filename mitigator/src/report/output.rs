@@ -1,0 +1,84 @@
+//! Where reports go: standard output, as aligned columns or as one JSON object.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// Prints one JSON object.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)
+        .map_err(io::Error::from)
+        .context("cannot write the report")?;
+    writeln!(out).context("cannot write the report")
+}
+
+/// Prints a report as the operator asked for it.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn print_report(json: bool, report: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+    if json { print_json(report) } else { print_text(&text()) }
+}
+
+/// Prints text.
+///
+/// # Errors
+///
+/// When standard output cannot be written.
+pub fn print_text(text: &str) -> Result<()> {
+    io::stdout().lock().write_all(text.as_bytes()).context("cannot write the report")
+}
+
+/// How a column is aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Aligned columns under a heading.
+#[must_use]
+pub fn table(heading: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .chain(heading.get(column).map(|(name, _)| name.chars().count()))
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..heading.len()).map(width).collect();
+    let heading_row: Vec<String> = heading.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&heading_row).chain(rows) {
+        let mut line = String::new();
+        for (column, ((cell, (_, align)), width)) in row.iter().zip(heading).zip(&widths).enumerate() {
+            let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+            if column > 0 {
+                line.push_str("  ");
+            }
+            match align {
+                Align::Left => {
+                    line.push_str(cell);
+                    line.push_str(&padding);
+                }
+                Align::Right => {
+                    line.push_str(&padding);
+                    line.push_str(cell);
+                }
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}

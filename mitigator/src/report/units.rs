@@ -1,0 +1,67 @@
+//! Numbers with units, as people read them.
+
+use std::time::Duration;
+
+/// `12.3k`, `4.5M`: three significant digits and a decimal prefix.
+#[must_use]
+pub fn count(value: f64) -> String {
+    for (factor, suffix) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] {
+        if value >= factor * 0.9995 {
+            return format!("{}{suffix}", three_digits(value / factor));
+        }
+    }
+    if value.fract() == 0.0 || value >= 100.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+}
+
+fn three_digits(value: f64) -> String {
+    if value >= 99.95 {
+        format!("{value:.0}")
+    } else if value >= 9.995 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+/// Whole seconds at most, `1h 2m 3s`; under ten seconds, with tenths.
+#[must_use]
+pub fn duration(duration: Duration) -> String {
+    if duration < Duration::from_secs(10) {
+        format!("{:.1}s", duration.as_secs_f64())
+    } else {
+        humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+    }
+}
+
+/// A wall-clock time in UTC, to the second.
+#[must_use]
+pub fn unix_ms(at: u64) -> String {
+    let time = std::time::UNIX_EPOCH + Duration::from_millis(at);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        for (value, shown) in [
+            (0.0, "0"),
+            (0.25, "0.2"),
+            (7.0, "7"),
+            (999.0, "999"),
+            (999.6, "1.00k"),
+            (1_000.0, "1.00k"),
+            (12_345.0, "12.3k"),
+            (999_950.0, "1.00M"),
+            (4_500_000.0, "4.50M"),
+            (2.5e9, "2.50G"),
+        ] {
+            assert_eq!(count(value), shown, "{value}");
+        }
+        assert_eq!(duration(Duration::from_millis(250)), "0.2s");
+        assert_eq!(duration(Duration::from_secs(3_723)), "1h 2m 3s");
+        assert_eq!(unix_ms(0), "1970-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,265 @@
+//! What is remembered beside the kernel's tables: decisions with their evidence, and the words that
+//! people gave their blocks. SQLite, so that the agent and the command line can both have it open.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Where the store is unless the operator says otherwise.
+pub const DEFAULT_DIRECTORY: &str = "/var/lib/mitigator";
+/// Raised with every change of the tables below; an older file is brought up to it.
+const VERSION: i64 = 1;
+/// Decisions older than this are forgotten.
+const KEPT: Duration = Duration::from_hours(24 * 30);
+
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS decisions (
+        id INTEGER PRIMARY KEY,
+        at_unix_ms INTEGER NOT NULL,
+        target TEXT NOT NULL,
+        vector TEXT NOT NULL,
+        decision TEXT NOT NULL,
+        until_unix_ms INTEGER,
+        evidence TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS decisions_by_target ON decisions (target, at_unix_ms);
+    CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions (at_unix_ms);
+    CREATE TABLE IF NOT EXISTS reasons (
+        target TEXT PRIMARY KEY,
+        at_unix_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;";
+
+/// The store of one installation.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+}
+
+/// A decision as it was taken.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct StoredDecision {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_unix_ms: u64,
+    /// Address, prefix, or description of the traffic.
+    pub target: String,
+    /// The kind of attack.
+    pub vector: String,
+    /// What was done.
+    pub decision: String,
+    /// Until when; `None` when nothing was blocked.
+    pub until_unix_ms: Option<u64>,
+    /// Why, as `docs/json.md` describes it.
+    pub evidence: serde_json::Value,
+}
+
+impl Store {
+    /// Opens the store in `directory`, making both when they are missing.
+    ///
+    /// # Errors
+    ///
+    /// When the directory or the file cannot be made, opened or understood.
+    pub fn open(directory: &Path) -> Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .with_context(|| format!("cannot make the state directory {}", directory.display()))?;
+        let path = path_in(directory);
+        let store = Self { connection: Connection::open(&path).with_context(|| cannot_open(&path))? };
+        store.prepare().with_context(|| cannot_open(&path))?;
+        Ok(store)
+    }
+
+    /// Opens the store when there is one, for verbs that only read.
+    ///
+    /// # Errors
+    ///
+    /// When there is one that cannot be opened or understood.
+    pub fn open_existing(directory: &Path) -> Result<Option<Self>> {
+        let path = path_in(directory);
+        if path.exists() { Self::open(directory).map(Some) } else { Ok(None) }
+    }
+
+    fn prepare(&self) -> Result<()> {
+        self.connection.busy_timeout(Duration::from_secs(2))?;
+        self.connection.pragma_update(None, "journal_mode", "WAL")?;
+        self.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let version: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        anyhow::ensure!(version <= VERSION, "it was written by a newer version of mitigator");
+        self.connection.execute_batch(TABLES)?;
+        self.connection.pragma_update(None, "user_version", VERSION)?;
+        Ok(())
+    }
+
+    /// Remembers decisions, all or none.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn record(&mut self, decisions: &[StoredDecision]) -> Result<()> {
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO decisions (at_unix_ms, target, vector, decision, until_unix_ms, evidence)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?;
+            for decision in decisions {
+                insert.execute(params![
+                    signed(decision.at_unix_ms),
+                    decision.target,
+                    decision.vector,
+                    decision.decision,
+                    decision.until_unix_ms.map(signed),
+                    decision.evidence.to_string(),
+                ])?;
+            }
+        }
+        transaction.commit().context("cannot write the history of decisions")
+    }
+
+    /// The latest decisions about a target, newest first.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn decisions_about(&self, target: &str, limit: u32) -> Result<Vec<StoredDecision>> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT at_unix_ms, target, vector, decision, until_unix_ms, evidence FROM decisions
+             WHERE target = ?1 ORDER BY at_unix_ms DESC, id DESC LIMIT ?2",
+        )?;
+        let rows = select.query_map(params![target, limit], |row| {
+            Ok(StoredDecision {
+                at_unix_ms: unsigned(row.get(0)?),
+                target: row.get(1)?,
+                vector: row.get(2)?,
+                decision: row.get(3)?,
+                until_unix_ms: row.get::<_, Option<i64>>(4)?.map(unsigned),
+                evidence: serde_json::from_str(&row.get::<_, String>(5)?).unwrap_or_default(),
+            })
+        })?;
+        rows.collect::<rusqlite::Result<_>>().context("cannot read the history of decisions")
+    }
+
+    /// Remembers why a target was blocked, in the operator's words.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn set_reason(&self, target: &str, reason: &str, at_unix_ms: u64) -> Result<()> {
+        self.connection
+            .execute(
+                "INSERT INTO reasons (target, at_unix_ms, reason) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (target) DO UPDATE SET at_unix_ms = ?2, reason = ?3",
+                params![target, signed(at_unix_ms), reason],
+            )
+            .context("cannot write the reason of the block")?;
+        Ok(())
+    }
+
+    /// Why a target was blocked, in the operator's words.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn reason(&self, target: &str) -> Result<Option<String>> {
+        self.connection
+            .query_row("SELECT reason FROM reasons WHERE target = ?1", [target], |row| row.get(0))
+            .optional()
+            .context("cannot read the reasons of blocks")
+    }
+
+    /// Forgets the words about a target.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn remove_reason(&self, target: &str) -> Result<()> {
+        self.connection.execute("DELETE FROM reasons WHERE target = ?1", [target])?;
+        Ok(())
+    }
+
+    /// Forgets decisions that are older than a month; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn forget_old(&self, now_unix_ms: u64) -> Result<usize> {
+        let kept_ms = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
+        let oldest = signed(now_unix_ms.saturating_sub(kept_ms));
+        Ok(self.connection.execute("DELETE FROM decisions WHERE at_unix_ms < ?1", [oldest])?)
+    }
+}
+
+fn path_in(directory: &Path) -> PathBuf {
+    directory.join("mitigator.sqlite")
+}
+
+fn cannot_open(path: &Path) -> String {
+    format!("cannot open the store {}", path.display())
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(at_unix_ms: u64, target: &str) -> StoredDecision {
+        StoredDecision {
+            at_unix_ms,
+            target: target.to_owned(),
+            vector: "udp-flood".to_owned(),
+            decision: "block".to_owned(),
+            until_unix_ms: Some(at_unix_ms + 1),
+            evidence: serde_json::json!({"window_s": 0.25}),
+        }
+    }
+
+    #[test]
+    fn remembers_across_openings_and_forgets_the_old() {
+        let directory = tempfile::tempdir().unwrap();
+        let day = 24 * 3_600 * 1_000;
+        {
+            let mut store = Store::open(directory.path()).unwrap();
+            store
+                .record(&[
+                    decision(day, "192.0.2.7"),
+                    decision(50 * day, "192.0.2.7"),
+                    decision(50 * day, "192.0.2.8"),
+                ])
+                .unwrap();
+            store.set_reason("192.0.2.7", "first", 1).unwrap();
+            store.set_reason("192.0.2.7", "second", 2).unwrap();
+        }
+        let store = Store::open_existing(directory.path()).unwrap().unwrap();
+        assert_eq!(
+            store.decisions_about("192.0.2.7", 10).unwrap(),
+            [decision(50 * day, "192.0.2.7"), decision(day, "192.0.2.7")]
+        );
+        assert_eq!(store.reason("192.0.2.7").unwrap().as_deref(), Some("second"));
+        assert_eq!(store.forget_old(51 * day).unwrap(), 1);
+        assert_eq!(store.decisions_about("192.0.2.7", 10).unwrap().len(), 1);
+        store.remove_reason("192.0.2.7").unwrap();
+        assert_eq!(store.reason("192.0.2.7").unwrap(), None);
+    }
+
+    #[test]
+    fn without_a_file_there_is_nothing_to_open() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(Store::open_existing(&directory.path().join("none")).unwrap().is_none());
+    }
+}

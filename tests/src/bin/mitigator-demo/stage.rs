@@ -1,0 +1,172 @@
+//! The stage: one host outside with all visitors and attackers, the victim with its web server, and a sink that
+//! swallows what the quiet phase sends.
+//!
+//! ```text
+//!   core 0                                        core 1
+//!   outside: visitors, attackers, generator ───── victim: nginx, the agent
+//!        └─── sink: drops what it gets
+//! ```
+//!
+//! Receiving is work for the receiver's core on both ends of the link, and offloads are the same in all phases.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Result;
+use ipnet::{IpNet, Ipv4Net};
+use mitigator_tests::lab::{Core, Host, Interface, Lab};
+use mitigator_tests::traffic::{Addressing, Destination, HttpTarget};
+use mitigator_tests::web_server::{PAGES, WebServer};
+
+/// Generator, visitors and this program.
+pub(crate) const SENDERS: Core = Core(0);
+/// The victim's receiving thread, its web server, the agent.
+pub(crate) const SERVERS: Core = Core(1);
+
+pub(crate) const CLIENTS: usize = 40;
+pub(crate) const ATTACKERS: usize = 60;
+
+/// The range that RFC 2544 sets aside for tests like this one.
+const VICTIM: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 254);
+const VICTIM_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x18, 0, 0, 0, 0, 0, 1);
+const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x18, 0, 0, 0, 0, 0, 0xfe);
+const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
+/// A hardware address that nobody has, so that the sink drops at the first look.
+const NOBODYS_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfe];
+const HTTP_PORT: u16 = 80;
+
+/// Everything in its place; dropping it strikes the set.
+pub(crate) struct Stage {
+    pub(crate) victim: Host,
+    pub(crate) victim_side: Interface,
+    pub(crate) outside: Interface,
+    pub(crate) to_sink: Interface,
+    // The order of the fields is the order of their end: nginx before its namespace.
+    _web_server: WebServer,
+    _lab: Lab,
+}
+
+/// Whether a kernel answers for the attackers' addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attackers {
+    /// They hold conversations.
+    Answer,
+    /// What is sent to them is lost, as with forged addresses.
+    AreSilent,
+}
+
+impl Stage {
+    pub(crate) fn set(attackers_may: Attackers) -> Result<Self> {
+        let lab = Lab::new()?;
+        let (outside_host, victim, sink) = (lab.host("outside")?, lab.host("victim")?, lab.host("sink")?);
+        let (outside, victim_side) = lab.link(&outside_host, &victim)?;
+        let (to_sink, _) = lab.link(&outside_host, &sink)?;
+
+        let everybody = [clients(), attackers()].concat();
+        let answering = match attackers_may {
+            Attackers::Answer => everybody.clone(),
+            Attackers::AreSilent => clients(),
+        };
+        let mut outside_addresses = vec![IpNet::new(GATEWAY.into(), 16)?, IpNet::new(GATEWAY_V6.into(), 64)?];
+        outside_addresses.extend(answering.into_iter().map(|address| IpNet::from(IpAddr::from(address))));
+        outside.add_addresses(&outside_addresses)?;
+        outside.add_neighbours(&[VICTIM.into(), VICTIM_V6.into()], victim_side.mac())?;
+        to_sink.add_routes(&[IpNet::from(IpAddr::from(NOBODY))])?;
+        to_sink.add_neighbours(&[NOBODY.into()], NOBODYS_MAC)?;
+
+        victim_side.add_addresses(&[IpNet::new(VICTIM.into(), 16)?, IpNet::new(VICTIM_V6.into(), 64)?])?;
+        let mut neighbours: Vec<IpAddr> = everybody.into_iter().map(IpAddr::from).collect();
+        neighbours.extend([IpAddr::from(GATEWAY), GATEWAY_V6.into()]);
+        victim_side.add_neighbours(&neighbours, outside.mac())?;
+        victim.ip_batch(&[
+            format!("route add default via {GATEWAY}"),
+            format!("route add default via {GATEWAY_V6}"),
+        ])?;
+
+        outside.receive_on(SENDERS)?;
+        victim_side.receive_on(SERVERS)?;
+        let web_server = WebServer::start(&victim, SocketAddr::new(VICTIM.into(), HTTP_PORT), SERVERS)?;
+        Ok(Self { victim, victim_side, outside, to_sink, _web_server: web_server, _lab: lab })
+    }
+
+    pub(crate) fn to_victim(&self) -> Addressing {
+        Addressing { from_mac: self.outside.mac(), to_mac: self.victim_side.mac(), to: VICTIM }
+    }
+
+    pub(crate) fn to_nobody(&self) -> Addressing {
+        Addressing { from_mac: self.to_sink.mac(), to_mac: NOBODYS_MAC, to: NOBODY }
+    }
+
+    /// Where frames of a capture go that are meant for `addressing`.
+    pub(crate) fn destination(addressing: Addressing) -> Destination {
+        Destination {
+            from_mac: addressing.from_mac,
+            to_mac: addressing.to_mac,
+            ipv4: addressing.to,
+            ipv6: VICTIM_V6,
+        }
+    }
+}
+
+/// The web server, as a visitor asks for it: mostly small pages.
+pub(crate) fn pages_of(address: Ipv4Addr) -> HttpTarget {
+    let [(small, _), (large, _)] = PAGES;
+    HttpTarget { server: SocketAddr::new(address.into(), HTTP_PORT), paths: vec![small, small, large] }
+}
+
+/// The visitors' addresses.
+pub(crate) fn clients() -> Vec<Ipv4Addr> {
+    sources().skip(ATTACKERS).collect()
+}
+
+/// The attackers' addresses.
+pub(crate) fn attackers() -> Vec<Ipv4Addr> {
+    sources().take(ATTACKERS).collect()
+}
+
+/// Whether an address is in `range` (an address or a prefix as the agent writes them).
+pub(crate) fn covers(range: &str, address: IpAddr) -> bool {
+    match (range.parse::<IpNet>(), range.parse::<IpAddr>()) {
+        (Ok(prefix), _) => prefix.contains(&address),
+        (_, Ok(single)) => single == address,
+        _ => false,
+    }
+}
+
+/// Addresses in no order: visitors and attackers share their /24s, so that blocking a neighbourhood would show.
+fn sources() -> impl Iterator<Item = Ipv4Addr> {
+    let neighbourhood = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 16).network().octets();
+    // 37 is prime to 100, so every number below 100 comes once.
+    (0..(CLIENTS + ATTACKERS)).map(move |number| {
+        let place = u8::try_from(number * 37 % 100).expect("a remainder of 100 fits");
+        Ipv4Addr::new(neighbourhood[0], neighbourhood[1], 1 + place / 25, 10 + place % 25)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_has_an_address_and_shares_neighbourhoods() {
+        let mut all = [clients(), attackers()].concat();
+        assert_eq!((clients().len(), attackers().len()), (CLIENTS, ATTACKERS));
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), CLIENTS + ATTACKERS);
+        for third in 1..=4 {
+            assert!(clients().iter().any(|address| address.octets()[2] == third));
+            assert!(attackers().iter().any(|address| address.octets()[2] == third));
+        }
+    }
+
+    #[test]
+    fn a_block_covers_an_address_or_a_prefix() {
+        let address = IpAddr::from([198, 18, 1, 10]);
+        for (range, expected) in
+            [("198.18.1.10", true), ("198.18.1.0/24", true), ("198.18.1.11", false), ("udp port 53", false)]
+        {
+            assert_eq!(covers(range, address), expected, "{range}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The figures for people: what visitors noticed in each phase, what was blocked and when, one sentence.
+
+use std::fmt::Write as _;
+
+use crate::figures::{Figures, Service};
+
+/// The whole text, ending in a line feed.
+pub(crate) fn of(figures: &Figures) -> String {
+    let mut text = format!(
+        "\n{} visitors of a web server; {} attackers: {}, {}\n\n",
+        figures.clients,
+        figures.attackers,
+        figures.attack,
+        rate_of(figures)
+    );
+    let columns = [figures.quiet, figures.unprotected, figures.protected];
+    row(&mut text, "", ["quiet", "attacked", "with mitigator"].map(str::to_owned));
+    row(&mut text, "pages per second", columns.map(|service| format!("{:.0}", service.requests_per_s)));
+    row(&mut text, "slowest 1 % takes", columns.map(p99));
+    row(&mut text, "failed", columns.map(|service| percent(service.failed_share)));
+    text.push('\n');
+    for (name, value) in [
+        ("attackers blocked", format!("{} of {}", figures.attackers_blocked, figures.attackers)),
+        ("visitors blocked", format!("{} of {}", figures.clients_blocked, figures.clients)),
+        ("first block after", milliseconds(figures.time_to_first_block_ms)),
+        ("all blocked after", milliseconds(figures.time_to_all_blocked_ms)),
+        ("dropped from then on", figures.dropped_share_after_block.map_or("-".to_owned(), exact_percent)),
+        ("failed from then on", format!("{} requests", figures.failed_after_last_block)),
+        ("XDP mode", figures.xdp_mode.clone()),
+    ] {
+        line(&mut text, format_args!("  {name:<22}{value}"));
+    }
+    line(&mut text, format_args!("\n{}\n", figures.conclusion));
+    text
+}
+
+fn rate_of(figures: &Figures) -> String {
+    let packets = format!("{} packets/s", thousands(figures.attack_packets_per_s));
+    match figures.attack_requests_per_s {
+        Some(requests) => format!("{} requests/s answered, {packets}", thousands(requests)),
+        None => packets,
+    }
+}
+
+fn row(text: &mut String, name: &str, [quiet, unprotected, protected]: [String; 3]) {
+    line(text, format_args!("  {name:<22}{quiet:>10}{unprotected:>14}{protected:>18}"));
+}
+
+fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{what}");
+}
+
+fn p99(service: Service) -> String {
+    service.p99_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn exact_percent(share: f64) -> String {
+    format!("{:.3} % of attack packets", share * 100.0)
+}
+
+fn milliseconds(time: Option<f64>) -> String {
+    time.map_or("never".to_owned(), |ms| format!("{ms:.0} ms"))
+}
+
+/// With spaces between groups of three digits.
+pub(crate) fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_digits_by_three() {
+        for (number, expected) in [(0.0, "0"), (999.4, "999"), (1000.0, "1 000"), (1_234_567.0, "1 234 567")]
+        {
+            assert_eq!(thousands(number), expected);
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! One end of a veth pair: addresses, neighbours, offloads, the core that receives for it, its packet counters.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
+use nix::unistd::Pid;
+
+use super::{Core, Host, INTERFACE_PREFIX, ip, output_of, system};
+
+/// A network interface inside a [`Host`]. Clones are the same interface.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    host: Host,
+    name: String,
+    index: u32,
+    mac: [u8; 6],
+}
+
+/// What an interface may do on behalf of the stack; see `ethtool --features`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// TCP segmentation on sending (TSO).
+    TcpSegmentation,
+    /// Segmentation of whatever is sent (GSO).
+    Segmentation,
+    /// Joining of received segments (GRO); on veth this is also what gives the interface a NAPI of its own.
+    ReceiveJoining,
+    /// Checksums left to be filled in on sending.
+    SendChecksums,
+}
+
+/// Whether an [`Offload`] is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Used.
+    On,
+    /// Not used.
+    Off,
+}
+
+/// What an interface has received since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrafficCounters {
+    /// Taken from its queue, those an XDP program dropped included.
+    pub received_packets: u64,
+    /// Lost because its queue was full.
+    pub lost_packets: u64,
+}
+
+impl Interface {
+    pub(super) fn create_pair(a: &Host, b: &Host, number: usize) -> Result<(Self, Self)> {
+        let end = |host: &Host, side: u8| {
+            let pid = std::process::id();
+            let [_, p1, p2, p3] = pid.to_be_bytes();
+            let low = u8::try_from(number % 256).expect("a remainder of 256 fits");
+            // Locally administered, and different for every process, link and side.
+            let mac = [0x02 | (side << 2), low, p1, p2, p3, side];
+            (
+                host.clone(),
+                format!("{INTERFACE_PREFIX}{}{number}{}", in_base36(pid), ['a', 'b'][usize::from(side)]),
+                mac,
+            )
+        };
+        let ((host_a, name_a, mac_a), (host_b, name_b, mac_b)) = (end(a, 0), end(b, 1));
+        let line = format!(
+            "link add {name_a} address {} netns {} type veth peer name {name_b} address {} netns {}",
+            text_of(mac_a),
+            a.name(),
+            text_of(mac_b),
+            b.name(),
+        );
+        ip(&line.split(' ').collect::<Vec<_>>())?;
+        let open = |host: Host, name: String, mac| -> Result<Self> {
+            let index = host.enter(|| if_nametoindex(name.as_str()))??;
+            let interface = Self { host, name, index, mac };
+            for offload in [Offload::TcpSegmentation, Offload::Segmentation] {
+                interface.set_offload(offload, Switch::Off)?;
+            }
+            interface.ip_link("up")?;
+            Ok(interface)
+        };
+        Ok((open(host_a, name_a, mac_a)?, open(host_b, name_b, mac_b)?))
+    }
+
+    /// Its name, unique on this machine.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number inside its host.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Its hardware address.
+    #[must_use]
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// The host it is part of.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Gives it addresses, IPv4 or IPv6, each with its prefix length.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses one.
+    pub fn add_addresses(&self, addresses: &[IpNet]) -> Result<()> {
+        self.ip_lines(addresses, |address| {
+            let no_detection = if address.addr().is_ipv6() { " nodad" } else { "" };
+            format!("address add {address} dev {}{no_detection}", self.name)
+        })
+    }
+
+    /// Tells it the hardware address behind each of `addresses` for good, so that nobody has to ask.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses one.
+    pub fn add_neighbours(&self, addresses: &[IpAddr], mac: [u8; 6]) -> Result<()> {
+        let mac = text_of(mac);
+        self.ip_lines(addresses, |address| {
+            format!("neighbour replace {address} lladdr {mac} dev {} nud permanent", self.name)
+        })
+    }
+
+    /// Sends packets for each of `destinations` out here.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses one.
+    pub fn add_routes(&self, destinations: &[IpNet]) -> Result<()> {
+        self.ip_lines(destinations, |destination| format!("route replace {destination} dev {}", self.name))
+    }
+
+    /// Sets the largest packet it takes, in bytes without the Ethernet header.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the size.
+    pub fn set_mtu(&self, bytes: u32) -> Result<()> {
+        self.ip_link(&format!("mtu {bytes}"))
+    }
+
+    /// Adds a tagged interface on top of this one, up and without addresses.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no VLAN support (tagged frames can still be sent raw), or refuses.
+    pub fn add_vlan(&self, id: u16) -> Result<Self> {
+        // "ml" + process + link + side stays within 11 characters, so the tag fits.
+        let name = format!("{}.{id}", self.name);
+        self.host
+            .ip_batch(&[
+                format!("link add link {} name {name} type vlan id {id}", self.name),
+                format!("link set {name} up"),
+            ])
+            .with_context(|| format!("cannot make a VLAN interface on `{}`", self.name))?;
+        let index = self.host.enter(|| if_nametoindex(name.as_str()))??;
+        Ok(Self { host: self.host.clone(), name, index, mac: self.mac })
+    }
+
+    /// Switches an offload.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_offload(&self, offload: Offload, switch: Switch) -> Result<()> {
+        self.host
+            .enter(|| system::set_offload(&self.name, offload, switch))?
+            .with_context(|| format!("cannot switch {offload:?} {switch:?} on `{}`", self.name))
+    }
+
+    /// Has packets received on `core` by a thread of the kernel, not by whoever sends them.
+    ///
+    /// On veth, a sender otherwise does the receiver's work on its own core. Switches GRO on, which gives the
+    /// interface the NAPI that the thread runs; an XDP program attached later keeps to the same thread.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no threaded NAPI (before 5.12), or refuses.
+    pub fn receive_on(&self, core: Core) -> Result<()> {
+        self.set_offload(Offload::ReceiveJoining, Switch::On)?;
+        // `ip netns exec` mounts a /sys that shows the namespace's own interfaces.
+        output_of(
+            std::process::Command::new("ip")
+                .args(["netns", "exec", self.host.name(), "sh", "-c"])
+                .arg(format!("echo 1 > /sys/class/net/{}/threaded", self.name)),
+        )?;
+        for thread in self.receiving_threads()? {
+            core.pin(thread)?;
+            // Receiving preempts processes on a real machine. A thread of ordinary priority waits behind the web
+            // server for milliseconds, in which a flood overruns the 256 slots of a veth's queue.
+            output_of(
+                std::process::Command::new("chrt").args(["--fifo", "--pid", "1"]).arg(thread.to_string()),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What it has received so far.
+    ///
+    /// # Errors
+    ///
+    /// When the interface is gone.
+    pub fn counters(&self) -> Result<TrafficCounters> {
+        self.host.enter(|| self.counters_from_inside())?
+    }
+
+    /// As [`Self::counters`], for a thread that is inside the host already.
+    ///
+    /// # Errors
+    ///
+    /// When the interface is not to be seen from here.
+    pub fn counters_from_inside(&self) -> Result<TrafficCounters> {
+        let table =
+            fs::read_to_string("/proc/thread-self/net/dev").context("cannot read the packet counters")?;
+        table
+            .lines()
+            .find_map(|line| counters_in(line.trim_start().strip_prefix(&self.name)?.strip_prefix(':')?))
+            .with_context(|| format!("there is no `{}` here", self.name))
+    }
+
+    fn receiving_threads(&self) -> Result<Vec<Pid>> {
+        for _ in 0..100 {
+            let threads = kernel_threads_called(&format!("napi/{}-", self.name));
+            if !threads.is_empty() {
+                return Ok(threads);
+            }
+            pause();
+        }
+        bail!("the kernel started no receiving thread for `{}`", self.name)
+    }
+
+    fn ip_link(&self, setting: &str) -> Result<()> {
+        self.host.ip_batch(&[format!("link set {} {setting}", self.name)])
+    }
+
+    fn ip_lines<T>(&self, items: &[T], line: impl Fn(&T) -> String) -> Result<()> {
+        self.host.ip_batch(&items.iter().map(line).collect::<Vec<_>>())
+    }
+}
+
+/// Received packets and drops from the numbers of one line of `/proc/net/dev`.
+fn counters_in(numbers: &str) -> Option<TrafficCounters> {
+    let mut numbers = numbers.split_whitespace().map(|number| number.parse().ok());
+    let received_packets = numbers.nth(1)??;
+    let lost_packets = numbers.nth(1)??;
+    Some(TrafficCounters { received_packets, lost_packets })
+}
+
+fn kernel_threads_called(prefix: &str) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            let name = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm"));
+            name.is_ok_and(|name| name.starts_with(prefix))
+        })
+        .map(Pid::from_raw)
+        .collect()
+}
+
+fn text_of(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Short enough that name, link number and tag fit in the 15 characters of an interface name.
+fn in_base36(mut number: u32) -> String {
+    let mut digits = Vec::new();
+    loop {
+        digits.push(char::from_digit(number % 36, 36).expect("a remainder of 36 is a digit"));
+        number /= 36;
+        if number == 0 {
+            return digits.iter().rev().collect();
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "waiting for the kernel to start a thread")]
+fn pause() {
+    thread::sleep(Duration::from_millis(10));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_fourth_number_as_drops() {
+        let expected = TrafficCounters { received_packets: 20, lost_packets: 40 };
+        assert_eq!(counters_in(" 10 20 30 40 50 60"), Some(expected));
+        assert_eq!(counters_in(" 10 20"), None);
+    }
+
+    #[test]
+    fn names_stay_short() {
+        for (number, expected) in [(0, "0"), (35, "z"), (36, "10"), (4_194_304, "2hwcg")] {
+            assert_eq!(in_base36(number), expected);
+        }
+    }
+}

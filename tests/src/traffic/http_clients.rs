@@ -1,0 +1,266 @@
+//! Legitimate visitors: each address asks for a page about ten times a second, thinks in between, reuses its
+//! connection for a few pages, and gives a page up after one second.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+use tokio::task::{JoinSet, LocalSet};
+
+use super::http::{Afterwards, Connection};
+use super::permit::Permit;
+use crate::lab::{Core, Interface};
+
+/// A page that takes longer counts as failed.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// From the start of one request to the start of the next: uniform around the mean, so that visitors do not march.
+const SHORTEST_STEP_MS: u64 = 50;
+const STEP_SPREAD_MS: u64 = 100;
+/// Pages over one connection: 1 to this.
+const MOST_PAGES_PER_CONNECTION: u64 = 8;
+
+/// What to ask for, and where.
+#[derive(Clone, Debug)]
+pub struct HttpTarget {
+    /// The server.
+    pub server: SocketAddr,
+    /// Paths to choose from; those named twice are asked for twice as often.
+    pub paths: Vec<&'static str>,
+}
+
+/// One request of a legitimate client.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// When it began, connecting included.
+    pub began: Instant,
+    /// How long it took, or how long it was waited for.
+    pub took: Duration,
+    /// Whether the whole page came.
+    pub answered: bool,
+}
+
+/// All requests of some clients, in the order they ended.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    all: Vec<Request>,
+}
+
+/// Clients at work; dropping them stops them.
+#[derive(Debug)]
+pub struct HttpClients {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Requests>>>,
+}
+
+impl HttpClients {
+    /// Starts one client per address of `clients`, behind `interface`, all on one thread on `core`. They work
+    /// until stopped, but no longer than `at_most`.
+    ///
+    /// # Errors
+    ///
+    /// When the interface is not a lab's veth, or the time is longer than [`super::LONGEST`].
+    pub fn start(
+        interface: &Interface,
+        clients: &[IpAddr],
+        target: &HttpTarget,
+        at_most: Duration,
+        core: Core,
+    ) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, readiness) = std::sync::mpsc::channel();
+        let (stopped, interface) = (Arc::clone(&stop), interface.clone());
+        let (clients, target) = (clients.to_vec(), Arc::new(target.clone()));
+        let thread = std::thread::Builder::new().name("http-clients".to_owned()).spawn(move || {
+            let runtime = Permit::obtain(&interface, at_most).and_then(|_| runtime_on(core));
+            let (runtime, told) = match runtime {
+                Ok(runtime) => (Some(runtime), ready.send(Ok(()))),
+                Err(error) => (None, ready.send(Err(error))),
+            };
+            let (Some(runtime), Ok(())) = (runtime, told) else {
+                anyhow::bail!("the clients could not start")
+            };
+            let until = now() + at_most;
+            let visits = async {
+                let mut visitors = JoinSet::new();
+                for (seed, client) in (0..).zip(clients) {
+                    let (target, stop) = (Arc::clone(&target), Arc::clone(&stopped));
+                    visitors.spawn_local(visit(client, seed, target, stop, until));
+                }
+                let mut all: Vec<_> = visitors.join_all().await.into_iter().flatten().collect();
+                all.sort_unstable_by_key(|request| request.began + request.took);
+                Requests { all }
+            };
+            Ok(LocalSet::new().block_on(&runtime, visits))
+        })?;
+        readiness.recv().context("the clients could not start")??;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Stops them after the request each is at, and hands over what they did.
+    ///
+    /// # Errors
+    ///
+    /// When they could not work.
+    pub fn stop(mut self) -> Result<Requests> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("clients stop once")?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for HttpClients {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // What they did has nobody to go to.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Requests {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.all.iter()
+    }
+
+    /// Those that began at or after `from` and before `to`.
+    #[must_use]
+    pub fn begun_between(&self, from: Instant, to: Instant) -> Self {
+        self.filtered(|request| (from..to).contains(&request.began))
+    }
+
+    /// Those that ended at or after `from` and before `to`.
+    #[must_use]
+    pub fn ended_between(&self, from: Instant, to: Instant) -> Self {
+        self.filtered(|request| (from..to).contains(&(request.began + request.took)))
+    }
+
+    /// How many got their page.
+    #[must_use]
+    pub fn answered(&self) -> usize {
+        self.all.iter().filter(|request| request.answered).count()
+    }
+
+    /// How many did not.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.all.len() - self.answered()
+    }
+
+    /// The share that did not get their page, 0 to 1; 0 when nobody asked.
+    #[must_use]
+    pub fn failed_share(&self) -> f64 {
+        as_f64(self.failed()) / as_f64(self.all.len().max(1))
+    }
+
+    /// The time that `share` of the requests stayed within; failed ones count with the time they were waited for.
+    /// `None` when nobody asked.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let mut took: Vec<_> = self.all.iter().map(|request| request.took).collect();
+        took.sort_unstable();
+        let rank = (as_f64(took.len()) * share).ceil().max(1.0);
+        took.into_iter().enumerate().find(|(index, _)| as_f64(index + 1) >= rank).map(|(_, took)| took)
+    }
+
+    fn filtered(&self, keep: impl Fn(&Request) -> bool) -> Self {
+        Self { all: self.all.iter().copied().filter(|request| keep(request)).collect() }
+    }
+}
+
+/// A runtime for many small conversations on the calling thread, which stays on `core`.
+pub(super) fn runtime_on(core: Core) -> Result<tokio::runtime::Runtime> {
+    core.pin_this_thread()?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
+}
+
+async fn visit(
+    client: IpAddr,
+    seed: u64,
+    target: Arc<HttpTarget>,
+    stop: Arc<AtomicBool>,
+    until: Instant,
+) -> Vec<Request> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut requests = Vec::new();
+    let mut connection: Option<Connection> = None;
+    let mut pages_left = 0;
+    let mut due = now() + Duration::from_millis(random.next_u64() % STEP_SPREAD_MS);
+    while due < until && !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep_until(due.into()).await;
+        let path = target.paths[below(random.next_u64(), target.paths.len())];
+        if connection.is_none() {
+            pages_left = 1 + random.next_u64() % MOST_PAGES_PER_CONNECTION;
+        }
+        pages_left -= 1;
+        let afterwards = if pages_left > 0 { Afterwards::KeepOpen } else { Afterwards::Close };
+        let began = now();
+        let page = fetch(connection.take(), client, target.server, path, afterwards);
+        let result = tokio::time::timeout(PATIENCE, page).await;
+        let answered = matches!(result, Ok(Ok(_)));
+        requests.push(Request { began, took: now().duration_since(began), answered });
+        connection = result.ok().and_then(Result::ok).flatten();
+        // A visitor who had to wait goes on from there, and does not make up for it.
+        let step = Duration::from_millis(SHORTEST_STEP_MS + random.next_u64() % STEP_SPREAD_MS);
+        due = (due + step).max(now());
+    }
+    requests
+}
+
+async fn fetch(
+    connection: Option<Connection>,
+    client: IpAddr,
+    server: SocketAddr,
+    path: &str,
+    afterwards: Afterwards,
+) -> io::Result<Option<Connection>> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => Connection::open(client, server).await?,
+    };
+    connection.get(path, afterwards).await
+}
+
+fn below(random: u64, bound: usize) -> usize {
+    usize::try_from(random % bound as u64).expect("less than a usize")
+}
+
+fn as_f64(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
+}
+
+#[expect(clippy::disallowed_methods, reason = "latencies are measured by the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_up_what_clients_saw() {
+        let origin = now();
+        let request = |began_ms, took_ms, answered| Request {
+            began: origin + Duration::from_millis(began_ms),
+            took: Duration::from_millis(took_ms),
+            answered,
+        };
+        let requests =
+            Requests { all: vec![request(0, 10, true), request(50, 60, true), request(90, 1000, false)] };
+        let at = |ms| origin + Duration::from_millis(ms);
+        assert_eq!((requests.answered(), requests.failed()), (2, 1));
+        assert_eq!(requests.quantile(0.5), Some(Duration::from_millis(60)));
+        assert_eq!(requests.quantile(0.99), Some(Duration::from_millis(1000)));
+        assert_eq!(requests.ended_between(at(0), at(100)).answered(), 1);
+        assert_eq!(requests.begun_between(at(50), at(100)).failed(), 1);
+        assert_eq!(Requests::default().quantile(0.99), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! The lab itself: hosts that reach each other, and nothing left behind.
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mitigator_tests::lab::{Child, Core, Lab};
+use mitigator_tests::suite::{self, Needs, Trial};
+use nix::sys::signal::Signal;
+
+/// Set for the copy of this program that is to be ended in the middle of its work.
+const VICTIM_OF_SIGNALS: &str = "MITIGATOR_LAB_WAITS";
+
+fn main() -> ExitCode {
+    if std::env::var_os(VICTIM_OF_SIGNALS).is_some() {
+        return wait_in_a_lab();
+    }
+    suite::run(vec![
+        Trial::new("two_hosts_reach_each_other_over_both_families", Needs::Root, reach_each_other),
+        Trial::new("a_dropped_lab_leaves_nothing", Needs::Root, dropped_lab_leaves_nothing),
+        Trial::new("a_terminated_run_cleans_up", Needs::Root, || cleans_up_after(Signal::SIGTERM)),
+        Trial::new("an_interrupted_run_cleans_up", Needs::Root, || cleans_up_after(Signal::SIGINT)),
+        Trial::new("the_next_lab_cleans_up_after_a_killed_run", Needs::Root, || {
+            cleans_up_after(Signal::SIGKILL)
+        }),
+    ])
+}
+
+fn reach_each_other() -> Result<()> {
+    let lab = Lab::new()?;
+    let (outside, victim) = (lab.host("outside")?, lab.host("victim")?);
+    let (here, there) = lab.link(&outside, &victim)?;
+    here.add_addresses(&["198.18.1.1/16".parse()?, "fd00:18::1:1/64".parse()?])?;
+    there.add_addresses(&["198.18.0.1/16".parse()?, "fd00:18::1/64".parse()?])?;
+    here.add_neighbours(&["198.18.0.1".parse()?, "fd00:18::1".parse()?], there.mac())?;
+    there.receive_on(Core(0))?;
+    let before = there.counters()?;
+    for address in ["198.18.0.1:9", "[fd00:18::1]:9"] {
+        let sent = outside.enter(|| -> Result<usize> {
+            let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+            Ok(std::net::UdpSocket::bind(any)?.send_to(b"hello", address)?)
+        })??;
+        ensure!(sent == 5, "{address}: {sent} bytes sent");
+    }
+    wait_until("both datagrams arrive", || {
+        Ok(there.counters()?.received_packets >= before.received_packets + 2)
+    })
+}
+
+fn dropped_lab_leaves_nothing() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("short-lived")?;
+    let namespace = Path::new("/run/netns").join(host.name());
+    ensure!(namespace.exists(), "the namespace is there while the lab is");
+    drop(lab);
+    ensure!(!namespace.exists(), "the namespace is gone with the lab");
+    Ok(())
+}
+
+/// Starts this program again to open a lab and wait, ends it with `signal`, and looks for what it left.
+fn cleans_up_after(signal: Signal) -> Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(VICTIM_OF_SIGNALS, "1").stdout(Stdio::piped());
+    let mut run = Child::spawn(command)?;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    run.for_each_line(move |line| drop(sender.send(line)));
+    let line = receiver.recv_timeout(Duration::from_secs(10)).context("the other run opened no lab")?;
+    let (namespace, sleeper) = line.split_once(' ').context("a namespace and a process")?;
+    let (namespace, sleeper) = (Path::new("/run/netns").join(namespace), Path::new("/proc").join(sleeper));
+    ensure!(namespace.exists() && sleeper.exists(), "the other run is at work");
+
+    run.signal(signal)?;
+    run.wait_for(Duration::from_secs(10))?.context("the other run goes on")?;
+    drop(Lab::new()?);
+    wait_until("its child is gone", || Ok(!sleeper.exists() || is_dead(&sleeper)))?;
+    ensure!(!namespace.exists(), "`{}` was left behind", namespace.display());
+    Ok(())
+}
+
+/// Prints a namespace and the id of a child that sleeps in it, then waits for its end.
+fn wait_in_a_lab() -> ExitCode {
+    let run = || -> Result<()> {
+        let lab = Lab::new()?;
+        let host = lab.host("waiting")?;
+        let mut sleep = host.command("sleep");
+        sleep.arg("30");
+        let mut sleeper = Child::spawn(sleep)?;
+        println!("{} {}", host.name(), sleeper.pid());
+        sleeper.wait_for(Duration::from_secs(30))?;
+        Ok(())
+    };
+    if run().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// An orphan whom nobody has waited for yet.
+fn is_dead(process: &Path) -> bool {
+    std::fs::read_to_string(process.join("stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
+
+#[expect(clippy::disallowed_methods, reason = "waiting for the kernel and other processes")]
+fn wait_until(what: &str, mut reached: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..200 {
+        if reached()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    anyhow::bail!("waited two seconds in vain: {what}")
+}
