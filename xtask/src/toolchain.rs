@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::cargo_tool::BPF_LINKER;
-use crate::{process, requirements, workspace};
+use crate::{process, workspace};
 
 /// What [`BPF_LINKER`] speaks.
 const LLVM_MAJOR: u32 = 22;
@@ -177,11 +177,6 @@ pub fn advice(reasons: &[String]) -> String {
         advice.push_str(reason);
     }
     advice
-}
-
-/// Whether apt could bring Debian's pair.
-pub fn debian_has_it() -> bool {
-    requirements::find_program("apt-get").is_some()
 }
 
 /// Of a compiler or of LLVM.
