@@ -3,6 +3,7 @@
 
 pub mod installation;
 pub mod lab;
+pub mod packet;
 pub mod suite;
 pub mod traffic;
 pub mod web_server;

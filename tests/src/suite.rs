@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed};
 
-use crate::lab::missing_for_bpf;
+use crate::lab::{missing_for_bpf, missing_for_loading};
 
 static KERNEL: Mutex<()> = Mutex::new(());
 
@@ -19,6 +19,8 @@ static KERNEL: Mutex<()> = Mutex::new(());
 pub enum Needs {
     /// Any machine, any user.
     Nothing,
+    /// bpf(2) and the BPF file system, as a bare virtual machine has them.
+    Bpf,
     /// Root's capabilities, bpf(2) and the BPF file system, `ip`.
     Root,
     /// The real captures that are not part of the project; see [`captures`].
@@ -61,6 +63,7 @@ impl Trial {
         let Self { name, needs, run } = self;
         let kind = match needs {
             Needs::Nothing => "",
+            Needs::Bpf => "bpf",
             Needs::Root => "root",
             Needs::Captures => "captures",
         };
@@ -116,17 +119,21 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Ok(value) if value == "true" => Unmet::Failed,
         _ => Unmet::Ignored,
     };
-    let privileged = trials.iter().any(|trial| trial.needs == Needs::Root);
-    let rights = if privileged { missing_for_bpf() } else { Vec::new() };
+    let look = |needs, missing: fn() -> Vec<String>| {
+        if trials.iter().any(|trial| trial.needs == needs) { missing() } else { Vec::new() }
+    };
+    let loading = look(Needs::Bpf, missing_for_loading);
+    let rights = look(Needs::Root, missing_for_bpf);
     let missing = |needs: Needs| match needs {
         Needs::Nothing => Vec::new(),
+        Needs::Bpf => loading.clone(),
         Needs::Root => rights.clone(),
         Needs::Captures if captures().is_some() => Vec::new(),
         Needs::Captures => {
             vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
         }
     };
-    for needs in [Needs::Root, Needs::Captures] {
+    for needs in [Needs::Bpf, Needs::Root, Needs::Captures] {
         let missing = missing(needs);
         let concerns = trials.iter().any(|trial| trial.needs == needs);
         if concerns && unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {
@@ -139,7 +146,8 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
 
 fn run_in_turn(needs: Needs, run: Body) -> Result<(), Failed> {
     // A trial that panicked has cleaned up on its way out; the next one may use the kernel.
-    let _turn = (needs == Needs::Root).then(|| KERNEL.lock().unwrap_or_else(PoisonError::into_inner));
+    let _turn = matches!(needs, Needs::Bpf | Needs::Root)
+        .then(|| KERNEL.lock().unwrap_or_else(PoisonError::into_inner));
     run().map_err(|error| Failed::from(format!("{error:#}")))
 }
 
