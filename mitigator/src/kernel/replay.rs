@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
-use mitigator_common::{Outcome, Source};
+use mitigator_common::{Outcome, PrefixKey, Source};
 use mitigator_ebpf::counters::LiveCounters;
 use mitigator_ebpf::packet::{Packet, Unparsed};
 use rustc_hash::FxHashMap;
@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use super::DataPlane;
 use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::blocklist::Block;
-use crate::pipeline::snapshot::{OutcomeTotals, Snapshot};
+use crate::pipeline::snapshot::{Coverage, OutcomeTotals, Snapshot};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 
@@ -26,19 +26,38 @@ const MAX_ADDRESSES: usize = 1_000_000;
 pub struct ReplayDataPlane {
     capacity: usize,
     allowed: AllowList,
-    rows: FxHashMap<Source, LiveCounters>,
+    rows: FxHashMap<Source, Row>,
+    /// Sources counted since the last reading, each once.
+    changed: Vec<Source>,
+    /// Sources evicted since the last reading that had been read before.
+    gone: Vec<Source>,
     blocks: FxHashMap<Source, ReplayBlock>,
+    /// How many blocks there may be before those that are over are forgotten.
+    blocks_to_sweep: usize,
+    /// When each source was first blocked; at most [`MAX_ADDRESSES`].
+    first_blocks: FxHashMap<Source, Timestamp>,
     outcomes: OutcomeTotals,
     addresses: FxHashMap<IpAddr, AddressTotals>,
-    uncounted_addresses: u64,
+    unlisted_packets: u64,
+}
+
+#[derive(Debug)]
+struct Row {
+    counters: LiveCounters,
+    /// Whether the source is in `changed`.
+    is_changed: bool,
+    /// Whether it was ever read.
+    was_read: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct ReplayBlock {
-    written: Timestamp,
     until: Timestamp,
     hits: u64,
 }
+
+/// Blocks before the first sweep.
+const FIRST_SWEEP: usize = 65_536;
 
 /// What became of the packets of one full address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +66,7 @@ pub struct AddressTotals {
     pub packets: u64,
     /// Of them, dropped.
     pub dropped: u64,
-    /// When the first block that dropped one of them was written.
+    /// When its source was first blocked.
     pub blocked_at: Option<Timestamp>,
 }
 
@@ -59,10 +78,14 @@ impl ReplayDataPlane {
             capacity: capacity.max(1),
             allowed,
             rows: FxHashMap::default(),
+            changed: Vec::new(),
+            gone: Vec::new(),
             blocks: FxHashMap::default(),
+            blocks_to_sweep: FIRST_SWEEP,
+            first_blocks: FxHashMap::default(),
             outcomes: OutcomeTotals::default(),
             addresses: FxHashMap::default(),
-            uncounted_addresses: 0,
+            unlisted_packets: 0,
         }
     }
 
@@ -80,57 +103,63 @@ impl ReplayDataPlane {
     }
 
     fn decide(&mut self, packet: &Packet, wire_bytes: u64, now: Timestamp) -> Outcome {
-        let drop = self.drop_by_block(packet, now);
-        self.note_address(IpAddr::from(packet.address), drop);
-        match drop {
-            Verdict::Drop { .. } => Outcome::DropBlocked,
-            Verdict::Excepted => Outcome::PassAllowed,
-            Verdict::Pass => {
-                if self.rows.len() >= self.capacity && !self.rows.contains_key(&packet.source) {
-                    self.evict();
-                }
-                let row = self.rows.entry(packet.source).or_insert_with(|| LiveCounters::starting_at(now.ns));
-                row.record(packet, wire_bytes, now.ns);
-                Outcome::PassCounted
-            }
-        }
+        let outcome = self.judge(packet, now).unwrap_or_else(|| {
+            self.count(packet, wire_bytes, now);
+            Outcome::PassCounted
+        });
+        self.note_address(IpAddr::from(packet.address), outcome);
+        outcome
     }
 
-    fn drop_by_block(&mut self, packet: &Packet, now: Timestamp) -> Verdict {
-        let Some(block) = self.blocks.get_mut(&packet.source) else { return Verdict::Pass };
-        if now >= block.until {
-            return Verdict::Pass;
-        }
-        let address = Target::Prefix(mitigator_common::PrefixKey::of_address(packet.address));
+    /// The outcome of a packet that a block covers.
+    fn judge(&mut self, packet: &Packet, now: Timestamp) -> Option<Outcome> {
+        let block = self.blocks.get_mut(&packet.source).filter(|block| now < block.until)?;
+        let address = Target::Prefix(PrefixKey::of_address(packet.address));
         if self.allowed.relation_to(&address) == Relation::Inside {
-            return Verdict::Excepted;
+            return Some(Outcome::PassAllowed);
         }
         block.hits += 1;
-        Verdict::Drop { blocked_at: block.written }
+        Some(Outcome::DropBlocked)
     }
 
-    fn note_address(&mut self, address: IpAddr, verdict: Verdict) {
+    fn count(&mut self, packet: &Packet, wire_bytes: u64, now: Timestamp) {
+        if self.rows.len() >= self.capacity && !self.rows.contains_key(&packet.source) {
+            self.evict();
+        }
+        let row = self.rows.entry(packet.source).or_insert_with(|| Row {
+            counters: LiveCounters::starting_at(now.ns),
+            is_changed: false,
+            was_read: false,
+        });
+        row.counters.record(packet, wire_bytes, now.ns);
+        if !row.is_changed {
+            row.is_changed = true;
+            self.changed.push(packet.source);
+        }
+    }
+
+    fn note_address(&mut self, address: IpAddr, outcome: Outcome) {
         if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
-            self.uncounted_addresses += 1;
+            self.unlisted_packets += 1;
             return;
         }
         let totals = self.addresses.entry(address).or_default();
         totals.packets += 1;
-        if let Verdict::Drop { blocked_at } = verdict {
-            totals.dropped += 1;
-            totals.blocked_at.get_or_insert(blocked_at);
-        }
+        totals.dropped += u64::from(outcome.is_drop());
     }
 
     /// Forgets the quarter of the sources that was quiet for the longest time.
     fn evict(&mut self) {
         let mut ages: Vec<(u64, Source)> =
-            self.rows.iter().map(|(source, row)| (row.last_seen_ns.get(), *source)).collect();
+            self.rows.iter().map(|(source, row)| (row.counters.last_seen_ns.get(), *source)).collect();
         let quarter = (ages.len() / 4).clamp(1, ages.len());
         ages.select_nth_unstable(quarter - 1);
         for (_, source) in ages.into_iter().take(quarter) {
-            self.rows.remove(&source);
+            if self.rows.remove(&source).is_some_and(|row| row.was_read) {
+                self.gone.push(source);
+            }
         }
+        self.changed.retain(|source| self.rows.contains_key(source));
     }
 
     /// Packets per outcome so far.
@@ -142,31 +171,34 @@ impl ReplayDataPlane {
     /// What became of each full address's packets, sorted by address.
     #[must_use]
     pub fn addresses(&self) -> Vec<(IpAddr, AddressTotals)> {
-        let mut addresses: Vec<_> =
-            self.addresses.iter().map(|(address, totals)| (*address, *totals)).collect();
+        let with_block = |(address, totals): (&IpAddr, &AddressTotals)| {
+            let blocked_at = self.first_blocks.get(&Source::from(*address)).copied();
+            (*address, AddressTotals { blocked_at, ..*totals })
+        };
+        let mut addresses: Vec<_> = self.addresses.iter().map(with_block).collect();
         addresses.sort_unstable_by_key(|(address, _)| *address);
         addresses
     }
 
     /// Packets of addresses that there was no room to tell apart.
     #[must_use]
-    pub fn uncounted_addresses(&self) -> u64 {
-        self.uncounted_addresses
+    pub fn unlisted_packets(&self) -> u64 {
+        self.unlisted_packets
     }
-}
-
-#[derive(Clone, Copy)]
-enum Verdict {
-    Drop { blocked_at: Timestamp },
-    Excepted,
-    Pass,
 }
 
 impl DataPlane for ReplayDataPlane {
     fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
-        let mut rows: Vec<_> = self.rows.iter().map(|(source, row)| (*source, row.totals())).collect();
-        rows.sort_unstable_by_key(|(source, _)| *source);
-        Ok(Snapshot { at: now, rows, outcomes: self.outcomes })
+        let mut rows = Vec::with_capacity(self.changed.len());
+        for source in self.changed.drain(..) {
+            if let Some(row) = self.rows.get_mut(&source) {
+                row.is_changed = false;
+                row.was_read = true;
+                rows.push((source, row.counters.totals()));
+            }
+        }
+        let coverage = Coverage::Changed { gone: std::mem::take(&mut self.gone) };
+        Ok(Snapshot { at: now, rows, coverage, outcomes: self.outcomes })
     }
 
     fn allow_list(&mut self) -> Result<AllowList> {
@@ -179,9 +211,16 @@ impl DataPlane for ReplayDataPlane {
     }
 
     fn apply(&mut self, now: Timestamp, blocks: &[Block]) -> Result<()> {
+        if self.blocks.len() >= self.blocks_to_sweep {
+            self.blocks.retain(|_, block| now < block.until);
+            self.blocks_to_sweep = (self.blocks.len() * 2).max(FIRST_SWEEP);
+        }
         for block in blocks {
             if let Target::Source(source) = block.target {
-                self.blocks.insert(source, ReplayBlock { written: now, until: block.until, hits: 0 });
+                self.blocks.insert(source, ReplayBlock { until: block.until, hits: 0 });
+                if self.first_blocks.len() < MAX_ADDRESSES {
+                    self.first_blocks.entry(source).or_insert(now);
+                }
             }
         }
         Ok(())
@@ -191,7 +230,7 @@ impl DataPlane for ReplayDataPlane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mitigator_common::{AllowReason, PrefixKey, WideAddress};
+    use mitigator_common::{AllowReason, WideAddress};
     use mitigator_ebpf::packet::{Fragment, Transport};
 
     fn packet(last: u8) -> Result<Packet, Unparsed> {
@@ -240,8 +279,46 @@ mod tests {
         let mut plane = ReplayDataPlane::new(8, AllowList::default());
         for number in 0..100 {
             plane.arrive(&packet(number), 60, at(u64::from(number)));
-            assert!(plane.rows.len() <= 8);
+            assert!(plane.rows.len() <= 8 && plane.changed.len() <= 8);
         }
         assert!(plane.rows.contains_key(&Source::from_v4_bytes([192, 0, 2, 99])));
+    }
+
+    #[test]
+    fn each_reading_has_what_changed_and_who_went() {
+        let mut plane = ReplayDataPlane::new(4, AllowList::default());
+        let mut reading = |numbers: &[u8], now: u64| {
+            for number in numbers {
+                plane.arrive(&packet(*number), 60, at(now));
+            }
+            let snapshot = plane.read_counters(at(now)).unwrap();
+            let Coverage::Changed { gone } = snapshot.coverage else { panic!("all rows") };
+            let last = |source: &Source| source.number() & 0xff;
+            let rows =
+                snapshot.rows.iter().map(|(source, row)| (last(source), row.packets)).collect::<Vec<_>>();
+            (rows, gone.iter().map(last).collect::<Vec<_>>())
+        };
+        assert_eq!(reading(&[1, 2, 3, 2], 1), (vec![(1, 1), (2, 2), (3, 1)], vec![]));
+        assert_eq!(reading(&[], 2), (vec![], vec![]));
+        assert_eq!(reading(&[2, 4], 3), (vec![(2, 3), (4, 1)], vec![]));
+        assert_eq!(reading(&[5, 1], 4), (vec![(5, 1), (1, 1)], vec![1, 3]), "1 came back, for which 3 went");
+        assert_eq!(reading(&[6, 7, 8, 9], 5).0.len(), 4, "never more than there is room for");
+    }
+
+    #[test]
+    fn blocks_that_are_over_are_forgotten_and_the_first_one_is_remembered() {
+        let mut plane = ReplayDataPlane::new(10, AllowList::default());
+        plane.blocks_to_sweep = 2;
+        plane.arrive(&packet(1), 60, at(1));
+        for round in 0..100_u64 {
+            let last = u8::try_from(round).unwrap();
+            plane
+                .apply(at(round * 10), &[block(1, round * 10 + 5), block(100 + last / 2, round * 10 + 5)])
+                .unwrap();
+        }
+        plane.blocks_to_sweep = 0;
+        plane.apply(at(10_000), &[]).unwrap();
+        assert!(plane.blocks.is_empty());
+        assert_eq!(plane.addresses().first().and_then(|(_, totals)| totals.blocked_at), Some(at(0)));
     }
 }

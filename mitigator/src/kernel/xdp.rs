@@ -11,7 +11,7 @@ use super::pins::Pins;
 use super::table::Table;
 use crate::pipeline::allowlist::AllowList;
 use crate::pipeline::blocklist::Block;
-use crate::pipeline::snapshot::{OutcomeTotals, Snapshot};
+use crate::pipeline::snapshot::{Coverage, OutcomeTotals, Snapshot};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 
@@ -74,7 +74,8 @@ impl XdpDataPlane {
 
 impl DataPlane for XdpDataPlane {
     fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
-        Ok(Snapshot { at: now, rows: self.sources.read_all()?, outcomes: self.outcomes()? })
+        let rows = self.sources.read_all()?;
+        Ok(Snapshot { at: now, rows, coverage: Coverage::All, outcomes: self.outcomes()? })
     }
 
     fn allow_list(&mut self) -> Result<AllowList> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mitigator_common::{Outcome, Source, SourceCounters};
 use rustc_hash::FxHashMap;
 
-use super::snapshot::{OutcomeTotals, Snapshot};
+use super::snapshot::{Coverage, OutcomeTotals, Snapshot};
 use super::time::Timestamp;
 
 /// What one source did in an interval.
@@ -13,7 +13,8 @@ use super::time::Timestamp;
 pub struct SourceActivity {
     /// Who.
     pub source: Source,
-    /// Packets of each kind in the interval; times and ports as the later snapshot has them.
+    /// Packets of each kind in the interval; times as the later snapshot has them; ports of its epoch and
+    /// the one before, so that a new epoch does not make a scanner look like the client of one port.
     pub change: SourceCounters,
     /// Since the source's first packet.
     pub age: Duration,
@@ -57,14 +58,20 @@ impl Activity {
 /// Remembers the last snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    last: Option<Last>,
+    last: Option<(Timestamp, OutcomeTotals)>,
+    rows: FxHashMap<Source, Known>,
+    /// Number of the last snapshot.
+    snapshots: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Last {
-    at: Timestamp,
-    rows: FxHashMap<Source, SourceCounters>,
-    outcomes: OutcomeTotals,
+/// The row of a source as last seen.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    counters: SourceCounters,
+    /// Ports of the epoch before that of `counters`.
+    earlier_port_bits: u64,
+    /// Number of the snapshot that had the row.
+    snapshot: u64,
 }
 
 impl History {
@@ -73,33 +80,55 @@ impl History {
     /// A snapshot that is not later than the one before counts as taken `shortest` after it, which
     /// keeps rates finite when a capture's clock stands still.
     pub fn advance(&mut self, snapshot: Snapshot, shortest: Duration) -> Activity {
-        let Snapshot { at, rows, outcomes } = snapshot;
-        let mut activity = Activity { at, ..Activity::default() };
-        if let Some(last) = &self.last {
-            activity.is_clock_still = at <= last.at;
-            activity.interval = at.since(last.at).max(shortest);
-            activity.rows =
-                rows.iter().filter_map(|(source, now)| activity_of(*source, now, last, at)).collect();
-            activity.rows.sort_unstable_by_key(|row| row.source);
-            for (change, (now, before)) in
-                activity.outcomes.iter_mut().zip(outcomes.iter().zip(last.outcomes))
-            {
-                *change = now.saturating_sub(before);
+        let Snapshot { at, rows, coverage, outcomes } = snapshot;
+        self.snapshots += 1;
+        if let Coverage::Changed { gone } = &coverage {
+            for source in gone {
+                self.rows.remove(source);
             }
         }
-        self.last = Some(Last { at, rows: rows.into_iter().collect(), outcomes });
+        let row_count = rows.len();
+        let rows = rows.into_iter().filter_map(|(source, now)| self.advance_row(source, now, at)).collect();
+        if coverage == Coverage::All && self.rows.len() > row_count {
+            self.rows.retain(|_, known| known.snapshot == self.snapshots);
+        }
+        let Some((last_at, last_outcomes)) = self.last.replace((at, outcomes)) else {
+            return Activity { at, ..Activity::default() };
+        };
+        let mut activity = Activity {
+            at,
+            interval: at.since(last_at).max(shortest),
+            is_clock_still: at <= last_at,
+            rows,
+            outcomes,
+        };
+        activity.rows.sort_unstable_by_key(|row| row.source);
+        for (change, before) in activity.outcomes.iter_mut().zip(last_outcomes) {
+            *change = change.saturating_sub(before);
+        }
         activity
     }
-}
 
-fn activity_of(source: Source, now: &SourceCounters, last: &Last, at: Timestamp) -> Option<SourceActivity> {
-    // A row with another birth was evicted and made anew: all of it is new.
-    let change = match last.rows.get(&source) {
-        Some(before) if before.first_seen_ns == now.first_seen_ns => difference(now, before),
-        _ => *now,
-    };
-    let age = at.since(Timestamp::from_ns(now.first_seen_ns));
-    (change.packets > 0).then_some(SourceActivity { source, change, age })
+    fn advance_row(&mut self, source: Source, now: SourceCounters, at: Timestamp) -> Option<SourceActivity> {
+        let mut known = Known { counters: now, earlier_port_bits: 0, snapshot: self.snapshots };
+        // A row with another birth, or with less in it, was evicted and made anew: all of it is new.
+        let mut change = now;
+        let before = self.rows.get(&source).filter(|before| {
+            before.counters.first_seen_ns == now.first_seen_ns && before.counters.packets <= now.packets
+        });
+        if let Some(before) = before {
+            change = difference(&now, &before.counters);
+            known.earlier_port_bits = match now.ports_epoch.wrapping_sub(before.counters.ports_epoch) {
+                0 => before.earlier_port_bits,
+                1 => before.counters.port_bits,
+                _ => 0,
+            };
+            change.port_bits |= known.earlier_port_bits;
+        }
+        self.rows.insert(source, known);
+        let age = at.since(Timestamp::from_ns(now.first_seen_ns));
+        (change.packets > 0).then_some(SourceActivity { source, change, age })
+    }
 }
 
 fn difference(now: &SourceCounters, before: &SourceCounters) -> SourceCounters {
@@ -136,7 +165,11 @@ mod tests {
     }
 
     fn snapshot(at_ns: u64, rows: Vec<(Source, SourceCounters)>) -> Snapshot {
-        Snapshot { at: Timestamp::from_ns(at_ns), rows, outcomes: OutcomeTotals::default() }
+        Snapshot { at: Timestamp::from_ns(at_ns), rows, ..Snapshot::default() }
+    }
+
+    fn packets_of(activity: &Activity) -> Vec<(u64, u64)> {
+        activity.rows.iter().map(|row| (row.source.number() & 0xff, row.change.packets)).collect()
     }
 
     #[test]
@@ -148,9 +181,7 @@ mod tests {
             snapshot(1_000_000_000, vec![row(1, 14, 0), row(2, 5, 0), row(3, 2, 900_000_000)]),
             shortest,
         );
-        let seen: Vec<_> =
-            activity.rows.iter().map(|row| (row.source.number() & 0xff, row.change.packets)).collect();
-        assert_eq!(seen, [(1, 4), (3, 2)]);
+        assert_eq!(packets_of(&activity), [(1, 4), (3, 2)]);
         assert_eq!(activity.interval, Duration::from_secs(1));
         assert!((activity.per_second(4) - 4.0).abs() < 1e-9);
     }
@@ -163,5 +194,46 @@ mod tests {
         let activity = history.advance(snapshot(10, vec![row(1, 3, 5)]), shortest);
         assert_eq!(activity.rows.first().map(|row| row.change.packets), Some(3));
         assert_eq!(activity.interval, shortest);
+    }
+
+    #[test]
+    fn rows_that_a_snapshot_of_changes_leaves_out_are_remembered() {
+        let mut history = History::default();
+        let shortest = Duration::from_millis(1);
+        let changes = |at_ns, rows, gone: &[u8]| Snapshot {
+            coverage: Coverage::Changed { gone: gone.iter().map(|number| row(*number, 0, 0).0).collect() },
+            ..snapshot(at_ns, rows)
+        };
+        history.advance(changes(0, vec![row(1, 10, 0), row(2, 5, 0)], &[]), shortest);
+        history.advance(changes(1, vec![row(2, 6, 0)], &[]), shortest);
+        let activity = history.advance(changes(2, vec![row(1, 13, 0), row(2, 6, 0)], &[2]), shortest);
+        assert_eq!(packets_of(&activity), [(1, 3), (2, 6)]);
+    }
+
+    #[test]
+    fn a_full_snapshot_forgets_who_is_missing() {
+        let mut history = History::default();
+        for at_ns in 0..3_u8 {
+            history.advance(snapshot(u64::from(at_ns), vec![row(at_ns, 1, 0)]), Duration::from_millis(1));
+            assert_eq!(history.rows.len(), 1);
+        }
+    }
+
+    #[test]
+    fn ports_of_the_epoch_before_still_count_and_older_ones_do_not() {
+        let mut history = History::default();
+        let mut ports_at = |ports_epoch: u32, packets: u64, port_bits: u64| {
+            let (source, counters) = row(1, packets, 0);
+            let counters = SourceCounters { ports_epoch, port_bits, ..counters };
+            let snapshot = snapshot(u64::from(ports_epoch) << 30, vec![(source, counters)]);
+            let activity = history.advance(snapshot, Duration::from_millis(1));
+            activity.rows.first().map(|row| row.change.port_bits)
+        };
+        assert_eq!(ports_at(7, 1, 0b0011), None, "the first snapshot");
+        assert_eq!(ports_at(7, 2, 0b0111), Some(0b0111), "the same epoch");
+        assert_eq!(ports_at(8, 3, 0b1000), Some(0b1111), "the next one");
+        assert_eq!(ports_at(8, 4, 0b1000), Some(0b1111), "later in it");
+        assert_eq!(ports_at(9, 5, 0b0001), Some(0b1001), "the one after");
+        assert_eq!(ports_at(12, 6, 0b0001), Some(0b0001), "after a pause");
     }
 }

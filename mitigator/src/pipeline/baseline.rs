@@ -16,7 +16,6 @@ const MAD_TO_DEVIATION: f64 = 1.4826;
 #[derive(Clone, Debug, Default)]
 pub struct Baseline {
     rates: VecDeque<f64>,
-    normal: Option<Normal>,
 }
 
 /// What is normal.
@@ -35,13 +34,13 @@ impl Baseline {
             self.rates.pop_front();
         }
         self.rates.push_back(packets_per_second);
-        self.normal = (self.rates.len() >= ENOUGH).then(|| summarize(&self.rates));
     }
 
-    /// What is normal, or `None` until enough was learned.
+    /// What is normal, or `None` until enough was learned. Sorts what was learned, so it is for suspicious
+    /// ticks only.
     #[must_use]
     pub fn normal(&self) -> Option<Normal> {
-        self.normal
+        (self.rates.len() >= ENOUGH).then(|| summarize(&self.rates))
     }
 }
 

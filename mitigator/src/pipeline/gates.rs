@@ -110,7 +110,7 @@ impl Gates {
     }
 }
 
-/// What the total of a vector has to reach.
+/// What the total of a vector has to reach; the baseline is asked only about what is over the floor.
 #[must_use]
 pub fn total_gates(
     vector: Vector,
@@ -120,7 +120,9 @@ pub fn total_gates(
 ) -> Vec<Gate> {
     let floor = vector.floors().total * settings.patience;
     let mut gates = vec![Gate::at_least("total_floor", total, floor, "packets/s")];
-    if let Some(normal) = baseline.normal() {
+    if total >= floor
+        && let Some(normal) = baseline.normal()
+    {
         gates.extend([
             Gate::at_least("total_over_median", total, normal.median * settings.baseline_factor, "packets/s"),
             Gate::at_least(

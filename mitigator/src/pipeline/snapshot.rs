@@ -14,6 +14,21 @@ pub struct Snapshot {
     pub at: Timestamp,
     /// One row per source, each source once.
     pub rows: Vec<(Source, SourceCounters)>,
+    /// Which sources have a row here.
+    pub coverage: Coverage,
     /// Since the tables were made.
     pub outcomes: OutcomeTotals,
+}
+
+/// Which sources a snapshot has rows of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Coverage {
+    /// All that are counted; who is missing was evicted.
+    #[default]
+    All,
+    /// At least those that sent something since the snapshot before.
+    Changed {
+        /// Sources evicted since, which may have come back with a new row.
+        gone: Vec<Source>,
+    },
 }
