@@ -1,10 +1,10 @@
 //! Replays a capture through the control loop, in the capture's time.
 //!
 //! Ticks come when the capture's clock says so, before the packet that moved it. A clock that stands
-//! still or goes back is held; a gap is skipped, not ticked through. Nothing here depends on the
-//! machine's clock or on chance, so the same capture gives the same report.
+//! still or goes back is held; a gap is skipped, not ticked through; a coarse clock makes longer ticks.
+//! Nothing here depends on the machine's clock or on chance, so the same capture gives the same report.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,7 +12,7 @@ use mitigator_common::{AllowReason, PrefixKey};
 
 use crate::capture::{Capture, CapturedPacket, Damage};
 use crate::config::Config;
-use crate::control_loop::{ControlLoop, Tick};
+use crate::control_loop::ControlLoop;
 use crate::kernel::replay::{AddressTotals, ReplayDataPlane};
 use crate::pipeline::allowlist::AllowList;
 use crate::pipeline::snapshot::OutcomeTotals;
@@ -22,11 +22,15 @@ use crate::pipeline::verdict::Verdict;
 
 /// A pause of the capture that is not ticked through.
 const GAP: Duration = Duration::from_secs(10);
+/// The coarsest clock that is believed; what moves even less often is taken to stand still.
+const COARSEST_STEP_NS: u64 = 1_000_000_000;
+/// Steps of the clock below this do not matter to a rate.
+const FINE_STEP: Duration = Duration::from_millis(1);
 
 /// Whose arriving packets are judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protected {
-    /// Only packets to these addresses arrive.
+    /// Only packets to these addresses, to a multicast group or to everybody arrive.
     Named(Vec<IpAddr>),
     /// The host that the capture is about: everything but its own packets arrives.
     Inferred(IpAddr),
@@ -51,6 +55,8 @@ pub struct Replayed {
     pub outcomes: OutcomeTotals,
     /// Per full address, sorted.
     pub addresses: Vec<(IpAddr, AddressTotals)>,
+    /// Packets of addresses that there was no room to tell apart.
+    pub unlisted_packets: u64,
     /// Highest total per vector in any tick, in the order of [`Vector::ALL`], packets/s.
     pub peaks: Vec<f64>,
     /// Where reading stopped early.
@@ -87,7 +93,11 @@ struct Run {
     first_ns: Option<u64>,
     /// Latest time seen, since the first packet.
     now: Timestamp,
-    next_tick: Timestamp,
+    last_tick: Timestamp,
+    /// From the last tick to the next.
+    pause: Duration,
+    /// Largest power of ten, at most [`COARSEST_STEP_NS`], of which every time is a multiple.
+    step_ns: u64,
     arrived_since_tick: bool,
     packets: u64,
     bytes: u64,
@@ -119,7 +129,9 @@ impl Run {
             ),
             first_ns: None,
             now: Timestamp::default(),
-            next_tick: Timestamp::default() + config.interval,
+            last_tick: Timestamp::default(),
+            pause: config.interval,
+            step_ns: COARSEST_STEP_NS,
             arrived_since_tick: false,
             packets: 0,
             bytes: 0,
@@ -134,6 +146,9 @@ impl Run {
             self.first_ns = Some(captured.at_ns);
             self.control.tick(Timestamp::default())?;
         }
+        while !captured.at_ns.is_multiple_of(self.step_ns) {
+            self.step_ns /= 10;
+        }
         let since_first = captured.at_ns.saturating_sub(self.first_ns.unwrap_or(captured.at_ns));
         self.now = self.now.max(Timestamp::from_ns(since_first));
         self.catch_up()?;
@@ -141,12 +156,12 @@ impl Run {
         self.bytes += u64::from(captured.wire_bytes);
         let packet = captured.parse();
         let is_arriving = match protected {
-            Protected::Named(victims) => {
-                captured.destination().is_some_and(|to| victims.contains(&to.to_canonical()))
-            }
-            Protected::Inferred(host) => {
-                !packet.as_ref().is_ok_and(|packet| IpAddr::from(packet.address) == *host)
-            }
+            Protected::Named(victims) => captured.destination().is_some_and(|to| {
+                victims.contains(&to.to_canonical())
+                    || is_for_everybody(to)
+                        && !packet.is_ok_and(|packet| victims.contains(&packet.address.into()))
+            }),
+            Protected::Inferred(host) => !packet.is_ok_and(|packet| IpAddr::from(packet.address) == *host),
             Protected::Everybody => true,
         };
         if is_arriving {
@@ -160,29 +175,50 @@ impl Run {
 
     /// Ticks that are due before the packet at `self.now`.
     fn catch_up(&mut self) -> Result<()> {
-        while self.now >= self.next_tick {
-            if !self.arrived_since_tick && self.now.since(self.next_tick) > GAP {
-                self.next_tick = self.now;
+        loop {
+            let mut due = self.last_tick + self.in_whole_steps(self.pause);
+            if self.now < due {
+                return Ok(());
             }
-            let tick = self.tick(self.next_tick)?;
-            self.next_tick = self.next_tick + tick.next_in;
+            if !self.arrived_since_tick && self.now.since(due) > GAP {
+                due = self.now;
+            }
+            self.tick(due)?;
         }
-        Ok(())
     }
 
-    fn tick(&mut self, at: Timestamp) -> Result<Tick> {
+    fn tick(&mut self, at: Timestamp) -> Result<()> {
         let tick = self.control.tick(at)?;
+        (self.last_tick, self.pause) = (at, tick.next_in);
         self.arrived_since_tick = false;
         self.verdicts.extend(tick.verdicts.iter().map(|verdict| (at, verdict.clone())));
         for (peak, total) in self.peaks.iter_mut().zip(&tick.totals) {
             *peak = peak.max(*total);
         }
-        Ok(tick)
+        Ok(())
+    }
+
+    /// Within one step of a coarse clock everything seems to happen at once, which is no rate, so a tick
+    /// never ends within one. Zero for a fine clock.
+    fn coarse_step(&self) -> Duration {
+        let step = Duration::from_nanos(self.step_ns);
+        if step < FINE_STEP { Duration::ZERO } else { step }
+    }
+
+    fn in_whole_steps(&self, pause: Duration) -> Duration {
+        let step = self.coarse_step();
+        if step.is_zero() {
+            return pause;
+        }
+        step * u32::try_from(pause.as_nanos().div_ceil(step.as_nanos())).unwrap_or(u32::MAX)
     }
 
     fn finish(mut self, damage: Option<Damage>) -> Result<Replayed> {
         if self.arrived_since_tick {
-            self.tick(self.now)?;
+            // A clock that never moved has no steps.
+            let has_steps = self.now > Timestamp::default();
+            let rest = if has_steps { self.coarse_step() } else { Duration::ZERO };
+            self.tick(self.now + rest)?;
         }
         let plane = self.control.plane();
         Ok(Replayed {
@@ -192,11 +228,16 @@ impl Run {
             duration: self.now.since(Timestamp::default()),
             outcomes: plane.outcomes(),
             addresses: plane.addresses(),
+            unlisted_packets: plane.unlisted_packets(),
             verdicts: self.verdicts,
             peaks: self.peaks,
             damage,
         })
     }
+}
+
+fn is_for_everybody(destination: IpAddr) -> bool {
+    destination.is_multicast() || destination == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 fn whole(address: IpAddr) -> PrefixKey {
@@ -228,6 +269,12 @@ mod tests {
             writer.write(*at_ns, &udp(*last)).unwrap();
         }
         Capture::from_reader(Cursor::new(writer.finish().unwrap()), "test").unwrap()
+    }
+
+    /// The same packet to another address.
+    fn to(destination: [u8; 4], mut packet: Vec<u8>) -> Vec<u8> {
+        packet[30..34].copy_from_slice(&destination);
+        packet
     }
 
     fn replayed(packets: &[(u64, u8)]) -> Replayed {
@@ -269,6 +316,61 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(shown(&replayed(&scene(60))), shown(&replayed(&scene(60))));
+    }
+
+    #[test]
+    fn a_coarse_clock_does_not_make_a_flood_of_a_busy_client() {
+        // 900 packets/s of each of seven clients are a little over the floor of all, and under that of one.
+        for (description, step) in [("nanoseconds", 1), ("tenths", SECOND / 10), ("seconds", SECOND)] {
+            let at = |number: u64| number * SECOND / 900 / step * step;
+            let packets: Vec<_> =
+                (0..9_000).flat_map(|number| (1..8).map(move |last| (at(number), last))).collect();
+            let replayed = replayed(&packets);
+            assert_eq!(blocked(&replayed), Vec::<IpAddr>::new(), "{description}");
+            let peak = replayed.peaks.iter().copied().fold(0.0, f64::max);
+            assert!((6_000.0..7_200.0).contains(&peak), "{description}: {peak} packets/s at the peak");
+        }
+    }
+
+    #[test]
+    fn what_arrives_follows_from_who_is_protected() {
+        let mut writer = PcapWriter::new(Vec::new()).unwrap();
+        for packet in [
+            udp(1),
+            to([192, 0, 2, 1], udp(2)),
+            to([255, 255, 255, 255], udp(2)),
+            to([224, 0, 0, 251], udp(1)),
+            vec![0; 60],
+        ] {
+            writer.write(0, &packet).unwrap();
+        }
+        let bytes = writer.finish().unwrap();
+        let one = IpAddr::from([192, 0, 2, 1]);
+        for (protected, arrived) in [
+            (Protected::Everybody, 5),
+            (Protected::Inferred(one), 3),
+            (Protected::Named(vec![one]), 2),
+            (Protected::Named(vec![one, [198, 51, 100, 1].into()]), 3),
+        ] {
+            let capture = Capture::from_reader(Cursor::new(bytes.clone()), "test").unwrap();
+            let replayed = replay(capture, &protected, &Config::default(), |_| {}).unwrap();
+            assert_eq!(replayed.outcomes.iter().sum::<u64>(), arrived, "{protected:?}");
+            assert_eq!(replayed.outgoing_packets, 5 - arrived, "{protected:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_and_quiet_capture_with_many_sources_costs_little() {
+        // A tick that looked at every source ever seen would look at a hundred million rows.
+        let mut writer = PcapWriter::new(Vec::new()).unwrap();
+        for number in 0..100_000_u64 {
+            let mut packet = udp(1);
+            packet[26..30].copy_from_slice(&u32::try_from(number).unwrap().to_be_bytes());
+            writer.write(number * SECOND / 100, &packet).unwrap();
+        }
+        let capture = Capture::from_reader(Cursor::new(writer.finish().unwrap()), "test").unwrap();
+        let replayed = replay(capture, &Protected::Everybody, &Config::default(), |_| {}).unwrap();
+        assert_eq!((replayed.addresses.len(), replayed.verdicts.len()), (100_000, 0));
     }
 
     #[test]

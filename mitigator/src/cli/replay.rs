@@ -18,8 +18,8 @@ use crate::capture::{Capture, Damage, protected_host};
 use crate::config::Config;
 use crate::kernel::replay::AddressTotals;
 use crate::pipeline::time::Timestamp;
-use crate::pipeline::vectors::Vector;
-use crate::pipeline::verdict::{Decision, Subject, Verdict};
+use crate::pipeline::vectors::{Comparison, Vector};
+use crate::pipeline::verdict::Verdict;
 use crate::replay::{Protected, Replayed, replay};
 use crate::report::output::{Align, print_report, table};
 use crate::report::units;
@@ -30,7 +30,10 @@ const SHOWN_ROWS: usize = 20;
 /// Arguments of `mitigator replay`.
 ///
 /// Reads pcap and pcapng, plain or compressed with gzip or zstd, in the capture's own time. Without
-/// `--victim` the host that takes part in most packets is taken as the protected one.
+/// `--victim` the host that takes part in most packets is taken as the protected one, whose own packets
+/// are left out; on standard input, and when no host stands out, every packet is judged.
+///
+/// Exit status 0 with or without an attack, 2 when the capture is damaged: what stands before is reported.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
     /// The capture; `-` for standard input
@@ -63,11 +66,15 @@ struct Report {
     verdicts: Vec<TimedVerdict>,
     /// Why there is no verdict; null when there is one.
     nothing_to_decide: Option<String>,
+    /// Highest rate of any tick, packets/s, of each vector that was seen.
+    peaks: BTreeMap<&'static str, f64>,
     outgoing_packets: u64,
     passed_packets: u64,
     dropped_packets: u64,
     outcomes: BTreeMap<&'static str, u64>,
     sources: Vec<SourceRow>,
+    /// Packets of sources past the million that are told apart.
+    unlisted_packets: u64,
     damage: Option<DamageReport>,
 }
 
@@ -123,7 +130,11 @@ impl ReplayArgs {
         if !self.file.is_file() {
             return Ok(Protected::Everybody);
         }
-        Ok(protected_host(Capture::open(&self.file)?).map_or(Protected::Everybody, Protected::Inferred))
+        let bar = self.progress_bar();
+        bar.set_message("looking for the protected host");
+        let host = protected_host(self.open(&bar)?);
+        bar.finish_and_clear();
+        Ok(host.map_or(Protected::Everybody, Protected::Inferred))
     }
 
     fn progress_bar(&self) -> ProgressBar {
@@ -168,6 +179,8 @@ impl ReplayArgs {
             dropped_packets,
             outcomes: Outcome::ALL.iter().map(|outcome| outcome.name()).zip(replayed.outcomes).collect(),
             sources: self.sources(&replayed),
+            unlisted_packets: replayed.unlisted_packets,
+            peaks: peaks(&replayed),
             verdicts: replayed
                 .verdicts
                 .into_iter()
@@ -182,12 +195,11 @@ impl ReplayArgs {
     }
 
     fn sources(&self, replayed: &Replayed) -> Vec<SourceRow> {
-        let blocked_at: BTreeMap<IpAddr, f64> = first_blocks(&replayed.verdicts);
         let row = |(address, totals): &(IpAddr, AddressTotals)| SourceRow {
             source: *address,
             packets: totals.packets,
             dropped: totals.dropped,
-            blocked_at_s: totals.blocked_at.map(seconds).or_else(|| blocked_at.get(address).copied()),
+            blocked_at_s: totals.blocked_at.map(seconds),
         };
         replayed
             .addresses
@@ -198,20 +210,14 @@ impl ReplayArgs {
     }
 }
 
-/// When each IPv4 source was blocked, also when nothing of it came after.
-fn first_blocks(verdicts: &[(Timestamp, Verdict)]) -> BTreeMap<IpAddr, f64> {
-    let mut blocks = BTreeMap::new();
-    for (at, verdict) in verdicts {
-        if let (Decision::Block, Subject::Target(target)) = (verdict.decision, &verdict.subject) {
-            let (address, _) = target.parts();
-            blocks.entry(address).or_insert_with(|| seconds(*at));
-        }
-    }
-    blocks
+fn peaks(replayed: &Replayed) -> BTreeMap<&'static str, f64> {
+    let seen = Vector::ALL.iter().zip(&replayed.peaks).filter(|(_, peak)| **peak > 0.0);
+    seen.map(|(vector, peak)| (vector.name(), *peak)).collect()
 }
 
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of a capture, shown as seconds")]
 fn seconds(at: Timestamp) -> f64 {
-    at.since(Timestamp::default()).as_secs_f64()
+    at.ns as f64 / 1e9
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
@@ -240,9 +246,17 @@ fn nothing(replayed: &Replayed, config: &Config) -> String {
             units::count(floor(vector))
         ),
         Some((vector, peak)) => format!(
-            "no source stood out enough to be judged; the most there was were {}: {} packets/s at the peak",
+            "{} reached {} packets/s, over the floor of {}, but {}",
             vector.traffic(),
-            units::count(*peak)
+            units::count(*peak),
+            units::count(floor(vector)),
+            match vector.comparison() {
+                Comparison::Peers =>
+                    "without quieter clients and a quiet time before, there is nothing to tell an attacker from a \
+                     busy client by",
+                Comparison::Floors =>
+                    "no source sent enough of it for long enough, and they were too few for a flood of many",
+            }
         ),
     }
 }
@@ -261,6 +275,12 @@ fn text(report: &Report) -> String {
     );
     let protected: Vec<String> = report.protected.iter().map(ToString::to_string).collect();
     let _ = match report.protected_by {
+        "none" if report.capture == "-" => {
+            writeln!(
+                text,
+                "a stream is read once, so every packet is judged; `--victim ADDR` names a host to protect"
+            )
+        }
         "none" => {
             writeln!(text, "no single host stands out, so every packet is judged; `--victim ADDR` names one")
         }
