@@ -180,3 +180,24 @@ impl serde::Serialize for Vector {
         serializer.serialize_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_at_the_end_of_their_range_saturate() {
+        let change = SourceCounters {
+            packets: u64::MAX,
+            port_bits: u64::MAX,
+            tcp_syn_packets: u32::MAX,
+            tcp_rst_packets: u32::MAX,
+            tcp_odd_packets: u32::MAX,
+            udp_packets: u32::MAX,
+            ..SourceCounters::EMPTY
+        };
+        assert_eq!(Vector::Scan.carried_by(&change), u64::from(u32::MAX));
+        let few_ports = SourceCounters { port_bits: 1, ..change };
+        assert_eq!(Vector::TcpFlagFlood.carried_by(&few_ports), u64::from(u32::MAX));
+    }
+}
