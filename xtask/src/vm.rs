@@ -1,6 +1,5 @@
 //! `cargo xtask vm`: the program and its suites on other kernels, in virtual machines.
 
-mod archive;
 mod console;
 mod guest;
 mod kernel;
