@@ -15,7 +15,7 @@ pub struct Suite {
 
 pub const SUITES: [Suite; 2] = [
     Suite { name: "data_plane", arguments: "--color=never --test-threads=1" },
-    Suite { name: "lab", arguments: "vm_ --color=never --test-threads=1" },
+    Suite { name: "end_to_end", arguments: "vm_ --color=never --test-threads=1" },
 ];
 
 /// Built for the host, whose libraries go along.
