@@ -114,7 +114,7 @@ impl<P: DataPlane> ControlLoop<P> {
             at: now,
             interval: activity.interval,
             active_sources: activity.rows.len(),
-            packets: activity.outcomes.iter().sum(),
+            packets: activity.packets(),
             dropped_packets: activity.dropped_packets(),
             totals: self.gates.totals().to_vec(),
             verdicts: judgement.verdicts,
