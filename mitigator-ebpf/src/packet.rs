@@ -260,7 +260,11 @@ fn parse_v6(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
         };
         if protocol == protocol::FRAGMENT {
             let bits = u16::from_be_bytes([third, fourth]);
-            fragment = fragment_from(bits >> 3, bits & 1 != 0);
+            // A whole datagram inside a first fragment is still part of that fragment.
+            fragment = match fragment_from(bits >> 3, bits & 1 != 0) {
+                Fragment::Whole => fragment,
+                part => part,
+            };
         }
         offset += header_length;
         remaining -= header_length;

@@ -4,12 +4,13 @@
 //! rights is noticed. Trials that share the kernel (namespaces, pins) run one at a time; the others in parallel.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed};
 
-use crate::lab::missing_for_bpf;
+use crate::lab::{missing_for_bpf, missing_for_loading};
 
 static KERNEL: Mutex<()> = Mutex::new(());
 
@@ -18,8 +19,22 @@ static KERNEL: Mutex<()> = Mutex::new(());
 pub enum Needs {
     /// Any machine, any user.
     Nothing,
+    /// bpf(2) and the BPF file system, as a bare virtual machine has them.
+    Bpf,
     /// Root's capabilities, bpf(2) and the BPF file system, `ip`.
     Root,
+    /// The real captures that are not part of the project; see [`captures`].
+    Captures,
+}
+
+/// The directory of real captures with its `labels.json`: `$MITIGATOR_CAPTURES`, or `shared/data/pcap` beside the
+/// workspace. `None` when it is missing.
+#[must_use]
+pub fn captures() -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/pcap");
+    let directory =
+        std::env::var_os("MITIGATOR_CAPTURES").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    directory.join("labels.json").is_file().then_some(directory)
 }
 
 type Body = Box<dyn FnOnce() -> anyhow::Result<()> + Send>;
@@ -44,14 +59,16 @@ impl Trial {
         Self { name: name.into(), needs, run: Box::new(move || run().map_err(Into::into)) }
     }
 
-    fn into_libtest(self, missing: &[String], unmet: Unmet) -> libtest_mimic::Trial {
+    fn into_libtest(self, missing: &impl Fn(Needs) -> Vec<String>, unmet: Unmet) -> libtest_mimic::Trial {
         let Self { name, needs, run } = self;
         let kind = match needs {
             Needs::Nothing => "",
+            Needs::Bpf => "bpf",
             Needs::Root => "root",
+            Needs::Captures => "captures",
         };
         let (ignored, body): (bool, Box<dyn FnOnce() -> Result<(), Failed> + Send>) =
-            match Fate::of(needs, missing, unmet) {
+            match Fate::of(&missing(needs), unmet) {
                 Fate::Run => (false, Box::new(move || run_in_turn(needs, run))),
                 Fate::Ignore(reason) => (true, Box::new(move || Err(reason.into()))),
                 Fate::Fail(reason) => (false, Box::new(move || Err(reason.into()))),
@@ -82,8 +99,8 @@ enum Fate {
 }
 
 impl Fate {
-    fn of(needs: Needs, missing: &[String], unmet: Unmet) -> Self {
-        if needs == Needs::Nothing || missing.is_empty() {
+    fn of(missing: &[String], unmet: Unmet) -> Self {
+        if missing.is_empty() {
             return Self::Run;
         }
         let reason = format!("could not run: {}", missing.join("; "));
@@ -102,10 +119,26 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Ok(value) if value == "true" => Unmet::Failed,
         _ => Unmet::Ignored,
     };
-    let privileged = trials.iter().any(|trial| trial.needs == Needs::Root);
-    let missing = if privileged { missing_for_bpf() } else { Vec::new() };
-    if unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {
-        eprintln!("trials marked [root] are ignored: {}", missing.join("; "));
+    let look = |needs, missing: fn() -> Vec<String>| {
+        if trials.iter().any(|trial| trial.needs == needs) { missing() } else { Vec::new() }
+    };
+    let loading = look(Needs::Bpf, missing_for_loading);
+    let rights = look(Needs::Root, missing_for_bpf);
+    let missing = |needs: Needs| match needs {
+        Needs::Nothing => Vec::new(),
+        Needs::Bpf => loading.clone(),
+        Needs::Root => rights.clone(),
+        Needs::Captures if captures().is_some() => Vec::new(),
+        Needs::Captures => {
+            vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
+        }
+    };
+    for needs in [Needs::Bpf, Needs::Root, Needs::Captures] {
+        let missing = missing(needs);
+        let concerns = trials.iter().any(|trial| trial.needs == needs);
+        if concerns && unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {
+            eprintln!("trials that need {needs:?} are ignored: {}", missing.join("; "));
+        }
     }
     let trials = trials.into_iter().map(|trial| trial.into_libtest(&missing, unmet)).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -113,7 +146,8 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
 
 fn run_in_turn(needs: Needs, run: Body) -> Result<(), Failed> {
     // A trial that panicked has cleaned up on its way out; the next one may use the kernel.
-    let _turn = (needs == Needs::Root).then(|| KERNEL.lock().unwrap_or_else(PoisonError::into_inner));
+    let _turn = matches!(needs, Needs::Bpf | Needs::Root)
+        .then(|| KERNEL.lock().unwrap_or_else(PoisonError::into_inner));
     run().map_err(|error| Failed::from(format!("{error:#}")))
 }
 
@@ -126,13 +160,13 @@ mod tests {
         let nothing: &[String] = &[];
         let something: &[String] = &["a right".to_owned(), "a tool".to_owned()];
         let reason = || "could not run: a right; a tool".to_owned();
-        for (needs, missing, unmet, expected) in [
-            (Needs::Nothing, something, Unmet::Failed, Fate::Run),
-            (Needs::Root, nothing, Unmet::Failed, Fate::Run),
-            (Needs::Root, something, Unmet::Ignored, Fate::Ignore(reason())),
-            (Needs::Root, something, Unmet::Failed, Fate::Fail(reason())),
+        for (missing, unmet, expected) in [
+            (nothing, Unmet::Failed, Fate::Run),
+            (nothing, Unmet::Ignored, Fate::Run),
+            (something, Unmet::Ignored, Fate::Ignore(reason())),
+            (something, Unmet::Failed, Fate::Fail(reason())),
         ] {
-            assert_eq!(Fate::of(needs, missing, unmet), expected, "{needs:?} {missing:?} {unmet:?}");
+            assert_eq!(Fate::of(missing, unmet), expected, "{missing:?} {unmet:?}");
         }
     }
 }

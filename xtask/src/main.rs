@@ -4,6 +4,8 @@
 
 mod bench;
 mod build;
+mod cargo_tool;
+mod ci;
 mod demo;
 mod process;
 mod requirements;
@@ -35,6 +37,7 @@ enum Verb {
     Vm(vm::Arguments),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
+    Ci(ci::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Vm(arguments) => vm::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Ci(arguments) => ci::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("{} {error:#}", style("error:").red().bold().for_stderr());

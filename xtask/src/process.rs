@@ -1,6 +1,7 @@
 //! Other programs, run to their end: in the open, with a spinner, or for their output.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,9 +64,10 @@ pub fn spinner(title: &str) -> ProgressBar {
     spinner
 }
 
-/// The command line as one would type it, without quotes.
+/// The command line as one would type it, without quotes and without the program's directory.
 pub fn spelled(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = Path::new(command.get_program()).file_name();
+    let words = program.into_iter().chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 

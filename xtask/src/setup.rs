@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use console::style;
 
+use crate::cargo_tool::BPF_LINKER;
 use crate::requirements::{self, Requirement};
 use crate::toolchain::{self, BpfCompiler};
 use crate::unpacked;
@@ -14,9 +15,9 @@ use crate::unpacked;
 ///
 /// Building takes a Rust compiler for the BPF target with the sources of its standard library (a rustup
 /// nightly with `rust-src`, or Debian's `rustc-web` and `rust-web-src`) and bpf-linker, which is compiled
-/// into `.tools`. The tests and the demo call programs of the system, which come from Debian packages. So do
-/// QEMU and what else the virtual machines take, but these are only unpacked into `.tools`. Whatever is there
-/// already is used; with nothing missing, nothing is done.
+/// into `.tools`. The tests and the demo call programs of the system, which come from Debian packages. So
+/// do QEMU and what else the virtual machines take, but these are only unpacked into `.tools`. Whatever is
+/// there already is used; with nothing missing, nothing is done.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only what this takes; all of it when not given
@@ -52,18 +53,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 pub fn prepare(parts: &[Part]) -> Result<Option<BpfCompiler>> {
     let missing = Missing::for_parts(parts);
     let packages = missing.packages();
-    if missing.compiler.is_some() && !toolchain::debian_has_it() {
-        bail!(toolchain::advice(missing.compiler.as_deref().unwrap_or_default()));
-    }
     if !packages.is_empty() {
-        requirements::install(&packages)?;
+        requirements::install(&packages).or_else(|error| match &missing.compiler {
+            Some(reasons) => bail!("{error:#}\n{}", toolchain::advice(reasons)),
+            None => Err(error),
+        })?;
     }
-    let packages = missing.packages_to_unpack();
-    if !packages.is_empty() {
-        unpacked::install(&packages)?;
+    if !missing.machine_programs.is_empty() {
+        unpacked::install(&missing.packages_to_unpack())?;
     }
     if missing.linker {
-        toolchain::install_linker()?;
+        BPF_LINKER.install()?;
     }
     if !parts.contains(&Part::Build) {
         return Ok(None);
@@ -105,7 +105,7 @@ impl Missing {
             linker: false,
         };
         if parts.contains(&Part::Build) {
-            missing.linker = !toolchain::linker_is_installed();
+            missing.linker = !BPF_LINKER.is_installed();
             match toolchain::find_compiler() {
                 Ok(compiler) => missing.found = Some(compiler),
                 Err(reasons) => missing.compiler = Some(reasons),
@@ -114,14 +114,18 @@ impl Missing {
         missing
     }
 
+    fn is_nothing(&self) -> bool {
+        self.packages().is_empty() && self.machine_programs.is_empty() && !self.linker
+    }
+
+    /// To be installed into the system.
     fn packages(&self) -> Vec<&'static str> {
         let compiler = self.compiler.iter().flat_map(|_| toolchain::DEBIAN_PACKAGES);
         compiler.chain(self.programs.iter().map(|wanted| wanted.package)).collect()
     }
 
     fn packages_to_unpack(&self) -> Vec<&'static str> {
-        let wanted = self.machine_programs.iter();
-        wanted.map(|wanted| wanted.package).collect()
+        self.machine_programs.iter().map(|wanted| wanted.package).collect()
     }
 }
 
@@ -142,20 +146,20 @@ fn list_missing(parts: &[Part]) -> ExitCode {
         }
     }
     if missing.linker {
-        println!("{} bpf-linker {}", style("missing").red(), toolchain::LINKER_VERSION);
+        println!("{} bpf-linker {}", style("missing").red(), BPF_LINKER.version);
     }
     for wanted in missing.programs.iter().chain(&missing.machine_programs) {
         let Requirement { program, package, purpose } = wanted;
         println!("{} {program} (package {package}): {purpose}", style("missing").red());
     }
-    let packages = missing.packages();
-    if packages.is_empty() && !missing.linker {
+    if missing.is_nothing() {
         println!("nothing is missing");
         return ExitCode::SUCCESS;
     }
     println!("`cargo xtask setup` installs it");
+    let packages = missing.packages();
     if !packages.is_empty() {
-        println!("the packages alone, as root: {}", requirements::install_command(&packages));
+        println!("what of it goes into the system, as root: {}", requirements::install_command(&packages));
     }
     ExitCode::from(2)
 }
@@ -164,7 +168,7 @@ fn report(parts: &[Part], compiler: Option<&BpfCompiler>) {
     let line = |what: &str, with: String| println!("{} {with}", style(format!("{what:<13}")).bold());
     if let Some(compiler) = compiler {
         line("BPF compiler", compiler.to_string());
-        line("BPF linker", format!("{} ({})", toolchain::linker().display(), toolchain::LINKER_VERSION));
+        line("BPF linker", format!("{} ({})", BPF_LINKER.program().display(), BPF_LINKER.version));
     }
     for (part, what) in [(Part::Test, "tests, demo"), (Part::Vm, "machines")] {
         if parts.contains(&part) {

@@ -12,10 +12,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{process, requirements, workspace};
+use crate::cargo_tool::BPF_LINKER;
+use crate::{process, workspace};
 
-/// The release of bpf-linker that speaks [`LLVM_MAJOR`].
-pub const LINKER_VERSION: &str = "0.10.3";
+/// What [`BPF_LINKER`] speaks.
 const LLVM_MAJOR: u32 = 22;
 /// The workspace's `rust-version`, which the XDP program shares.
 const OLDEST_RUSTC: Version = Version { major: 1, minor: 95 };
@@ -118,7 +118,7 @@ fn check_versions(rustc: &str, llvm: &str) -> Result<()> {
         bail!("it is version {rustc}, and {OLDEST_RUSTC} or newer is needed");
     }
     if Version::parse(llvm)?.major != LLVM_MAJOR {
-        bail!("it has LLVM {llvm}, and bpf-linker {LINKER_VERSION} needs LLVM {LLVM_MAJOR}");
+        bail!("it has LLVM {llvm}, and bpf-linker {} needs LLVM {LLVM_MAJOR}", BPF_LINKER.version);
     }
     Ok(())
 }
@@ -134,28 +134,6 @@ fn llvm_library(rustc: &Path) -> Result<PathBuf> {
     PathBuf::from(library).canonicalize().with_context(|| format!("cannot find {library}"))
 }
 
-/// Whether the wanted release is in the workspace's tools.
-pub fn linker_is_installed() -> bool {
-    let says = process::output_of(Command::new(linker()).arg("--version"));
-    says.is_ok_and(|says| says.trim() == format!("bpf-linker {LINKER_VERSION}"))
-}
-
-pub fn linker() -> PathBuf {
-    workspace::tools().join("bin/bpf-linker")
-}
-
-pub fn install_linker() -> Result<()> {
-    process::run_quietly(
-        &format!("compiling bpf-linker {LINKER_VERSION}, about two minutes"),
-        workspace::cargo()
-            .args(["install", "--quiet", "--locked", "--force", "bpf-linker"])
-            .args(["--version", &format!("={LINKER_VERSION}"), "--root"])
-            .arg(workspace::tools())
-            // One set of build results for the tools, so that a second try goes on where the first ended.
-            .env("CARGO_TARGET_DIR", workspace::target().join("tools")),
-    )
-}
-
 /// What `mitigator/build.rs` reads. Written only when it changes, because the XDP program is compiled
 /// again when it does.
 pub fn write_note(compiler: &BpfCompiler) -> Result<()> {
@@ -169,9 +147,10 @@ pub fn write_note(compiler: &BpfCompiler) -> Result<()> {
     }
 
     let mut note = format!(
-        "# Written by `cargo xtask setup`: rustc {}, LLVM {}, bpf-linker {LINKER_VERSION}.\nrustc = {}\n",
+        "# Written by `cargo xtask setup`: rustc {}, LLVM {}, bpf-linker {}.\nrustc = {}\n",
         compiler.version,
         compiler.llvm,
+        BPF_LINKER.version,
         compiler.rustc.display()
     );
     if let Some(cargo) = &compiler.cargo {
@@ -198,11 +177,6 @@ pub fn advice(reasons: &[String]) -> String {
         advice.push_str(reason);
     }
     advice
-}
-
-/// Whether apt could bring Debian's pair.
-pub fn debian_has_it() -> bool {
-    requirements::find_program("apt-get").is_some()
 }
 
 /// Of a compiler or of LLVM.

@@ -1,11 +1,13 @@
 //! What the operator may say: one file per verb. Each verb reads its arguments, calls the parts, and
 //! reports; it decides nothing.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 use crate::kernel::pins::{self, Pins};
 use crate::kernel::privileges;
@@ -24,6 +26,34 @@ mod sources;
 mod status;
 mod unblock;
 
+/// Reads the command line, starts logging, does what was asked, and says how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env("MITIGATOR_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    match cli.run() {
+        Ok(answer) => answer.into(),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mitigator: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The reader of our output went away, as `head` does.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Blocks denial-of-service attacks in the kernel, before they cost anything, and says why.
 ///
 /// An XDP program on the network interface counts packets per source and drops blocked ones; the
@@ -31,7 +61,13 @@ mod unblock;
 ///
 /// Exit status: 0 done, 1 negative answer (for example: not blocked), 2 wrong use or failure.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "mitigator",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -66,15 +66,21 @@ impl RunArgs {
         let store = Store::open(&places.state_dir)?;
         let _lock = AgentLock::take(places)?;
         let style = if self.json { Style::JsonLines } else { Style::Log };
-        for attachment in self.attach(places, &config)? {
-            tell(&Event::Attached(attachment), style);
-        }
-        let agent = Agent::new(places, config, store, style)?;
-        tokio::runtime::Builder::new_current_thread()
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .context("cannot start the runtime")?
-            .block_on(agent.run())?;
+            .context("cannot start the runtime")?;
+        runtime.block_on(async {
+            // Before anything is attached, so that a stop at any time is a clean one.
+            let stop = StopSignals::listen()?;
+            let attached = self.attach(places, &config)?;
+            let mut agent = Agent::new(places, config, store, style)?;
+            agent.guard()?;
+            for attachment in attached {
+                tell(&Event::Attached(attachment), style);
+            }
+            agent.run(stop).await
+        })?;
         Ok(Answer::Done)
     }
 
@@ -179,18 +185,14 @@ impl Agent {
         Ok(Self { control, store, configured, style, started, summary: Summary::default() })
     }
 
-    async fn run(mut self) -> Result<()> {
-        let mut interrupt = stop_signal(SignalKind::interrupt())?;
-        let mut terminate = stop_signal(SignalKind::terminate())?;
+    async fn run(mut self, mut stop: StopSignals) -> Result<()> {
         let mut guard = tokio::time::interval(GUARD_PERIOD);
         let mut sweep = tokio::time::interval(SWEEP_PERIOD);
-        self.guard()?;
         let mut next_tick = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 biased;
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
+                () = stop.received() => break,
                 () = tokio::time::sleep_until(next_tick) => {
                     next_tick = tokio::time::Instant::now() + self.tick();
                 }
@@ -284,8 +286,24 @@ impl Agent {
     }
 }
 
-fn stop_signal(kind: SignalKind) -> Result<Signal> {
-    signal(kind).context("cannot listen to signals")
+/// SIGINT and SIGTERM.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// When the block that a verdict asked for ends; `None` when it was not written.

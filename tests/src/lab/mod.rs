@@ -21,7 +21,7 @@ pub use child::Child;
 pub use cleanup::{remove_at_end, scratch_directory};
 pub use host::Host;
 pub use interface::{Interface, Offload, Switch, TrafficCounters};
-pub use rights::{find_program, missing_for_bpf, missing_for_namespaces};
+pub use rights::{find_program, missing_for_bpf, missing_for_loading, missing_for_namespaces};
 pub(crate) use system::{FRAMES_PER_CALL, FrameSocket, driver_of};
 
 /// Every namespace of every lab starts with this; the generators refuse to send anywhere else.

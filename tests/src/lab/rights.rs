@@ -27,6 +27,14 @@ pub fn missing_for_namespaces() -> Vec<String> {
 #[must_use]
 pub fn missing_for_bpf() -> Vec<String> {
     let mut missing = missing_for_namespaces();
+    missing.extend(missing_for_loading());
+    missing
+}
+
+/// What is missing to load and pin a BPF program that is not attached to anything.
+#[must_use]
+pub fn missing_for_loading() -> Vec<String> {
+    let mut missing = Vec::new();
     if let Err(error) = system::try_bpf() {
         missing.push(format!("the kernel refuses bpf(2): {error} (needs CAP_BPF, and no lock-down)"));
     }

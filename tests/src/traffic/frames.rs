@@ -8,7 +8,7 @@ use etherparse::{PacketBuilder, TcpOptionElement};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
-/// Variants per source of frames that differ in more than their source.
+/// Frames per source; they may differ in more than their source.
 const VARIANTS: usize = 256;
 /// Bytes after the UDP header.
 const UDP_PAYLOAD: [u8; 64] = [0x6d; 64];
@@ -54,7 +54,8 @@ impl Frames {
     ///
     /// When there are no sources.
     pub fn udp(addressing: Addressing, sources: &[Ipv4Addr], port: u16) -> Result<Self> {
-        let frames = sources.iter().map(|&source| {
+        // As many as for a SYN flood: one call sends at most what is left of the list.
+        let frames = (0..VARIANTS).flat_map(|_| sources).map(|&source| {
             let mut frame = Vec::new();
             ipv4(addressing, source).udp(40_000, port).write(&mut frame, &UDP_PAYLOAD)?;
             Ok(frame)

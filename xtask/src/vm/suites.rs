@@ -15,7 +15,7 @@ pub struct Suite {
 
 pub const SUITES: [Suite; 2] = [
     Suite { name: "data_plane", arguments: "--test-threads=1" },
-    Suite { name: "lab", arguments: "vm_ --test-threads=1" },
+    Suite { name: "end_to_end", arguments: "vm_ --test-threads=1" },
 ];
 
 /// Built for the host, whose libraries go along.

@@ -1,0 +1,224 @@
+//! Flags, messages and exit codes, and the schema of what reports print.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mitigator_tests::installation::Installation;
+use mitigator_tests::lab::Lab;
+use mitigator_tests::suite::{self, Needs, Trial};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
+const VERBS: [&str; 11] = [
+    "run",
+    "status",
+    "sources",
+    "block",
+    "unblock",
+    "allow",
+    "blocklist",
+    "explain",
+    "detach",
+    "replay",
+    "completions",
+];
+
+fn main() -> ExitCode {
+    suite::run(vec![
+        Trial::new("every_verb_has_help", Needs::Nothing, help),
+        Trial::new("wrong_use_gets_a_sentence_and_status_2", Needs::Nothing, wrong_use),
+        Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
+        Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
+        Trial::new("import_is_all_or_nothing_and_names_bad_lines", Needs::Root, import),
+        Trial::new("a_million_addresses_import_and_export", Needs::Root, million),
+        Trial::new("reports_have_their_documented_keys", Needs::Root, schema),
+    ])
+}
+
+fn call(arguments: &[&str]) -> Result<(i32, String, String)> {
+    let output = Command::new(PROGRAM).args(arguments).output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((output.status.code().context("ended by a signal")?, text(&output.stdout), text(&output.stderr)))
+}
+
+fn help() -> Result<()> {
+    for verb in VERBS {
+        let (status, stdout, _) = call(&[verb, "--help"])?;
+        ensure!(status == 0 && stdout.contains("Usage: mitigator"), "{verb}: {stdout}");
+        ensure!(!stdout.contains("Arguments of"), "{verb}: the help speaks of the source code: {stdout}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        ensure!(call(&["completions", shell])?.1.contains("blocklist"), "{shell}");
+    }
+    ensure!(call(&["--version"])?.1.starts_with("mitigator "));
+    Ok(())
+}
+
+fn wrong_use() -> Result<()> {
+    for (arguments, hint) in [
+        (&["frobnicate"][..], "unrecognized subcommand"),
+        (&["run"], "--interface"),
+        (&["run", "-i", "lo", "--interval", "1ms"], "between 50ms and 10s"),
+        (&["run", "-i", "lo", "--interval", "soon"], "write it like"),
+        (
+            &["run", "-i", "lo", "--config", "/nonexistent.toml"],
+            "cannot read the configuration /nonexistent.toml",
+        ),
+        (&["block", "example.org"], "neither an IP address nor a prefix"),
+        (&["block", "192.0.2.7", "--for", "0s"], "at least 1s"),
+        (&["sources", "--sort", "beauty"], "possible values"),
+        (&["explain", "192.0.2.0/24"], "invalid IP address"),
+        (&["replay", "/nonexistent.pcap"], "cannot open /nonexistent.pcap"),
+        (&["completions", "tcsh"], "possible values"),
+    ] {
+        let (status, _, stderr) = call(arguments)?;
+        ensure!(status == 2 && stderr.contains(hint), "{arguments:?}: {status}, {stderr}");
+    }
+    Ok(())
+}
+
+fn without_rights() -> Result<()> {
+    for arguments in [&["status"][..], &["run", "-i", "lo"], &["block", "192.0.2.7"], &["detach"]] {
+        let output = Command::new("setpriv")
+            .args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--bounding-set=-all",
+                "--inh-caps=-all",
+            ])
+            .arg(PROGRAM)
+            .args(arguments)
+            .output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(2), "{arguments:?}: {output:?}");
+        ensure!(stderr.contains("CAP_BPF") && stderr.trim().lines().count() == 1, "{arguments:?}: {stderr}");
+    }
+    Ok(())
+}
+
+fn not_attached() -> Result<()> {
+    let installation = Installation::new(Path::new(PROGRAM), None)?;
+    for arguments in
+        [&["status"][..], &["sources"], &["explain", "192.0.2.7"], &["blocklist", "list"], &["allow", "list"]]
+    {
+        let answer = installation.run(arguments)?;
+        ensure!(
+            answer.status == 2 && answer.stderr.contains("mitigator run -i"),
+            "{arguments:?}: {answer:?}"
+        );
+    }
+    ensure!(installation.run(&["detach"])?.status == 1, "detached nothing");
+    let answer = installation.run(&["run", "-i", "no-such-if"])?;
+    ensure!(answer.status == 2 && answer.stderr.contains("no interface `no-such-if`"), "{answer:?}");
+    ensure!(!installation.pins().exists(), "a failed run left pins");
+    Ok(())
+}
+
+/// An installation that has been attached once, in a namespace of its own.
+fn attached() -> Result<(Installation, Lab)> {
+    let lab = Lab::new()?;
+    let (a, b) = (lab.host("a")?, lab.host("b")?);
+    let (_, interface) = lab.link(&a, &b)?;
+    let installation = Installation::new(Path::new(PROGRAM), Some(&b))?;
+    installation.start(&["-i", interface.name()])?.end()?;
+    Ok((installation, lab))
+}
+
+fn standing(installation: &Installation) -> Result<u64> {
+    installation.json(&["blocklist", "list"])?["standing"].as_u64().context("standing")
+}
+
+fn import() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("feed.txt");
+    let path = file.to_str().context("the path is text")?;
+    fs::write(
+        &file,
+        "# feed\n192.0.2.7\n\nnonsense\n198.51.100.0/24 # net\n10.0.0.0/8\n2001:db8::1\n192.0.2.7\n",
+    )?;
+    let answer = installation.run(&["blocklist", "import", path])?;
+    ensure!(answer.status == 2, "{answer:?}");
+    for hint in ["line 4: `nonsense`", "line 6: 10.0.0.0/8 is wider", "nothing was imported", "--skip-bad"] {
+        ensure!(answer.stderr.contains(hint), "{hint}: {answer:?}");
+    }
+    ensure!(standing(&installation)? == 0, "something was imported");
+    let report = installation.json(&["blocklist", "import", path, "--skip-bad"])?;
+    ensure!(report["imported"] == 3 && report["skipped_lines"] == 2, "{report}");
+    ensure!(standing(&installation)? == 3, "not all were imported");
+    let exported = installation.done(&["blocklist", "export", "-"])?;
+    for target in ["192.0.2.7", "198.51.100.0/24", "2001:db8::/64"] {
+        ensure!(exported.lines().any(|line| line.starts_with(target)), "{target}: {exported}");
+    }
+    ensure!(installation.json(&["blocklist", "clear", "--origin", "operator"])?["removed"] == 0);
+    ensure!(installation.json(&["blocklist", "clear"])?["removed"] == 3);
+    Ok(())
+}
+
+fn million() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("feed.txt");
+    let path = file.to_str().context("the path is text")?;
+    let lines: String = (0..1_000_000_u32)
+        .map(|number| format!("{}\n", std::net::Ipv4Addr::from(0x0b00_0000 + number * 7)))
+        .collect();
+    fs::write(&file, lines)?;
+    ensure!(installation.json(&["blocklist", "import", path])?["imported"] == 1_000_000);
+    ensure!(standing(&installation)? == 1_000_000);
+    let out = directory.path().join("out.txt");
+    installation.done(&["blocklist", "export", out.to_str().context("the path is text")?])?;
+    ensure!(fs::read_to_string(&out)?.lines().count() == 1_000_001);
+    // 1,048,576 fit by default: another hundred thousand do not, and nothing of them may be written.
+    let more: String = (0..100_000_u32)
+        .map(|number| format!("{}\n", std::net::Ipv4Addr::from(0x6400_0000 + number)))
+        .collect();
+    fs::write(&file, more)?;
+    let answer = installation.run(&["blocklist", "import", path])?;
+    ensure!(answer.status == 2 && answer.stderr.contains("do not fit"), "{answer:?}");
+    ensure!(standing(&installation)? == 1_000_000);
+    Ok(())
+}
+
+fn schema() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    installation.done(&["block", "192.0.2.7", "--for", "1h", "--reason", "words"])?;
+    #[expect(clippy::disallowed_methods, reason = "the block has to be younger than the report")]
+    std::thread::sleep(Duration::from_millis(10));
+    for (arguments, keys) in [
+        (
+            &["status"][..],
+            &[
+                "attached",
+                "agent",
+                "packets",
+                "dropped_packets",
+                "outcomes",
+                "sources",
+                "blocked_sources",
+                "blocked_prefixes",
+                "allowed_prefixes",
+            ][..],
+        ),
+        (&["sources", "--over", "0s"], &["sources", "known", "over_s"]),
+        (&["block", "192.0.2.8"], &["blocked"]),
+        (&["unblock", "192.0.2.8"], &["unblocked", "not_blocked"]),
+        (&["allow", "list"], &["allowed"]),
+        (&["blocklist", "list"], &["blocks", "standing"]),
+        (
+            &["explain", "192.0.2.7"],
+            &["address", "source", "blocked", "allowed_by", "blocks", "decisions", "traffic"],
+        ),
+    ] {
+        let report = installation.json(arguments)?;
+        let found: Vec<&String> = report.as_object().context("an object")?.keys().collect();
+        for key in keys {
+            ensure!(found.iter().any(|name| name == key), "{arguments:?} lacks `{key}`: {report}");
+        }
+        ensure!(found.len() == keys.len(), "{arguments:?} has undocumented keys: {found:?}");
+    }
+    Ok(())
+}

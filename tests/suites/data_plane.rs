@@ -1,0 +1,322 @@
+//! This packet in, this outcome out: the XDP program in the kernel's own test run.
+//!
+//! Needs bpf(2) and a BPF file system (mounted here when it is missing) and nothing else, no file of
+//! the workspace either, so that the same executable runs inside virtual machines with other kernels.
+//! The kernel refuses to test packets under 14 bytes; those are the host parser's (`mitigator-ebpf`).
+
+#[path = "data_plane/bench.rs"]
+mod bench;
+#[path = "data_plane/capacity.rs"]
+mod capacity;
+#[path = "data_plane/count.rs"]
+mod count;
+#[path = "data_plane/rows.rs"]
+mod rows;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use mitigator_common::{Outcome, Source};
+use mitigator_ebpf::counters::LiveCounters;
+use mitigator_ebpf::cursor::Cursor;
+use mitigator_ebpf::packet::{Packet as ParsedPacket, Unparsed};
+use mitigator_tests::packet::{tcp_syn, udp};
+use mitigator_tests::suite::{self, Needs, Trial};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use bench::{BPF_FILE_SYSTEM, Bench, Change, difference};
+use count::{Expected, counters_of_one, counts_when_cut};
+use rows::{Row, Shape};
+
+fn main() -> ExitCode {
+    mount_bpf_file_system();
+    let shared = SharedBench::default();
+    let tables = [("parses", rows::headers()), ("judges", rows::tables()), ("twins", rows::twins())];
+    let mut trials: Vec<Trial> = tables
+        .into_iter()
+        .flat_map(|(table, rows)| rows.into_iter().map(move |row| (table, row)))
+        .map(|(table, row)| {
+            let name = format!("{table}: {}", row.description);
+            shared.trial(name, move |bench| check_row(bench, &row))
+        })
+        .collect();
+    trials.extend(rows::to_be_cut().into_iter().map(|shape| {
+        shared.trial(format!("cut to every length: {}", shape.description), move |bench| {
+            check_cuts(bench, &shape)
+        })
+    }));
+    trials.extend([
+        shared.trial("kernel_and_host_say_the_same_of_mangled_packets", agrees_with_the_host),
+        shared.trial("the_sum_of_outcomes_is_the_packets_seen", outcomes_add_up),
+        shared.trial("repeated_packets_are_counted_exactly", counts_repeats),
+        shared.trial("hits_are_counted_exactly", counts_hits),
+        shared.trial("a_block_ends_by_itself_at_its_time", ends_at_its_time),
+        shared.trial("expired_blocks_are_cleared_and_live_ones_stay", clears_expired),
+        Trial::new("a_full_table_says_how_many_it_holds", Needs::Bpf, capacity::full_tables_say_so),
+        Trial::new(
+            "a_flood_of_sources_never_outgrows_the_table",
+            Needs::Bpf,
+            capacity::stays_within_capacity,
+        ),
+        Trial::new("a_hundred_thousand_blocks_in_batches", Needs::Bpf, capacity::batches_of_blocks),
+        Trial::new("ten_thousand_prefixes_in_batches", Needs::Bpf, capacity::batches_of_prefixes),
+    ]);
+    let code = suite::run(trials);
+    drop(shared);
+    code
+}
+
+/// As an init system would; what keeps it from being there is for the trials to say.
+fn mount_bpf_file_system() {
+    let path = Path::new(BPF_FILE_SYSTEM);
+    let is_there = statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+    if !is_there && nix::unistd::geteuid().is_root() {
+        let nothing: Option<&str> = None;
+        if let Err(error) = mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), nothing) {
+            eprintln!("cannot mount a BPF file system at {BPF_FILE_SYSTEM}: {error}");
+        }
+    }
+}
+
+/// One loaded program for all trials that begin with empty tables.
+#[derive(Clone, Default)]
+struct SharedBench(Arc<Mutex<Option<Bench>>>);
+
+impl SharedBench {
+    fn trial(
+        &self,
+        name: impl Into<String>,
+        run: impl FnOnce(&mut Bench) -> Result<()> + Send + 'static,
+    ) -> Trial {
+        let shared = Self(Arc::clone(&self.0));
+        Trial::new(name, Needs::Bpf, move || {
+            // The tables are emptied below, whatever a trial that panicked has left in them.
+            let mut slot = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let bench = match &mut *slot {
+                Some(bench) => bench,
+                empty => empty.insert(Bench::small()?),
+            };
+            bench.clear()?;
+            run(bench)
+        })
+    }
+}
+
+fn check_row(bench: &mut Bench, row: &Row) -> Result<()> {
+    for change in &row.tables {
+        bench.change(*change).with_context(|| format!("{change:?}"))?;
+    }
+    check(bench, &row.packet.bytes(), &row.expected)
+}
+
+/// One packet: its outcome, the table of counters after it, and the hits of the blocks.
+fn check(bench: &mut Bench, packet: &[u8], expected: &Expected) -> Result<()> {
+    let outcome = bench.outcome_of(packet)?;
+    let counted = bench.plane().sources().read_all()?;
+    let hits = bench.hits()?;
+    match expected {
+        Expected::Is(expected) => {
+            ensure!(outcome == *expected, "{} instead of {}", outcome.name(), expected.name());
+            ensure!(counted.is_empty(), "counted all the same: {counted:?}");
+        }
+        Expected::Counted(source, counts) => {
+            ensure!(outcome == Outcome::PassCounted, "{} instead of pass_counted", outcome.name());
+            let [(found_source, found)] = counted.as_slice() else {
+                anyhow::bail!("one row of counters is expected: {counted:?}")
+            };
+            ensure!(found_source.to_string() == *source, "counted for {found_source} instead of {source}");
+            let expected = counters_of_one(counts, packet.len(), found);
+            ensure!(*found == expected, "counted {found:?}\nexpected {expected:?}");
+            ensure!(found.last_seen_ns > 0, "the time is unknown");
+        }
+    }
+    let expected_hits = u64::from(outcome.is_drop());
+    ensure!(hits == expected_hits, "{hits} hits instead of {expected_hits}");
+    Ok(())
+}
+
+fn check_cuts(bench: &mut Bench, shape: &Shape) -> Result<()> {
+    let bytes = shape.packet.bytes();
+    let headers = shape.packet.headers();
+    for length in 14..=bytes.len() {
+        let cut = bytes.get(..length).context("inside the packet")?;
+        let at = || format!("cut to {length} of {} bytes", bytes.len());
+        bench.forget_sources()?;
+        let outcome = bench.outcome_of(cut).with_context(at)?;
+        let counted = bench.plane().sources().read_all()?;
+        let Some(counts) = counts_when_cut(&headers, shape.counts, shape.transport, length) else {
+            ensure!(outcome == Outcome::PassUnparsed && counted.is_empty(), "{}: {}", at(), outcome.name());
+            continue;
+        };
+        let [(_, found)] = counted.as_slice() else {
+            anyhow::bail!("{}: {} and not one row: {counted:?}", at(), outcome.name())
+        };
+        let expected = counters_of_one(&counts, length, found);
+        ensure!(*found == expected, "{}: counted {found:?}\nexpected {expected:?}", at());
+    }
+    Ok(())
+}
+
+/// The host runs the same parser and counters, so any difference is the compiler's or the verifier's.
+fn agrees_with_the_host(bench: &mut Bench) -> Result<()> {
+    let mut numbers = Numbers(0x6d69_7469_6761_7465);
+    let packets: Vec<Vec<u8>> =
+        rows::headers().into_iter().chain(rows::twins()).map(|row| row.packet.bytes()).collect();
+    for round in 0..2_000 {
+        let mut packet = packets.get(numbers.below(packets.len())).cloned().unwrap_or_default();
+        for _ in 0..numbers.below(4) {
+            let at = 12 + numbers.below(packet.len().min(90) - 12);
+            if let Some(byte) = packet.get_mut(at) {
+                *byte ^= 1 << numbers.below(8);
+            }
+        }
+        if numbers.below(3) == 0 {
+            packet.truncate(14 + numbers.below(packet.len() - 13));
+        }
+        let at = || format!("round {round}, packet {packet:02x?}");
+        let outcome = bench.outcome_of(&packet).with_context(at)?;
+        match ParsedPacket::parse(&Cursor::over(&packet)) {
+            Err(Unparsed::NotIp) => ensure!(outcome == Outcome::PassNotIp, "{outcome:?}: {}", at()),
+            Err(Unparsed::Malformed) => ensure!(outcome == Outcome::PassUnparsed, "{outcome:?}: {}", at()),
+            Ok(parsed) => {
+                ensure!(outcome == Outcome::PassCounted, "{outcome:?}: {}", at());
+                let found = bench.counters_of(parsed.source)?;
+                let row = LiveCounters::starting_at(found.first_seen_ns);
+                row.record(&parsed, u64::try_from(packet.len())?, found.last_seen_ns);
+                ensure!(found == row.totals(), "counted {found:?}\nhost {:?}: {}", row.totals(), at());
+                ensure!(bench.plane().sources().remove(&parsed.source)?, "{}", at());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn outcomes_add_up(bench: &mut Bench) -> Result<()> {
+    for change in [Change::Block("192.0.2.7"), Change::Block("2001:db8:1::/48"), Change::Allow("192.0.2.8")] {
+        bench.change(change)?;
+    }
+    bench.change(Change::Block("192.0.2.8"))?;
+    let before = bench.plane().outcomes()?;
+    let mut seen = 0;
+    let allowed = [tcp_syn("192.0.2.8").bytes()];
+    let packets = rows::headers().into_iter().chain(rows::twins()).map(|row| row.packet.bytes());
+    for (number, packet) in packets.chain(allowed).enumerate() {
+        let repeat = 1 + u32::try_from(number % 5)?;
+        bench.outcome_of_all(&packet, repeat)?;
+        seen += u64::from(repeat);
+    }
+    let change = difference(&bench.plane().outcomes()?, &before);
+    ensure!(change.iter().sum::<u64>() == seen, "{seen} packets, {change:?}");
+    for (outcome, count) in Outcome::ALL.into_iter().zip(change) {
+        // The one outcome that a table with room never has.
+        let is_expected = outcome != Outcome::PassUncounted;
+        ensure!((count > 0) == is_expected, "{}: {count}", outcome.name());
+    }
+    Ok(())
+}
+
+fn counts_repeats(bench: &mut Bench) -> Result<()> {
+    let packet = udp("192.0.2.7", 53).bytes();
+    for repeat in [1, 10, 1_000, 50_000] {
+        bench.forget_sources()?;
+        let outcome = bench.outcome_of_all(&packet, repeat)?;
+        ensure!(outcome == Outcome::PassCounted, "{outcome:?}");
+        let row = bench.counters_of(Source::from_v4_bytes([192, 0, 2, 7]))?;
+        let bytes = u64::from(repeat) * u64::try_from(packet.len())?;
+        ensure!((row.packets, row.bytes) == (u64::from(repeat), bytes), "{repeat}: {row:?}");
+        ensure!((row.udp_packets, row.reflection_packets) == (repeat, repeat), "{repeat}: {row:?}");
+        ensure!(row.first_seen_ns <= row.last_seen_ns, "{row:?}");
+    }
+    Ok(())
+}
+
+fn counts_hits(bench: &mut Bench) -> Result<()> {
+    for (target, packet, outcome) in [
+        ("192.0.2.7", tcp_syn("192.0.2.7"), Outcome::DropBlocked),
+        ("198.51.100.0/24", tcp_syn("198.51.100.9"), Outcome::DropBlockedPrefix),
+        ("2001:db8:1:2::/64", tcp_syn("2001:db8:1:2::7"), Outcome::DropBlocked),
+        ("2001:db8:9::/48", tcp_syn("2001:db8:9:2::7"), Outcome::DropBlockedPrefix),
+    ] {
+        bench.change(Change::Block(target))?;
+        let blocked = bench.outcome_of_all(&packet.bytes(), 10_000)?;
+        ensure!(blocked == outcome, "{target}: {blocked:?}");
+        bench.outcome_of(&tcp_syn("203.0.113.1").bytes())?;
+        bench.outcome_of_all(&packet.bytes(), 7)?;
+        let hits = bench.plane().blocks().get(&target.parse()?)?.map(|entry| entry.hits);
+        ensure!(hits == Some(10_007), "{target}: {hits:?} hits");
+    }
+    ensure!(bench.hits()? == 4 * 10_007, "every hit belongs to one block");
+    // A block that is written again starts over.
+    bench.change(Change::Block("192.0.2.7"))?;
+    let hits = bench.plane().blocks().get(&"192.0.2.7".parse()?)?.map(|entry| entry.hits);
+    ensure!(hits == Some(0), "{hits:?} hits of a block that was written anew");
+    Ok(())
+}
+
+/// The kernel's own clock brackets each judgement: a neighbour's packet is counted before and after it.
+fn ends_at_its_time(bench: &mut Bench) -> Result<()> {
+    const LASTS_NS: u64 = 100_000_000;
+    const ATTEMPTS: u32 = 5_000_000;
+    let neighbour = tcp_syn("192.0.2.8").bytes();
+    let blocked = tcp_syn("192.0.2.7").bytes();
+    let kernel_time = |bench: &mut Bench| -> Result<u64> {
+        bench.outcome_of(&neighbour)?;
+        Ok(bench.counters_of(Source::from_v4_bytes([192, 0, 2, 8]))?.last_seen_ns)
+    };
+    let end = kernel_time(bench)? + LASTS_NS;
+    bench.change(Change::BlockUntil("192.0.2.7", end))?;
+    let mut dropped = 0_u32;
+    for _ in 0..ATTEMPTS {
+        let before = kernel_time(bench)?;
+        let outcome = bench.outcome_of(&blocked)?;
+        let after = kernel_time(bench)?;
+        if after < end {
+            ensure!(outcome == Outcome::DropBlocked, "{outcome:?} before the end");
+            dropped += 1;
+        } else if before >= end {
+            ensure!(outcome == Outcome::PassCounted, "{outcome:?} after the end");
+            ensure!(dropped > 0, "the block never held");
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the kernel's clock stands still")
+}
+
+fn clears_expired(bench: &mut Bench) -> Result<()> {
+    for change in [
+        Change::Expired("192.0.2.7"),
+        Change::Expired("198.51.100.0/24"),
+        Change::Block("192.0.2.8"),
+        Change::Block("203.0.113.0/24"),
+    ] {
+        bench.change(change)?;
+    }
+    let removed = bench.plane().blocks().remove_expired(2)?;
+    ensure!(removed == 2, "{removed} removed");
+    for (source, expected) in [
+        ("192.0.2.7", Outcome::PassCounted),
+        ("198.51.100.7", Outcome::PassCounted),
+        ("192.0.2.8", Outcome::DropBlocked),
+        ("203.0.113.7", Outcome::DropBlockedPrefix),
+    ] {
+        let outcome = bench.outcome_of(&tcp_syn(source).bytes())?;
+        ensure!(outcome == expected, "{source}: {}", outcome.name());
+    }
+    Ok(())
+}
+
+/// Xorshift64*: the same numbers in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(number).unwrap_or(0) % bound.max(1)
+    }
+}

@@ -1,0 +1,412 @@
+//! Does the victim stay reachable, and does the filter do what its operator said? The whole program on real
+//! packets between namespaces. Trials named `vm_...` run inside every virtual machine too.
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use mitigator_tests::installation::Installation;
+use mitigator_tests::lab::{Core, Host, Interface, Lab};
+use mitigator_tests::suite::{self, Needs, Trial};
+use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
+const VICTIM: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const VISITOR: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(198, 18, 2, 1);
+const VISITOR_V6: &str = "fd00:18:0:1::1";
+const VICTIM_V6: &str = "fd00:18::1";
+const PORT: u16 = 4_000;
+
+fn main() -> ExitCode {
+    let trial = |name: &'static str, run: fn() -> Result<()>| Trial::new(name, Needs::Root, run);
+    suite::run(vec![
+        trial("vm_a_flood_is_blocked_and_its_neighbour_is_not", flood_is_blocked),
+        trial("vm_attaches_to_the_machines_own_card", attaches_to_the_own_card),
+        trial("a_block_takes_effect_at_once_and_unblock_ends_it", block_takes_effect),
+        trial("a_block_ends_by_itself_without_an_agent", expiry_without_agent),
+        trial("a_killed_agent_lets_no_packet_of_a_blocked_source_through", kill_in_mid_flood),
+        trial("the_next_run_adopts_what_a_killed_one_left", restart_adopts),
+        trial("detach_leaves_nothing_behind", detach_leaves_nothing),
+        trial("a_foreign_program_is_refused_and_replaced_only_when_asked", foreign_program),
+        trial("ipv6_sources_are_blocked_by_their_64", ipv6),
+        trial("tagged_packets_are_blocked_too", vlan),
+        trial("generic_mode_filters_as_well", generic_mode),
+        trial("observing_blocks_nobody", observing),
+        trial("the_allow_list_beats_every_block", allow_beats_block),
+        trial("guard_rails_refuse_what_would_lock_out", guard_rails),
+        trial("a_second_agent_is_refused", second_agent),
+    ])
+}
+
+/// A host outside and a victim, with visitors' and attackers' addresses outside.
+struct Scene {
+    outside: Interface,
+    victim: Interface,
+    victim_host: Host,
+    outside_host: Host,
+    _lab: Lab,
+}
+
+impl Scene {
+    fn set() -> Result<Self> {
+        let lab = Lab::new()?;
+        let (outside_host, victim_host) = (lab.host("outside")?, lab.host("victim")?);
+        let (outside, victim) = lab.link(&outside_host, &victim_host)?;
+        outside.add_addresses(&[
+            "198.18.1.1/16".parse()?,
+            "198.18.2.1/16".parse()?,
+            format!("{VISITOR_V6}/48").parse()?,
+            "fd00:18:0:2::1/48".parse()?,
+        ])?;
+        victim.add_addresses(&["198.18.0.1/16".parse()?, format!("{VICTIM_V6}/48").parse()?])?;
+        outside.add_neighbours(&[VICTIM.into(), VICTIM_V6.parse()?], victim.mac())?;
+        let outsiders: [IpAddr; 4] =
+            [VISITOR.into(), ATTACKER.into(), VISITOR_V6.parse()?, "fd00:18:0:2::1".parse()?];
+        victim.add_neighbours(&outsiders, outside.mac())?;
+        Ok(Self { outside, victim, victim_host, outside_host, _lab: lab })
+    }
+
+    fn installation(&self) -> Result<Installation> {
+        Installation::new(Path::new(PROGRAM), Some(&self.victim_host))
+    }
+
+    fn flood(&self, sources: &[Ipv4Addr], rate: u32, duration: Duration) -> Result<Flood> {
+        let addressing = Addressing { from_mac: self.outside.mac(), to_mac: self.victim.mac(), to: VICTIM };
+        let frames = Frames::udp(addressing, sources, 9)?;
+        Flood::start(&self.outside, frames, Pace::PerSecond(rate), duration, Core(0), now())
+    }
+
+    /// Whether a datagram from `source` reaches a socket of the victim.
+    fn reaches(&self, source: &str) -> Result<bool> {
+        let source: IpAddr = source.parse()?;
+        let victim: IpAddr = if source.is_ipv4() { VICTIM.into() } else { VICTIM_V6.parse()? };
+        let listener =
+            self.victim_host.enter(|| UdpSocket::bind((victim, PORT)))?.context("cannot listen")?;
+        listener.set_read_timeout(Some(Duration::from_millis(300)))?;
+        let sent =
+            self.outside_host.enter(|| UdpSocket::bind((source, 0))?.send_to(b"hello", (victim, PORT)))?;
+        sent.with_context(|| format!("cannot send from {source}"))?;
+        Ok(listener.recv_from(&mut [0; 16]).is_ok())
+    }
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "suites watch real time")]
+    Instant::now()
+}
+
+fn pause(duration: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "suites watch real time")]
+    std::thread::sleep(duration);
+}
+
+fn number(value: &serde_json::Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+fn dropped(installation: &Installation) -> Result<u64> {
+    Ok(number(&installation.json(&["status"])?["dropped_packets"]))
+}
+
+/// Packets of a source that were counted, and so passed.
+fn passed(installation: &Installation, source: Ipv4Addr) -> Result<u64> {
+    let report = installation.json(&["sources", "--limit", "0", "--over", "0s"])?;
+    let rows = report["sources"].as_array().context("sources")?;
+    let row = rows.iter().find(|row| row["source"] == source.to_string());
+    Ok(row.map_or(0, |row| number(&row["packets"])))
+}
+
+fn flood_is_blocked() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(4))?;
+    let verdict = agent.wait_for("verdict")?;
+    ensure!(verdict["target"] == ATTACKER.to_string() && verdict["decision"] == "block", "{verdict}");
+    ensure!(verdict["vector"] == "udp-flood", "{verdict}");
+    ensure!(!scene.reaches(&ATTACKER.to_string())?, "the attacker still gets through");
+    ensure!(scene.reaches(&VISITOR.to_string())?, "the visitor does not get through");
+    flood.finish()?;
+    let explained = installation.json(&["explain", &ATTACKER.to_string()])?;
+    ensure!(
+        explained["blocked"] == true && !explained["decisions"][0]["evidence"]["gates"].is_null(),
+        "{explained}"
+    );
+    let status = installation.json(&["status"])?;
+    let outcomes = status["outcomes"].as_object().context("outcomes")?;
+    ensure!(outcomes.values().map(number).sum::<u64>() == number(&status["packets"]), "{status}");
+    agent.end()?;
+    Ok(())
+}
+
+/// In the virtual machine that is a virtio NIC; elsewhere a veth stands for it.
+fn attaches_to_the_own_card() -> Result<()> {
+    if std::env::var_os("MITIGATOR_VM").is_none() {
+        return flood_free_attachment(None);
+    }
+    flood_free_attachment(Some("eth0"))
+}
+
+fn flood_free_attachment(card: Option<&str>) -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = match card {
+        Some(_) => Installation::new(Path::new(PROGRAM), None)?,
+        None => scene.installation()?,
+    };
+    let interface = card.unwrap_or(scene.victim.name());
+    let agent = installation.start(&["-i", interface])?;
+    let status = installation.json(&["status"])?;
+    ensure!(status["attached"][0]["interface"] == interface, "{status}");
+    agent.end()?;
+    Ok(())
+}
+
+fn block_takes_effect() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(&["-i", scene.victim.name()])?;
+    let visitor = VISITOR.to_string();
+    ensure!(scene.reaches(&visitor)?, "not reachable before");
+    for (target, other) in
+        [("198.18.1.1", "198.18.2.1"), ("198.18.1.0/24", "198.18.2.1"), ("198.18.1.1/32", "198.18.2.1")]
+    {
+        installation.done(&["block", target, "--reason", "a test"])?;
+        ensure!(!scene.reaches(&visitor)?, "{target}: still reachable");
+        ensure!(scene.reaches(other)?, "{target}: somebody else is blocked");
+        ensure!(
+            installation.done(&["explain", &visitor])?.contains("a test"),
+            "{target}: the reason is lost"
+        );
+        installation.done(&["unblock", target])?;
+        ensure!(scene.reaches(&visitor)?, "{target}: not reachable after unblock");
+        ensure!(installation.run(&["unblock", target])?.status == 1, "{target}: unblocked twice");
+    }
+    agent.end()?;
+    Ok(())
+}
+
+fn expiry_without_agent() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    installation.done(&["block", "198.18.1.1", "--for", "2s"])?;
+    ensure!(!scene.reaches("198.18.1.1")?, "reachable while blocked");
+    pause(Duration::from_millis(2_200));
+    ensure!(scene.reaches("198.18.1.1")?, "the block did not end");
+    ensure!(
+        installation.run(&["explain", "198.18.1.1", "--over", "0s"])?.status == 1,
+        "explained as blocked"
+    );
+    Ok(())
+}
+
+fn kill_in_mid_flood() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(6))?;
+    agent.wait_for("verdict")?;
+    let passed_before = passed(&installation, ATTACKER)?;
+    let dropped_before = dropped(&installation)?;
+    agent.kill()?;
+    pause(Duration::from_secs(1));
+    let adopter = installation.start(&["-i", scene.victim.name()])?;
+    flood.finish()?;
+    ensure!(passed(&installation, ATTACKER)? == passed_before, "packets of a blocked source got through");
+    let dropped = dropped(&installation)? - dropped_before;
+    ensure!(dropped > 20_000, "only {dropped} packets were dropped meanwhile");
+    adopter.end()?;
+    Ok(())
+}
+
+fn restart_adopts() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(&["-i", scene.victim.name()])?;
+    installation.done(&["block", "198.18.2.1"])?;
+    let before = installation.json(&["status"])?;
+    agent.kill()?;
+    ensure!(installation.json(&["status"])?["agent"]["running"] == false, "a killed agent runs");
+    let agent = installation.start(&["-i", scene.victim.name()])?;
+    let after = installation.json(&["status"])?;
+    ensure!(
+        after["attached"][0]["program_id"] != before["attached"][0]["program_id"],
+        "the old program stayed"
+    );
+    ensure!(!scene.reaches("198.18.2.1")?, "the block was lost");
+    ensure!(number(&after["packets"]) >= number(&before["packets"]), "the counters were lost");
+    agent.end()?;
+    Ok(())
+}
+
+fn detach_leaves_nothing() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(&["-i", scene.victim.name()])?;
+    installation.done(&["block", "198.18.1.1"])?;
+    ensure!(installation.run(&["detach"])?.status == 2, "detached under a running agent");
+    agent.end()?;
+    installation.done(&["detach"])?;
+    ensure!(!installation.pins().exists(), "pins are left");
+    let link = scene.victim_host.run("ip", &["link", "show", "dev", scene.victim.name()])?;
+    ensure!(!link.contains("xdp"), "a program is left: {link}");
+    ensure!(scene.reaches("198.18.1.1")?, "still blocked");
+    ensure!(installation.run(&["detach"])?.status == 1, "detached twice");
+    Ok(())
+}
+
+fn foreign_program() -> Result<()> {
+    let scene = Scene::set()?;
+    // Another installation's program is as foreign as any other.
+    let (foreign, installation) = (scene.installation()?, scene.installation()?);
+    foreign.start(&["-i", scene.victim.name()])?.end()?;
+    let refused = installation.run(&["run", "-i", scene.victim.name()])?;
+    ensure!(refused.status == 2 && refused.stderr.contains("--replace"), "{refused:?}");
+    ensure!(!installation.pins().exists(), "a refused run left pins");
+    let agent = installation.start(&["-i", scene.victim.name(), "--replace"])?;
+    installation.done(&["block", "198.18.1.1"])?;
+    ensure!(!scene.reaches("198.18.1.1")?, "the replacing program does not filter");
+    agent.end()?;
+    Ok(())
+}
+
+fn ipv6() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(&["-i", scene.victim.name()])?;
+    ensure!(scene.reaches(VISITOR_V6)?, "not reachable before");
+    installation.done(&["block", "fd00:18:0:1::abcd"])?;
+    ensure!(!scene.reaches(VISITOR_V6)?, "a neighbour in the blocked /64 gets through");
+    ensure!(scene.reaches("fd00:18:0:2::1")?, "another /64 is blocked");
+    installation.done(&["allow", "add", VISITOR_V6])?;
+    ensure!(scene.reaches(VISITOR_V6)?, "the allowed address in the blocked /64 does not get through");
+    agent.end()?;
+    Ok(())
+}
+
+/// The frames carry their tag themselves, so that the kernel needs no VLAN driver.
+fn vlan() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(&["-i", scene.victim.name()])?;
+    let addressing = Addressing { from_mac: scene.outside.mac(), to_mac: scene.victim.mac(), to: VICTIM };
+    for (description, tags, blocked) in [
+        ("one tag", &[[0x81, 0, 0, 7]][..], false),
+        ("two tags", &[[0x88, 0xa8, 0, 7], [0x81, 0, 0, 8]], false),
+        ("one tag, blocked", &[[0x81, 0, 0, 7]], true),
+        ("two tags, blocked", &[[0x88, 0xa8, 0, 7], [0x81, 0, 0, 8]], true),
+    ] {
+        installation.run(&[if blocked { "block" } else { "unblock" }, &VISITOR.to_string()])?;
+        let untagged = Frames::udp(addressing, &[VISITOR], 9)?;
+        let tagged = untagged
+            .as_slice()
+            .iter()
+            .map(|frame| [&frame[..12], tags.as_flattened(), &frame[12..]].concat());
+        let frames = Frames::new(tagged.collect()).context("frames")?;
+        let (dropped_before, passed_before) = (dropped(&installation)?, passed(&installation, VISITOR)?);
+        let pace = Pace::PerSecond(500);
+        let flood = Flood::start(&scene.outside, frames, pace, Duration::from_millis(500), Core(0), now())?;
+        let sent = flood.finish()?.sent.total();
+        pause(Duration::from_millis(100));
+        let dropped = dropped(&installation)? - dropped_before;
+        let passed = passed(&installation, VISITOR)? - passed_before;
+        let expected = if blocked { (sent, 0) } else { (0, sent) };
+        ensure!((dropped, passed) == expected, "{description}: {dropped} dropped, {passed} passed of {sent}");
+    }
+    agent.end()?;
+    Ok(())
+}
+
+fn generic_mode() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(&["-i", scene.victim.name(), "--xdp-mode", "generic"])?;
+    ensure!(installation.json(&["status"])?["attached"][0]["mode"] == "generic", "not generic");
+    installation.done(&["block", "198.18.1.1"])?;
+    ensure!(!scene.reaches("198.18.1.1")?, "still reachable");
+    ensure!(scene.reaches("198.18.2.1")?, "somebody else is blocked");
+    agent.end()?;
+    Ok(())
+}
+
+fn observing() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name(), "--observe"])?;
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(2))?;
+    let verdict = agent.wait_for("verdict")?;
+    ensure!(verdict["decision"] == "observe" && verdict["target"] == ATTACKER.to_string(), "{verdict}");
+    flood.finish()?;
+    ensure!(dropped(&installation)? == 0, "packets were dropped");
+    agent.end()?;
+    Ok(())
+}
+
+fn allow_beats_block() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    installation.done(&["block", "198.18.1.1", "198.18.1.0/24"])?;
+    ensure!(!scene.reaches("198.18.1.1")?, "not blocked");
+    installation.done(&["allow", "add", "198.18.1.1"])?;
+    ensure!(scene.reaches("198.18.1.1")?, "allowed after the block, and blocked all the same");
+    ensure!(
+        installation.run(&["block", "198.18.1.1"])?.status == 2,
+        "blocking an allowed address was not refused"
+    );
+    installation.done(&["block", "--force", "198.18.1.1"])?;
+    ensure!(scene.reaches("198.18.1.1")?, "a forced block beats the allow list");
+    installation.done(&["allow", "remove", "198.18.1.1"])?;
+    ensure!(!scene.reaches("198.18.1.1")?, "no longer allowed, and not blocked");
+    installation.done(&["allow", "add", &ATTACKER.to_string()])?;
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(2))?;
+    let verdict = agent.wait_for("verdict")?;
+    ensure!(verdict["decision"] == "observe", "an allowed source was blocked: {verdict}");
+    flood.finish()?;
+    ensure!(scene.reaches(&ATTACKER.to_string())?, "an allowed source is not reachable");
+    agent.end()?;
+    Ok(())
+}
+
+fn guard_rails() -> Result<()> {
+    let scene = Scene::set()?;
+    scene.victim_host.ip_batch(&["route add default via 198.18.1.1".to_owned()])?;
+    let installation = scene.installation()?;
+    let agent = installation.start(&["-i", scene.victim.name()])?;
+    let listed = installation.json(&["allow", "list"])?;
+    let reason_of = |prefix: &str| {
+        let rows = listed["allowed"].as_array()?;
+        rows.iter().find(|row| row["prefix"] == prefix).map(|row| row["reason"].clone())
+    };
+    for (prefix, reason) in
+        [("198.18.0.1", "local address"), ("127.0.0.1", "local address"), ("198.18.1.1", "default gateway")]
+    {
+        ensure!(reason_of(prefix) == Some(reason.into()), "{prefix}: {listed}");
+    }
+    for (target, hint) in [
+        ("198.18.0.1", "local address"),
+        ("198.18.1.0/24", "default gateway"),
+        ("10.0.0.0/8", "wider than /16"),
+        ("2001::/16", "wider than"),
+    ] {
+        let refused = installation.run(&["block", target])?;
+        ensure!(refused.status == 2 && refused.stderr.contains(hint), "{target}: {refused:?}");
+    }
+    installation.done(&["block", "--force", "198.18.1.0/24", "10.0.0.0/8"])?;
+    ensure!(scene.reaches("198.18.1.1")?, "the gateway is blocked");
+    agent.end()?;
+    Ok(())
+}
+
+fn second_agent() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(&["-i", scene.victim.name()])?;
+    let second = installation.run(&["run", "-i", scene.victim.name()])?;
+    ensure!(second.status == 2 && second.stderr.contains("already"), "{second:?}");
+    agent.end()?;
+    Ok(())
+}
