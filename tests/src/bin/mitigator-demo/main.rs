@@ -7,6 +7,7 @@ mod attack;
 mod chart;
 mod clock;
 mod figures;
+mod machine;
 mod measure;
 mod progress;
 mod recording;
