@@ -65,7 +65,7 @@ fn render(
     if recording.requests.failed() > 0 {
         draw_line(&mut panel, "failed", failed, FAILED)?;
     }
-    legend(&mut panel)?;
+    legend(&mut panel, SeriesLabelPosition::LowerLeft)?;
 
     let arriving = per_second(recording.received.counts());
     let dropped = per_second(recording.dropped.counts());
@@ -74,7 +74,7 @@ fn render(
     mark_phases(&mut panel, recording, figures, top)?;
     draw_line(&mut panel, "arriving", arriving, ARRIVING)?;
     draw_line(&mut panel, "dropped by mitigator", dropped, DROPPED)?;
-    legend(&mut panel)?;
+    legend(&mut panel, SeriesLabelPosition::MiddleLeft)?;
     area.present()?;
     Ok(())
 }
@@ -172,10 +172,10 @@ fn draw_line(
     Ok(())
 }
 
-fn legend(panel: &mut Panel<'_>) -> Result<(), Box<dyn std::error::Error>> {
+fn legend(panel: &mut Panel<'_>, position: SeriesLabelPosition) -> Result<(), Box<dyn std::error::Error>> {
     panel
         .configure_series_labels()
-        .position(SeriesLabelPosition::MiddleLeft)
+        .position(position)
         .label_font(("sans-serif", 12))
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.2))

@@ -11,6 +11,7 @@ mod machine;
 mod measure;
 mod progress;
 mod recording;
+mod replayed;
 mod sampler;
 mod script;
 mod stage;
