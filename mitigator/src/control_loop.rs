@@ -105,7 +105,7 @@ impl<P: DataPlane> ControlLoop<P> {
         let allowed = self.plane.allow_list()?;
         let judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
-        let changes = self.blocklist.update(&judgement.verdicts, &hits, now, &self.blocking);
+        let changes = self.blocklist.update(&judgement.verdicts, &hits, &allowed, now, &self.blocking);
         if let Err(error) = self.plane.apply(now, &changes.blocks) {
             self.blocklist.forget(&changes.blocks);
             return Err(error);
@@ -114,7 +114,7 @@ impl<P: DataPlane> ControlLoop<P> {
             at: now,
             interval: activity.interval,
             active_sources: activity.rows.len(),
-            packets: activity.outcomes.iter().sum(),
+            packets: activity.packets(),
             dropped_packets: activity.dropped_packets(),
             totals: self.gates.totals().to_vec(),
             verdicts: judgement.verdicts,

@@ -14,10 +14,11 @@ use crate::{process, workspace};
 /// and writes a time line as SVG. Needs root; everything is bounded in count and time, and cleaned up.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The attack: udp, syn, http, or replay:FILE for the packets of a capture
+    /// The attack: udp, syn, http, or replay:FILE for the packets of a capture [default: udp]
     #[arg(long, value_name = "udp|syn|http|replay:FILE")]
     attack: Option<String>,
-    /// Attack packets per second in all; `max` for what the generator reaches [default: 300000]
+    /// Attack packets (http: requests) per second in all; `max` for what the generator reaches [default:
+    /// 300000, http: max, replay: the capture's own]
     #[arg(long, value_name = "RATE|max")]
     rate: Option<String>,
     /// Print one JSON object and nothing else

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 a check or a test failed, 2 wrong use or failure.
 
+mod archive;
 mod bench;
 mod build;
 mod cargo_tool;

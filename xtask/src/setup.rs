@@ -60,7 +60,7 @@ pub fn prepare(parts: &[Part]) -> Result<Option<BpfCompiler>> {
         })?;
     }
     if !missing.machine_programs.is_empty() {
-        unpacked::install(&missing.packages_to_unpack())?;
+        unpacked::install(&requirements::FOR_VIRTUAL_MACHINES)?;
     }
     if missing.linker {
         BPF_LINKER.install()?;
@@ -95,7 +95,7 @@ impl Missing {
     fn for_parts(parts: &[Part]) -> Self {
         let absent = |part| {
             let wanted = if parts.contains(&part) { programs_of(part) } else { &[] };
-            wanted.iter().filter(|wanted| requirements::find_program(wanted.program).is_none()).collect()
+            wanted.iter().filter(|wanted| requirements::find(wanted).is_none()).collect()
         };
         let mut missing = Self {
             programs: absent(Part::Test),
@@ -122,10 +122,6 @@ impl Missing {
     fn packages(&self) -> Vec<&'static str> {
         let compiler = self.compiler.iter().flat_map(|_| toolchain::DEBIAN_PACKAGES);
         compiler.chain(self.programs.iter().map(|wanted| wanted.package)).collect()
-    }
-
-    fn packages_to_unpack(&self) -> Vec<&'static str> {
-        self.machine_programs.iter().map(|wanted| wanted.package).collect()
     }
 }
 
@@ -172,8 +168,7 @@ fn report(parts: &[Part], compiler: Option<&BpfCompiler>) {
     }
     for (part, what) in [(Part::Test, "tests, demo"), (Part::Vm, "machines")] {
         if parts.contains(&part) {
-            let found =
-                programs_of(part).iter().filter_map(|wanted| requirements::find_program(wanted.program));
+            let found = programs_of(part).iter().filter_map(requirements::find);
             let found: Vec<String> = found.map(|path| path.display().to_string()).collect();
             line(what, found.join(" "));
         }

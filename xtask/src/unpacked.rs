@@ -1,14 +1,16 @@
 //! Programs of Debian packages unpacked into the workspace instead of being installed: the system's
-//! packages stay as they are, whatever they conflict with (QEMU with a newer `qemu-utils`,
-//! `busybox-static` with `busybox`).
+//! packages stay as they are, whatever the new ones conflict with (`busybox-static` with `busybox`), and a
+//! newer release than the system's can be had (QEMU).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::{process, requirements, workspace};
+use crate::archive::{Archive, Installed};
+use crate::requirements::{self, Requirement};
+use crate::{process, workspace};
 
 /// Where they are, laid out like the system.
 fn root() -> PathBuf {
@@ -40,34 +42,41 @@ fn library_path() -> String {
         .join(":")
 }
 
-/// Downloads `packages` and what they depend on and the system lacks, and unpacks all.
-pub fn install(packages: &[&str]) -> Result<()> {
-    requirements::require_apt(packages)?;
-    requirements::update_lists()?;
-    let plan = process::output_of(
-        requirements::apt_get()
-            .args(["install", "--print-uris", "--yes", "--no-install-recommends"])
-            .args(packages),
-    )?;
-    let wanted = packages_of(&plan);
-    if wanted.is_empty() {
-        bail!(
-            "{} is installed, but its programs are not where they belong; try `apt-get install --reinstall {}`",
-            packages.join(" "),
-            packages.join(" ")
-        );
-    }
-    let downloads = root().join("packages");
+/// Downloads what of `wanted` the system lacks, with all that it depends on, and unpacks it in place of
+/// what was unpacked before.
+pub fn install(wanted: &[Requirement]) -> Result<()> {
+    let lacking = wanted.iter().filter(|wanted| requirements::find_in_system(wanted).is_none());
+    let packages: Vec<&str> = lacking.map(|wanted| wanted.package).collect();
+    requirements::require_apt(&packages)?;
+    let spinner = process::spinner(&format!("unpacking {} into .tools", packages.join(" ")));
+    let result = download(&packages);
+    spinner.finish_and_clear();
+    result
+}
+
+fn download(packages: &[&str]) -> Result<()> {
+    let work = workspace::tools().join("debian.part");
+    let downloads = work.join("packages");
     fs::create_dir_all(&downloads).with_context(|| format!("cannot make {}", downloads.display()))?;
-    process::run_quietly(
-        &format!("downloading {}", packages.join(" ")),
-        requirements::apt_get()
-            .args(["download", "--option", "APT::Sandbox::User=root"])
-            .args(wanted)
-            .current_dir(&downloads),
-    )?;
-    unpack_all(&downloads, &root())?;
-    fs::remove_dir_all(&downloads).with_context(|| format!("cannot remove {}", downloads.display()))
+    let archive = open_archive(&work.join("apt"))?;
+    archive.download(&archive.packages_for(packages)?, &downloads)?;
+    let unpacked = work.join("root");
+    unpack_all(&downloads, &unpacked)?;
+    fs::remove_dir_all(root()).ok();
+    fs::rename(&unpacked, root()).with_context(|| format!("cannot make {}", root().display()))?;
+    fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))
+}
+
+/// This system's release with its backports, if it has any.
+fn open_archive(directory: &Path) -> Result<Archive> {
+    let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let codename = codename(&system).context("/etc/os-release has no VERSION_CODENAME")?;
+    let open = |suites: &[&str]| Archive::open(directory, suites, Installed::Here);
+    open(&[codename, &format!("{codename}-backports")]).or_else(|_| open(&[codename]))
+}
+
+fn codename(system: &str) -> Option<&str> {
+    system.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).map(|name| name.trim_matches('"'))
 }
 
 /// Unpacks every package file of a directory.
@@ -81,23 +90,16 @@ pub fn unpack_all(packages: &Path, destination: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The package names in lines like `'http://.../cpio_2.13_amd64.deb' cpio_2.13_amd64.deb 248 SHA256:...`.
-fn packages_of(plan: &str) -> Vec<&str> {
-    let files = plan.lines().filter(|line| line.starts_with('\'')).filter_map(|line| line.split(' ').nth(1));
-    files.filter_map(|file| Some(file.split_once('_')?.0)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_plan_names_packages() {
-        let plan = "Reading package lists...\nThe following NEW packages will be installed:\n  cpio seabios\n\
-            'http://mirror.example/debian/pool/main/c/cpio/cpio_2.13%2bdfsg-7.1_amd64.deb' \
-            cpio_2.13+dfsg-7.1_amd64.deb 248412 SHA256:00\n\
-            'http://mirror.example/debian/pool/main/s/seabios_1.16.2-1_all.deb' seabios_1.16.2-1_all.deb 1 SHA256:00\n";
-        assert_eq!(packages_of(plan), ["cpio", "seabios"]);
-        assert!(packages_of("Reading package lists...\n").is_empty());
+    fn the_release_is_known_by_its_name() {
+        assert_eq!(
+            codename("NAME=\"Debian GNU/Linux\"\nVERSION_CODENAME=bookworm\nID=debian\n"),
+            Some("bookworm")
+        );
+        assert_eq!(codename("ID=arch\n"), None);
     }
 }

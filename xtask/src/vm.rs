@@ -1,6 +1,5 @@
 //! `cargo xtask vm`: the program and its suites on other kernels, in virtual machines.
 
-mod archive;
 mod console;
 mod guest;
 mod kernel;
@@ -26,7 +25,7 @@ const TIMEOUT_SECONDS: u64 = 900;
 
 /// Boots Debian's kernels in virtual machines and runs the kernel's part of the tests inside.
 ///
-/// In each machine the suite `data_plane` and the `vm_` trials of the suite `lab` run as root, on a virtio
+/// In each machine the suite `data_plane` and the `vm_` trials of the suite `end_to_end` run as root, on a virtio
 /// network card and on veth. Kernels come from the Debian mirror that this machine uses, by their current
 /// name, once; they are kept under `target/vm`. Without hardware virtualisation too: QEMU emulates.
 #[derive(clap::Args)]

@@ -43,15 +43,18 @@ impl Activity {
         if self.interval.is_zero() { 0.0 } else { count as f64 / self.interval.as_secs_f64() }
     }
 
+    /// Packets that arrived in the interval.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.outcomes.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
     /// Packets dropped in the interval.
     #[must_use]
     pub fn dropped_packets(&self) -> u64 {
-        Outcome::ALL
-            .iter()
-            .zip(self.outcomes)
-            .filter(|(outcome, _)| outcome.is_drop())
-            .map(|(_, count)| count)
-            .sum()
+        let outcomes = Outcome::ALL.iter().zip(self.outcomes);
+        let dropped = outcomes.filter(|(outcome, _)| outcome.is_drop());
+        dropped.fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mitigator_common::Source;
 use rustc_hash::FxHashMap;
 
+use super::allowlist::{AllowList, Relation};
 use super::settings::BlockingSettings;
 use super::target::Target;
 use super::time::Timestamp;
@@ -86,16 +87,17 @@ impl Blocklist {
     }
 
     /// The changes that follow from this tick's verdicts and from `hits`, the dropped packets of the
-    /// sources in [`Blocklist::due`].
+    /// sources in [`Blocklist::due`]. A block that meets the allow list by now is left to its end.
     pub fn update(
         &mut self,
         verdicts: &[Verdict],
         hits: &[(Source, u64)],
+        allowed: &AllowList,
         now: Timestamp,
         settings: &BlockingSettings,
     ) -> Changes {
         let mut changes = Changes::default();
-        self.renew(hits, now, settings, &mut changes);
+        self.renew(hits, allowed, now, settings, &mut changes);
         self.release(now, settings, &mut changes);
         for verdict in verdicts {
             let (Decision::Block, Subject::Target(Target::Source(source))) =
@@ -125,6 +127,7 @@ impl Blocklist {
     fn renew(
         &mut self,
         hits: &[(Source, u64)],
+        allowed: &AllowList,
         now: Timestamp,
         settings: &BlockingSettings,
         changes: &mut Changes,
@@ -137,16 +140,24 @@ impl Blocklist {
                 standing.hits = Some((*hits, now));
                 continue;
             };
-            if now + RENEWED_BEFORE < standing.until || now == measured {
+            if now + RENEWED_BEFORE < standing.until || now <= measured {
                 continue;
             }
             let rate = hits.saturating_sub(before) as f64 / now.since(measured).as_secs_f64();
-            if rate >= f64::from(settings.renewal_packets_per_second) {
-                let duration = (standing.duration * 2).min(settings.max_duration);
-                let until = now + duration;
-                *standing = Standing { until, duration, hits: None };
-                changes.blocks.push(Block { target: Target::Source(*source), until, is_renewal: true });
+            let target = Target::Source(*source);
+            if rate < f64::from(settings.renewal_packets_per_second)
+                || allowed.relation_to(&target) != Relation::Apart
+            {
+                continue;
             }
+            if changes.blocks.len() >= settings.max_per_tick {
+                changes.capped += 1;
+                continue;
+            }
+            let duration = (standing.duration * 2).min(settings.max_duration);
+            let until = now + duration;
+            *standing = Standing { until, duration, hits: None };
+            changes.blocks.push(Block { target, until, is_renewal: true });
         }
     }
 
@@ -186,5 +197,50 @@ impl Blocklist {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.standing.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mitigator_common::{AllowReason, PrefixKey};
+
+    /// What becomes of an adopted block that drops 1,000 packets/s until a moment before its end.
+    fn renewal(allowed: &AllowList, settings: &BlockingSettings) -> Changes {
+        let source = Source::from_v4_bytes([192, 0, 2, 7]);
+        let mut blocklist = Blocklist::default();
+        let start = Timestamp::from_ns(1_000_000_000);
+        blocklist.adopt([(source, start + Duration::from_secs(3))], settings);
+        for (seconds, hits) in [(0, 0), (2, 2_000)] {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(blocklist.due(now), [source]);
+            let changes = blocklist.update(&[], &[(source, hits)], allowed, now, settings);
+            if hits > 0 {
+                return changes;
+            }
+        }
+        Changes::default()
+    }
+
+    #[test]
+    fn a_block_that_still_drops_is_renewed() {
+        let changes = renewal(&AllowList::default(), &BlockingSettings::default());
+        assert!(changes.blocks.iter().all(|block| block.is_renewal));
+        assert_eq!((changes.blocks.len(), changes.capped), (1, 0));
+    }
+
+    #[test]
+    fn a_block_is_not_renewed_when_its_source_is_allowed_meanwhile() {
+        let neighbourhood = PrefixKey::new([192, 0, 2, 0].into(), 24);
+        let allowed = AllowList::new(vec![(neighbourhood, AllowReason::Operator)]);
+        let changes = renewal(&allowed, &BlockingSettings::default());
+        assert_eq!((changes.blocks.len(), changes.capped), (0, 0));
+    }
+
+    #[test]
+    fn renewals_count_against_the_cap_of_a_tick() {
+        let settings = BlockingSettings { max_per_tick: 0, ..BlockingSettings::default() };
+        let changes = renewal(&AllowList::default(), &settings);
+        assert_eq!((changes.blocks.len(), changes.capped), (0, 1));
     }
 }

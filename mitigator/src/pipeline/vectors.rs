@@ -141,9 +141,10 @@ impl Vector {
             Self::TcpReflection => change.tcp_syn_ack_packets,
             Self::TcpFlagFlood if is_scan(change) => 0,
             // A client that aborts its connections sends ACKs too.
-            Self::TcpFlagFlood => {
-                (change.tcp_rst_packets + change.tcp_odd_packets).saturating_sub(change.tcp_ack_packets)
-            }
+            Self::TcpFlagFlood => change
+                .tcp_rst_packets
+                .saturating_add(change.tcp_odd_packets)
+                .saturating_sub(change.tcp_ack_packets),
             // Large packets are an upload, whose pushes are not requests.
             Self::HttpFlood if mean_bytes(change) > 800 => 0,
             Self::HttpFlood => change.tcp_push_packets,
@@ -155,9 +156,8 @@ impl Vector {
             Self::FragmentFlood if change.reflection_packets > 0 => 0,
             Self::FragmentFlood => change.fragment_packets,
             Self::Scan if is_scan(change) => {
-                change.tcp_syn_packets
-                    + change.tcp_odd_packets
-                    + change.udp_packets.saturating_sub(change.reflection_packets)
+                let udp = change.udp_packets.saturating_sub(change.reflection_packets);
+                change.tcp_syn_packets.saturating_add(change.tcp_odd_packets).saturating_add(udp)
             }
             Self::Scan => 0,
         };
@@ -178,5 +178,26 @@ fn mean_bytes(change: &SourceCounters) -> u64 {
 impl serde::Serialize for Vector {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_at_the_end_of_their_range_saturate() {
+        let change = SourceCounters {
+            packets: u64::MAX,
+            port_bits: u64::MAX,
+            tcp_syn_packets: u32::MAX,
+            tcp_rst_packets: u32::MAX,
+            tcp_odd_packets: u32::MAX,
+            udp_packets: u32::MAX,
+            ..SourceCounters::EMPTY
+        };
+        assert_eq!(Vector::Scan.carried_by(&change), u64::from(u32::MAX));
+        let few_ports = SourceCounters { port_bits: 1, ..change };
+        assert_eq!(Vector::TcpFlagFlood.carried_by(&few_ports), u64::from(u32::MAX));
     }
 }

@@ -44,13 +44,13 @@ pub enum Switch {
     Off,
 }
 
-/// What an interface has received since it was made.
+/// What has passed an interface since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrafficCounters {
-    /// Taken from its queue, those an XDP program dropped included.
+    /// Taken from its receive queue, those an XDP program dropped included.
     pub received_packets: u64,
-    /// Lost because its queue was full.
-    pub lost_packets: u64,
+    /// Sent in vain, because the receive queue at the other end was full.
+    pub undelivered_packets: u64,
 }
 
 impl Interface {
@@ -203,9 +203,8 @@ impl Interface {
             core.pin(thread)?;
             // Receiving preempts processes on a real machine. A thread of ordinary priority waits behind the web
             // server for milliseconds, in which a flood overruns the 256 slots of a veth's queue.
-            output_of(
-                std::process::Command::new("chrt").args(["--fifo", "--pid", "1"]).arg(thread.to_string()),
-            )?;
+            system::prefer_over_processes(thread)
+                .with_context(|| format!("cannot raise the priority of the receiving thread {thread}"))?;
         }
         Ok(())
     }
@@ -216,21 +215,15 @@ impl Interface {
     ///
     /// When the interface is gone.
     pub fn counters(&self) -> Result<TrafficCounters> {
-        self.host.enter(|| self.counters_from_inside())?
-    }
-
-    /// As [`Self::counters`], for a thread that is inside the host already.
-    ///
-    /// # Errors
-    ///
-    /// When the interface is not to be seen from here.
-    pub fn counters_from_inside(&self) -> Result<TrafficCounters> {
-        let table =
-            fs::read_to_string("/proc/thread-self/net/dev").context("cannot read the packet counters")?;
+        // The table shows the interfaces of the reading thread's own namespace.
+        let table = self
+            .host
+            .enter(|| fs::read_to_string("/proc/thread-self/net/dev"))?
+            .context("cannot read the packet counters")?;
         table
             .lines()
             .find_map(|line| counters_in(line.trim_start().strip_prefix(&self.name)?.strip_prefix(':')?))
-            .with_context(|| format!("there is no `{}` here", self.name))
+            .with_context(|| format!("`{}` is gone", self.name))
     }
 
     fn receiving_threads(&self) -> Result<Vec<Pid>> {
@@ -253,12 +246,12 @@ impl Interface {
     }
 }
 
-/// Received packets and drops from the numbers of one line of `/proc/net/dev`.
+/// The second number of one line of `/proc/net/dev`, packets received, and the twelfth, drops on sending.
 fn counters_in(numbers: &str) -> Option<TrafficCounters> {
     let mut numbers = numbers.split_whitespace().map(|number| number.parse().ok());
     let received_packets = numbers.nth(1)??;
-    let lost_packets = numbers.nth(1)??;
-    Some(TrafficCounters { received_packets, lost_packets })
+    let undelivered_packets = numbers.nth(9)??;
+    Some(TrafficCounters { received_packets, undelivered_packets })
 }
 
 fn kernel_threads_called(prefix: &str) -> Vec<Pid> {
@@ -299,10 +292,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_fourth_number_as_drops() {
-        let expected = TrafficCounters { received_packets: 20, lost_packets: 40 };
-        assert_eq!(counters_in(" 10 20 30 40 50 60"), Some(expected));
-        assert_eq!(counters_in(" 10 20"), None);
+    fn reads_its_columns() {
+        let expected = TrafficCounters { received_packets: 2, undelivered_packets: 12 };
+        assert_eq!(counters_in(" 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"), Some(expected));
+        assert_eq!(counters_in(" 1 2 3"), None);
     }
 
     #[test]

@@ -78,6 +78,16 @@ pub(super) fn end_with_parent(command: &mut Command) {
     }
 }
 
+/// Has a thread run whenever it can, before all processes of ordinary priority on its core.
+pub(super) fn prefer_over_processes(thread: Pid) -> io::Result<()> {
+    let lowest_of_real_time = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameter is only read during the call.
+    checked(unsafe {
+        libc::sched_setscheduler(thread.as_raw(), libc::SCHED_FIFO, &raw const lowest_of_real_time)
+    })
+    .map(drop)
+}
+
 /// Switches an offload of an interface of the calling thread's namespace.
 pub(super) fn set_offload(interface: &str, offload: Offload, switch: Switch) -> io::Result<()> {
     let command = match offload {
@@ -161,28 +171,33 @@ impl FrameSocket {
         Ok(Self { socket })
     }
 
-    /// Sends the first [`FRAMES_PER_CALL`] of `frames`; how many the kernel took. A frame for which the receiver's
-    /// queue had no room was taken, and lost as on a full NIC.
+    /// Sends the first [`FRAMES_PER_CALL`] of `frames`; how many left. A frame for which the receiver's queue had
+    /// no room has left as well, and is lost as on a full NIC.
     pub(crate) fn send(&self, frames: &[&[u8]]) -> io::Result<usize> {
         // SAFETY: both are plain numbers and pointers, for all of which zero is a value.
         let mut parts: [libc::iovec; FRAMES_PER_CALL] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut messages: [libc::mmsghdr; FRAMES_PER_CALL] = unsafe { zeroed() };
-        let mut count = 0;
         for ((frame, part), message) in frames.iter().zip(&mut parts).zip(&mut messages) {
             *part = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
             message.msg_hdr.msg_iov = part;
             message.msg_hdr.msg_iovlen = 1;
-            count += 1;
         }
-        // SAFETY: the first `count` messages point to live parts, and those to live frames that are only read.
-        let answer = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
-        match checked(answer) {
-            Ok(sent) => Ok(usize::try_from(sent).unwrap_or(0)),
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(1),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            Err(error) => Err(error),
+        let count = frames.len().min(FRAMES_PER_CALL);
+        let mut left = 0;
+        while left < count {
+            let rest = &mut messages[left..count];
+            let length = libc::c_uint::try_from(rest.len()).expect("at most FRAMES_PER_CALL");
+            // SAFETY: all messages of `rest` point to live parts, and those to live frames that are only read.
+            let answer = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), rest.as_mut_ptr(), length, 0) };
+            left += match checked(answer) {
+                Ok(sent) => usize::try_from(sent).unwrap_or(0),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => 1,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
+                Err(error) => return Err(error),
+            };
         }
+        Ok(left)
     }
 }
 

@@ -45,6 +45,8 @@ impl Report {
         if let Some(result) = line.strip_prefix("test result: ") {
             suite.counts = Counts::parse(result);
         } else if let Some(name) = line.strip_prefix("test ").and_then(|line| line.strip_suffix("FAILED")) {
+            // Some test harnesses put a word in brackets before the name.
+            let name = name.strip_prefix('[').and_then(|name| Some(name.split_once("] ")?.1)).unwrap_or(name);
             suite.failed_tests.push(name.trim_end_matches([' ', '.']).to_owned());
         }
     }
@@ -127,6 +129,14 @@ mod tests {
         assert_eq!(report.release.as_deref(), Some("6.1.0-50-cloud-amd64"));
         assert_eq!(report.suites[0].counts, Some(Counts { passed: 2, failed: 0, ignored: 0 }));
         assert_eq!(report.problem(), None);
+    }
+
+    #[test]
+    fn failed_tests_are_named_without_ornaments() {
+        let report = read(
+            "@@ begin lab\ntest [root] vm_flood   ... FAILED\ntest vm_idle ... FAILED\ntest [root] vm_quiet ... ok\n",
+        );
+        assert_eq!(report.suites[0].failed_tests, ["vm_flood", "vm_idle"]);
     }
 
     #[test]

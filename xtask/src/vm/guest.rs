@@ -14,7 +14,7 @@ use super::suites::{Programs, SUITES};
 use crate::{process, requirements, unpacked};
 
 /// What the suites may call. The shell of busybox would run its own `ip`, wherever PATH leads.
-const TOOLS: [&str; 5] = ["sh", "ip", "tc", "ethtool", "bpftool"];
+const TOOLS: [&str; 6] = ["sh", "ip", "tc", "ethtool", "bpftool", "chrt"];
 const INIT: &str = include_str!("guest-init.sh");
 
 /// Makes the initramfs and says where it is.

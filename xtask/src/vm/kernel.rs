@@ -1,13 +1,17 @@
 //! The kernels that are tried, and their files: downloaded once, unpacked, kept under `target/vm`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use super::archive::Archive;
+use crate::archive::{Archive, Installed};
 use crate::{process, unpacked, workspace};
+
+/// Depends on whatever kernel is current.
+const META_PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// A kernel series, by the Debian suite that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,7 +78,7 @@ pub fn obtain(kernel: Kernel, refresh: bool) -> Result<KernelFiles> {
 }
 
 fn download(kernel: Kernel, directory: &Path, root: &Path) -> Result<()> {
-    let archive = Archive::open(&directory.join("apt"), kernel.suite())?;
+    let archive = Archive::open(&directory.join("apt"), &[kernel.suite()], Installed::Nothing)?;
     let packages = directory.join("packages");
     // Unpacked under another name first: `root` is there only when it is complete.
     let unpacked_so_far = directory.join("root.part");
@@ -82,10 +86,41 @@ fn download(kernel: Kernel, directory: &Path, root: &Path) -> Result<()> {
         fs::remove_dir_all(leftover).ok();
     }
     fs::create_dir_all(&packages).with_context(|| format!("cannot make {}", packages.display()))?;
-    archive.download(&archive.kernel_packages()?, &packages)?;
+    archive.download(&kernel_packages(&archive)?, &packages)?;
     unpacked::unpack_all(&packages, &unpacked_so_far)?;
     fs::remove_dir_all(&packages)?;
     fs::rename(&unpacked_so_far, root).with_context(|| format!("cannot make {}", root.display()))
+}
+
+/// The packages of the kernel that the meta package currently stands for: the image and, where a release
+/// splits them off, its modules and their lists.
+fn kernel_packages(archive: &Archive) -> Result<Vec<String>> {
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![META_PACKAGE.to_owned()];
+    while let Some(package) = waiting.pop() {
+        let dependencies = kernel_dependencies(&archive.record(&package)?);
+        waiting.extend(dependencies.into_iter().filter(|name| found.insert(name.clone())));
+    }
+    if found.is_empty() {
+        bail!("{META_PACKAGE} depends on no kernel");
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// Of a package record those dependencies that are parts of a cloud kernel.
+fn kernel_dependencies(record: &str) -> Vec<String> {
+    let names = record
+        .lines()
+        .filter_map(|line| line.strip_prefix("Depends: "))
+        .flat_map(|line| line.split([',', '|']));
+    let names = names.filter_map(|dependency| dependency.split_whitespace().next());
+    names
+        .filter(|name| {
+            let kernel = ["linux-image-", "linux-modules-", "linux-binary-", "linux-base-"];
+            kernel.iter().any(|prefix| name.starts_with(prefix)) && name.ends_with("-cloud-amd64")
+        })
+        .map(str::to_owned)
+        .collect()
 }
 
 fn files_in(directory: &Path, root: &Path) -> Result<KernelFiles> {
@@ -104,4 +139,30 @@ fn only_entry(directory: &Path, prefix: &str) -> Result<PathBuf> {
     let found =
         paths.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
     found.with_context(|| format!("{} holds no `{prefix}*`", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_meta_package_leads_to_the_kernel() {
+        for (record, expected) in [
+            (
+                "Package: linux-image-cloud-amd64\nDepends: linux-image-6.1.0-50-cloud-amd64 (= 6.1.176-1)\n",
+                &["linux-image-6.1.0-50-cloud-amd64"][..],
+            ),
+            (
+                "Depends: linux-base-7.2.13-cloud-amd64 (= 7.2.13-1), linux-image-7.2.13-cloud-amd64 (= 7.2.13-1)\n",
+                &["linux-base-7.2.13-cloud-amd64", "linux-image-7.2.13-cloud-amd64"],
+            ),
+            (
+                "Depends: linux-modules-7.2.13-cloud-amd64 (= 7), linux-binary-7.2.13-cloud-amd64 | linux-binary-unsigned, kmod\n",
+                &["linux-modules-7.2.13-cloud-amd64", "linux-binary-7.2.13-cloud-amd64"],
+            ),
+            ("Depends: kmod, linux-base (>= 4.3~), initramfs-tools | linux-initramfs-tool\n", &[]),
+        ] {
+            assert_eq!(kernel_dependencies(record), expected);
+        }
+    }
 }

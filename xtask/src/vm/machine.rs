@@ -52,7 +52,7 @@ struct Machine(Child);
 
 impl Machine {
     fn start(files: &KernelFiles, initramfs: &Path) -> Result<Self> {
-        let program = requirements::find_program("qemu-system-x86_64")
+        let program = requirements::find(&requirements::QEMU)
             .context("the program `qemu-system-x86_64` is missing; run `cargo xtask setup --for vm`")?;
         let mut command = unpacked::command(&program);
         for directory in unpacked::data_directories().iter().filter(|directory| directory.exists()) {

@@ -14,8 +14,8 @@ pub struct Suite {
 }
 
 pub const SUITES: [Suite; 2] = [
-    Suite { name: "data_plane", arguments: "--test-threads=1" },
-    Suite { name: "end_to_end", arguments: "vm_ --test-threads=1" },
+    Suite { name: "data_plane", arguments: "--color=never --test-threads=1" },
+    Suite { name: "end_to_end", arguments: "vm_ --color=never --test-threads=1" },
 ];
 
 /// Built for the host, whose libraries go along.
@@ -31,15 +31,8 @@ pub fn build() -> Result<Programs> {
         workspace::cargo().args(["build", "--quiet", "--release", "--bin", "mitigator"]),
     )?;
     let mut tests = workspace::cargo();
-    tests.args([
-        "test",
-        "--quiet",
-        "--release",
-        "--no-run",
-        "--message-format=json",
-        "--package",
-        "mitigator-tests",
-    ]);
+    // Not `--package mitigator-tests`: dependencies would get other features, and be compiled once more.
+    tests.args(["test", "--quiet", "--release", "--no-run", "--message-format=json"]);
     for suite in &SUITES {
         tests.args(["--test", suite.name]);
     }

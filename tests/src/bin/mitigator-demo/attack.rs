@@ -1,7 +1,6 @@
 //! The attack that was asked for, ready to be turned on the victim or, for the quiet phase, on the sink.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,6 +10,7 @@ use mitigator_tests::traffic::{
 };
 
 use crate::arguments::{Arguments, AttackKind, Rate};
+use crate::replayed::frames_of;
 use crate::stage::{self, SENDERS, Stage};
 
 /// A port where nobody listens.
@@ -125,9 +125,4 @@ fn redirected(captured: &[Captured], addressing: Addressing) -> Result<Redirecti
     let destination = Stage::destination(addressing);
     Redirection::towards(destination, captured.iter().cloned())
         .context("there is no IP packet in the capture")
-}
-
-/// All Ethernet frames of a capture file, in capture time.
-fn frames_of(file: &Path) -> Result<Vec<Captured>> {
-    anyhow::bail!("cannot read `{}`: captures are not read here", file.display())
 }

@@ -11,6 +11,9 @@ use crate::measure::AfterBlock;
 use crate::recording::{Phase, Recording};
 use crate::stage::covers;
 
+/// Other work beyond this is worth a word: a stall of the server's core of a millisecond overruns its receive queue.
+const NOTICEABLY_BUSY: f64 = 0.1;
+
 /// What came out. Shares are 0 to 1; times in milliseconds since the first attack packet left.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
@@ -40,6 +43,8 @@ pub(crate) struct Figures {
     /// `None`: no attack packet arrived after the last block.
     pub(crate) dropped_share_after_block: Option<f64>,
     pub(crate) xdp_mode: String,
+    /// How busy other programs kept the machine just before.
+    pub(crate) busy_share_before: f64,
     pub(crate) conclusion: String,
 }
 
@@ -89,9 +94,16 @@ impl Figures {
             queue_lost_share_protected: lost_share(recording, &recording.protected),
             dropped_share_after_block: agent.after_block.and_then(AfterBlock::dropped_share),
             xdp_mode: agent.xdp_mode.clone(),
+            busy_share_before: recording.busy_share_before,
             conclusion: String::new(),
         };
         figures.conclusion = figures.conclude();
+        if recording.busy_share_before > NOTICEABLY_BUSY {
+            figures.conclusion += &format!(
+                " Other programs kept {} of this machine busy when it began, which disturbs the figures.",
+                percent(recording.busy_share_before)
+            );
+        }
         figures
     }
 

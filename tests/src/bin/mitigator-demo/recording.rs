@@ -10,6 +10,8 @@ use crate::measure::AfterBlock;
 /// One run of the demo. All series count from `origin`.
 pub(crate) struct Recording {
     pub(crate) attack: &'static str,
+    /// How busy the machine was with other things before anything began, 0 to 1.
+    pub(crate) busy_share_before: f64,
     pub(crate) origin: Instant,
     pub(crate) requests: Requests,
     pub(crate) clients: Vec<IpAddr>,

@@ -10,6 +10,7 @@ use crate::agent::Agent;
 use crate::arguments::{Arguments, AttackKind};
 use crate::attack::{Aim, Attack};
 use crate::clock::{chance_below, now, pause, pause_until};
+use crate::machine;
 use crate::measure::{self, Reading};
 use crate::progress::Progress;
 use crate::recording::{AgentRecord, Block, Phase, Recording};
@@ -36,6 +37,8 @@ pub(crate) const LENGTH: Duration = Duration::from_secs(29);
 
 /// Plays all of it.
 pub(crate) fn play(arguments: &Arguments, progress: &Progress) -> Result<Recording> {
+    progress.say("looking whether the machine is idle");
+    let busy_share_before = machine::busy_share()?;
     SENDERS.pin_this_thread()?;
     progress.say("setting the stage");
     let stage = Stage::set(match arguments.attack {
@@ -86,6 +89,7 @@ pub(crate) fn play(arguments: &Arguments, progress: &Progress) -> Result<Recordi
     agent.leave()?;
     Ok(Recording {
         attack: arguments.attack.name(),
+        busy_share_before,
         origin,
         requests,
         clients,
@@ -122,14 +126,8 @@ fn all_blocked(blocks: &[Block], addresses: &[IpAddr]) -> bool {
 }
 
 fn watch_victims_queue(stage: &Stage, origin: Instant) -> Sampler<2> {
-    let interface = stage.victim_side.clone();
-    let mut inside = false;
+    let (victim_side, outside) = (stage.victim_side.clone(), stage.outside.clone());
     Sampler::start(origin, move || {
-        if !inside {
-            interface.host().move_this_thread_inside()?;
-            inside = true;
-        }
-        let counters = interface.counters_from_inside()?;
-        Ok([counters.received_packets, counters.lost_packets])
+        Ok([victim_side.counters()?.received_packets, outside.counters()?.undelivered_packets])
     })
 }

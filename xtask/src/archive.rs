@@ -1,7 +1,6 @@
-//! Other suites of the Debian archive, asked through a private configuration of apt: the system's own
-//! lists and packages stay as they are, signatures are checked as ever.
+//! Suites of the Debian archive, asked through a private configuration of apt: the system's own lists and
+//! packages stay as they are, signatures are checked as ever, root is not needed.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,22 +9,30 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
-/// Depends on whatever kernel is current.
-const META_PACKAGE: &str = "linux-image-cloud-amd64";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One suite.
+/// Some suites.
 pub struct Archive {
-    suite: String,
+    suites: Vec<String>,
     configuration: PathBuf,
 }
 
+/// Which packages count as installed already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Installed {
+    /// None: for another system.
+    Nothing,
+    /// Those of this system.
+    Here,
+}
+
 impl Archive {
-    /// Reads the suite's current lists from the mirror that this machine uses.
-    pub fn open(directory: &Path, suite: &str) -> Result<Self> {
+    /// Reads the current lists from the mirror that this machine uses. Of several suites the last one that
+    /// has a package is asked for it.
+    pub fn open(directory: &Path, suites: &[&str], installed: Installed) -> Result<Self> {
         let mirror = mirror(&read_sources()).context(
             "found no Debian mirror in /etc/apt/sources.list or /etc/apt/sources.list.d, \
-             and the kernels come from the mirror that the machine uses",
+             and the packages for the virtual machines come from the mirror that the machine uses",
         )?;
         if !Path::new(KEYRING).exists() {
             bail!("{KEYRING} is missing; install the package debian-archive-keyring");
@@ -38,12 +45,20 @@ impl Archive {
             let file = directory.join(name);
             fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
         };
+        let source = |suite| format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} main\n");
+        write("sources.list", suites.iter().map(source).collect())?;
         write("status", String::new())?;
-        write("sources.list", format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} main\n"))?;
-        write("apt.conf", configuration(directory))?;
-        let archive = Self { suite: suite.to_owned(), configuration: directory.join("apt.conf") };
+        write("apt.conf", configuration(directory, suites.last().copied().unwrap_or_default(), installed))?;
+        let archive = Self {
+            suites: suites.iter().map(ToString::to_string).collect(),
+            configuration: directory.join("apt.conf"),
+        };
         archive.update(&mirror)?;
         Ok(archive)
+    }
+
+    fn name(&self) -> String {
+        format!("Debian's {}", self.suites.join(" with "))
     }
 
     fn update(&self, mirror: &str) -> Result<()> {
@@ -54,29 +69,24 @@ impl Archive {
         let sentence = format!("{error:#}");
         if sentence.contains("NO_PUBKEY") || sentence.contains("not signed") {
             bail!(
-                "this machine has no key for Debian's suite {}; a newer package debian-archive-keyring brings it\n{sentence}",
-                self.suite
+                "this machine has no key for {}; a newer package debian-archive-keyring brings it\n{sentence}",
+                self.name()
             );
         }
-        bail!("the mirror {mirror} does not give the suite {}\n{sentence}", self.suite)
+        bail!("the mirror {mirror} does not give {}\n{sentence}", self.name())
     }
 
-    /// The packages of the kernel that the meta package currently stands for: the image and, where a
-    /// release splits them off, its modules and their lists.
-    pub fn kernel_packages(&self) -> Result<Vec<String>> {
-        let mut found = BTreeSet::new();
-        let mut waiting = vec![META_PACKAGE.to_owned()];
-        while let Some(package) = waiting.pop() {
-            let record =
-                process::output_of(self.apt("apt-cache").args(["show", "--no-all-versions", &package]))
-                    .with_context(|| format!("the suite {} has no package {package}", self.suite))?;
-            waiting
-                .extend(kernel_dependencies(&record).into_iter().filter(|name| found.insert(name.clone())));
-        }
-        if found.is_empty() {
-            bail!("{META_PACKAGE} of the suite {} depends on no kernel", self.suite);
-        }
-        Ok(found.into_iter().collect())
+    /// What the suite says of a package.
+    pub fn record(&self, package: &str) -> Result<String> {
+        process::output_of(self.apt("apt-cache").args(["show", "--no-all-versions", package]))
+            .with_context(|| format!("{} has no package {package}", self.name()))
+    }
+
+    /// `packages` and what they depend on and is not installed.
+    pub fn packages_for(&self, packages: &[&str]) -> Result<Vec<String>> {
+        let mut command = self.apt("apt-get");
+        command.args(["install", "--print-uris", "--yes", "--no-install-recommends"]).args(packages);
+        Ok(packages_of(&process::output_of(&mut command)?))
     }
 
     /// Into `directory`, checked against the signed lists.
@@ -92,16 +102,20 @@ impl Archive {
     }
 }
 
-fn configuration(directory: &Path) -> String {
+fn configuration(directory: &Path, preferred_suite: &str, installed: Installed) -> String {
     let directory = directory.display();
+    let status = match installed {
+        Installed::Nothing => format!("Dir::State::status \"{directory}/status\";\n"),
+        Installed::Here => String::new(),
+    };
     format!(
-        "Dir::State::lists \"{directory}/lists\";\n\
-         Dir::State::status \"{directory}/status\";\n\
+        "Dir::State::lists \"{directory}/lists\";\n{status}\
          Dir::Cache \"{directory}/cache\";\n\
          Dir::Etc::sourcelist \"{directory}/sources.list\";\n\
          Dir::Etc::sourceparts \"/dev/null\";\n\
          APT::Architecture \"amd64\";\n\
          APT::Architectures \"amd64\";\n\
+         APT::Default-Release \"{preferred_suite}\";\n\
          APT::Sandbox::User \"root\";\n\
          APT::Update::Error-Mode \"any\";\n\
          Acquire::Languages \"none\";\n"
@@ -127,20 +141,10 @@ fn mirror(sources: &str) -> Option<String> {
     words.find(|word| word.trim_end_matches('/').ends_with("/debian")).map(str::to_owned)
 }
 
-/// Of a package record those dependencies that are parts of a cloud kernel.
-fn kernel_dependencies(record: &str) -> Vec<String> {
-    let names = record
-        .lines()
-        .filter_map(|line| line.strip_prefix("Depends: "))
-        .flat_map(|line| line.split([',', '|']));
-    let names = names.filter_map(|dependency| dependency.split_whitespace().next());
-    names
-        .filter(|name| {
-            let kernel = ["linux-image-", "linux-modules-", "linux-binary-", "linux-base-"];
-            kernel.iter().any(|prefix| name.starts_with(prefix)) && name.ends_with("-cloud-amd64")
-        })
-        .map(str::to_owned)
-        .collect()
+/// The package names in lines like `'http://.../cpio_2.13_amd64.deb' cpio_2.13_amd64.deb 248 SHA256:...`.
+fn packages_of(plan: &str) -> Vec<String> {
+    let files = plan.lines().filter(|line| line.starts_with('\'')).filter_map(|line| line.split(' ').nth(1));
+    files.filter_map(|file| Some(file.split_once('_')?.0.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -176,23 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn the_meta_package_leads_to_the_kernel() {
-        for (record, expected) in [
-            (
-                "Package: linux-image-cloud-amd64\nDepends: linux-image-6.1.0-50-cloud-amd64 (= 6.1.176-1)\n",
-                &["linux-image-6.1.0-50-cloud-amd64"][..],
-            ),
-            (
-                "Depends: linux-base-7.2.13-cloud-amd64 (= 7.2.13-1), linux-image-7.2.13-cloud-amd64 (= 7.2.13-1)\n",
-                &["linux-base-7.2.13-cloud-amd64", "linux-image-7.2.13-cloud-amd64"],
-            ),
-            (
-                "Depends: linux-modules-7.2.13-cloud-amd64 (= 7), linux-binary-7.2.13-cloud-amd64 | linux-binary-unsigned, kmod\n",
-                &["linux-modules-7.2.13-cloud-amd64", "linux-binary-7.2.13-cloud-amd64"],
-            ),
-            ("Depends: kmod, linux-base (>= 4.3~), initramfs-tools | linux-initramfs-tool\n", &[]),
-        ] {
-            assert_eq!(kernel_dependencies(record), expected);
-        }
+    fn the_plan_names_packages() {
+        let plan = "Reading package lists...\nThe following NEW packages will be installed:\n  cpio seabios\n\
+            'http://mirror.example/debian/pool/main/c/cpio/cpio_2.13%2bdfsg-7.1_amd64.deb' \
+            cpio_2.13+dfsg-7.1_amd64.deb 248412 SHA256:00\n\
+            'http://mirror.example/debian/pool/main/s/seabios_1.16.2-1_all.deb' seabios_1.16.2-1_all.deb 1 SHA256:00\n";
+        assert_eq!(packages_of(plan), ["cpio", "seabios"]);
+        assert!(packages_of("Reading package lists...\n").is_empty());
     }
 }
