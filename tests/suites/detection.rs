@@ -91,7 +91,7 @@ impl Script {
 impl DataPlane for Script {
     fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
         let step = self.step()?;
-        Ok(Snapshot { at: now, rows: step.rows.clone(), outcomes: step.outcomes })
+        Ok(Snapshot { at: now, rows: step.rows.clone(), outcomes: step.outcomes, ..Snapshot::default() })
     }
 
     fn allow_list(&mut self) -> Result<AllowList> {

@@ -13,6 +13,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
 fn main() -> ExitCode {
     suite::run(vec![
         Trial::new("every_capture_gets_a_verdict_or_a_reason", Needs::Captures, every_capture),
+        Trial::new("naming_the_victim_blocks_nobody_in_benign_captures", Needs::Captures, named_victims),
+        Trial::new("a_stream_is_judged_whole_and_says_so", Needs::Captures, stream),
         Trial::new("a_report_is_the_same_twice_over", Needs::Captures, same_twice),
         Trial::new("a_cut_capture_is_reported_as_far_as_it_goes", Needs::Captures, cut_capture),
     ])
@@ -49,12 +51,7 @@ fn every_capture() -> Result<()> {
             "{name}: neither verdict nor reason"
         );
         if is_benign {
-            ensure!(report["dropped_packets"] == 0, "{name}: packets dropped");
-            ensure!(report["attack"] == false, "{name}: called an attack");
-            ensure!(
-                verdicts.iter().all(|verdict| verdict["decision"] != "block"),
-                "{name}: somebody blocked"
-            );
+            ensure_quiet(&report).context(name.clone())?;
         }
         let outcomes = report["outcomes"].as_object().context("outcomes")?;
         let arrived: u64 = outcomes.values().filter_map(Value::as_u64).sum();
@@ -63,6 +60,48 @@ fn every_capture() -> Result<()> {
             "{name}: packets got lost"
         );
     }
+    Ok(())
+}
+
+fn ensure_quiet(report: &Value) -> Result<()> {
+    ensure!(report["dropped_packets"] == 0, "packets dropped");
+    ensure!(report["attack"] == false, "called an attack");
+    let verdicts = report["verdicts"].as_array().context("verdicts")?;
+    ensure!(verdicts.iter().all(|verdict| verdict["decision"] != "block"), "somebody blocked");
+    Ok(())
+}
+
+fn named_victims() -> Result<()> {
+    let mut judged = 0;
+    for (name, label) in captures()? {
+        let victims: Vec<&str> =
+            label["victims"].as_array().context("victims")?.iter().filter_map(Value::as_str).collect();
+        if victims.is_empty() {
+            continue;
+        }
+        let report = report(&path_of(&name)?, &["--victim", &victims.join(",")])?;
+        ensure!(report["protected_by"] == "--victim", "{name}: {}", report["protected_by"]);
+        if label["kind"] == "benign" {
+            ensure_quiet(&report).context(name)?;
+            judged += 1;
+        }
+    }
+    ensure!(judged > 0, "no benign capture names a victim");
+    Ok(())
+}
+
+fn stream() -> Result<()> {
+    let name = captures()?.into_keys().next().context("a capture")?;
+    let from_stdin = |more: &[&str]| {
+        let file = std::fs::File::open(path_of(&name)?)?;
+        Ok::<_, anyhow::Error>(Command::new(PROGRAM).args(["replay", "-"]).args(more).stdin(file).output()?)
+    };
+    let streamed: Value = serde_json::from_slice(&from_stdin(&["--json"])?.stdout)?;
+    let read = report(&path_of(&name)?, &[])?;
+    ensure!(streamed["packets"] == read["packets"], "{name}: {} packets", streamed["packets"]);
+    ensure!(streamed["protected_by"] == "none", "{name}: {}", streamed["protected_by"]);
+    let text = String::from_utf8(from_stdin(&[])?.stdout)?;
+    ensure!(text.contains("a stream is read once"), "{text}");
     Ok(())
 }
 
