@@ -5,6 +5,11 @@ use bytemuck::{Pod, Zeroable};
 /// `expires_at_ns` of a block without an end.
 pub const NEVER_EXPIRES: u64 = u64::MAX;
 
+/// Where the number of blocked sources stands among the block counts.
+pub const BLOCKED_SOURCES: u32 = 0;
+/// Where the number of blocked prefixes stands among the block counts.
+pub const BLOCKED_PREFIXES: u32 = 1;
+
 /// Who asked for a block.
 #[repr(u16)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

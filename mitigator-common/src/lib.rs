@@ -14,7 +14,7 @@ mod source;
 
 pub use address::{PrefixKey, WideAddress};
 pub use allow::{AllowEntry, AllowReason};
-pub use block::{BlockEntry, BlockOrigin, NEVER_EXPIRES};
+pub use block::{BLOCKED_PREFIXES, BLOCKED_SOURCES, BlockEntry, BlockOrigin, NEVER_EXPIRES};
 pub use counters::SourceCounters;
 pub use outcome::Outcome;
 pub use settings::{DataPlaneSettings, SCHEMA};

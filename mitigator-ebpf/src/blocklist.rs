@@ -2,11 +2,11 @@
 #![expect(unsafe_code, reason = "reads and counts through map value pointers")]
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use mitigator_common::{BlockEntry, Outcome};
+use mitigator_common::{BLOCKED_PREFIXES, BlockEntry, Outcome};
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::shared::SharedU64;
 
-use crate::maps::{BLOCK_PREFIXES, BLOCKLIST, PREFIX_COUNT};
+use crate::maps::{BLOCK_COUNTS, BLOCK_PREFIXES, BLOCKLIST};
 use crate::{allowlist, clock};
 
 /// What the block tables say of a packet.
@@ -30,7 +30,7 @@ pub fn judge(packet: &Packet) -> Verdict {
             EntryVerdict::Expired => {}
         }
     }
-    if !excepted && PREFIX_COUNT.get(0).is_some_and(|count| *count != 0) {
+    if !excepted && BLOCK_COUNTS.get(BLOCKED_PREFIXES).is_some_and(|count| *count != 0) {
         match judge_prefixes(packet) {
             EntryVerdict::Drop => return Verdict::Blocked(Outcome::DropBlockedPrefix),
             EntryVerdict::Excepted => excepted = true,

@@ -28,10 +28,14 @@ pub static BLOCK_PREFIXES: LpmTrie<WideAddress, BlockEntry, 65_536> = LpmTrie::n
 #[btf_map]
 pub static ALLOWLIST: LpmTrie<WideAddress, AllowEntry, 65_536> = LpmTrie::new();
 
-/// How many prefixes are blocked, so that without any no packet pays for the trie. Written by user
-/// space before the first prefix goes in and after the last one is gone.
+/// How many sources ([`BLOCKED_SOURCES`]) and prefixes ([`BLOCKED_PREFIXES`]) are blocked, or more, never
+/// fewer: without any, no packet pays for the trie, and nobody walks an empty table. Written by user space
+/// before blocks go in and after they are gone.
+///
+/// [`BLOCKED_SOURCES`]: mitigator_common::BLOCKED_SOURCES
+/// [`BLOCKED_PREFIXES`]: mitigator_common::BLOCKED_PREFIXES
 #[btf_map]
-pub static PREFIX_COUNT: Array<u32, 1> = Array::new();
+pub static BLOCK_COUNTS: Array<u32, 2> = Array::new();
 
 /// Packets per [`Outcome`]. Written here, per CPU; read by user space.
 #[btf_map]

@@ -8,7 +8,9 @@
 use std::fs::File;
 
 use anyhow::Result;
-use mitigator_common::{AllowEntry, AllowReason, BlockEntry, BlockOrigin, PrefixKey, Source};
+use mitigator_common::{
+    AllowEntry, AllowReason, BLOCKED_PREFIXES, BLOCKED_SOURCES, BlockEntry, BlockOrigin, PrefixKey, Source,
+};
 use nix::fcntl::Flock;
 
 use super::maps;
@@ -23,7 +25,7 @@ pub struct BlockTables {
     pins: Pins,
     sources: Table<Source, BlockEntry>,
     prefixes: Table<PrefixKey, BlockEntry>,
-    prefix_count: Table<u32, u32>,
+    counts: Table<u32, u32>,
     allowed: Table<PrefixKey, AllowEntry>,
 }
 
@@ -67,7 +69,7 @@ impl BlockTables {
         Ok(Self {
             sources: Table::open(&directory, maps::BLOCKLIST)?,
             prefixes: Table::open(&directory, maps::BLOCK_PREFIXES)?,
-            prefix_count: Table::open(&directory, maps::PREFIX_COUNT)?,
+            counts: Table::open(&directory, maps::BLOCK_COUNTS)?,
             allowed: Table::open(&directory, maps::ALLOWLIST)?,
             pins: pins.clone(),
         })
@@ -89,7 +91,7 @@ impl BlockTables {
     ///
     /// When the kernel refuses.
     pub fn standing(&self) -> Result<Vec<StandingBlock>> {
-        let sources = self.sources.read_all()?;
+        let sources = self.read_sources()?;
         let prefixes = self.prefixes.read_all()?;
         Ok(sources
             .into_iter()
@@ -98,6 +100,11 @@ impl BlockTables {
                 prefixes.into_iter().map(|(key, entry)| StandingBlock { target: Target::Prefix(key), entry }),
             )
             .collect())
+    }
+
+    /// Walking a large empty table costs as much as a large full one.
+    fn read_sources(&self) -> Result<Vec<(Source, BlockEntry)>> {
+        if self.count(BLOCKED_SOURCES)? == 0 { Ok(Vec::new()) } else { self.sources.read_all() }
     }
 
     /// The block of exactly this target, expired or not.
@@ -171,13 +178,10 @@ impl BlockTables {
                 }
             }
         }
-        if !prefixes.0.is_empty() {
-            // Any number but zero makes the program look; it is exact again below.
-            self.prefix_count.insert(&0, &u32::MAX)?;
-            let written = self.prefixes.insert_all(&prefixes.0, &prefixes.1, &mut progress);
-            self.recount_prefixes()?;
-            written?;
-        }
+        // Blocks in place of older ones are counted twice until the next exact count.
+        self.set_count(BLOCKED_PREFIXES, self.count(BLOCKED_PREFIXES)?.saturating_add(prefixes.0.len()))?;
+        self.prefixes.insert_all(&prefixes.0, &prefixes.1, &mut progress)?;
+        self.set_count(BLOCKED_SOURCES, self.count(BLOCKED_SOURCES)?.saturating_add(sources.0.len()))?;
         let before = prefixes.0.len();
         self.sources.insert_all(&sources.0, &sources.1, |done| progress(before + done))?;
         Ok(excepted)
@@ -202,12 +206,13 @@ impl BlockTables {
                 Target::Prefix(key) => prefixes.push(*key),
             }
         }
-        let mut removed = self.sources.remove_all(&sources)?;
+        let removed_sources = self.sources.remove_all(&sources)?;
+        self.set_count(BLOCKED_SOURCES, self.count(BLOCKED_SOURCES)?.saturating_sub(removed_sources))?;
+        let removed_prefixes = self.prefixes.remove_all(&prefixes)?;
         if !prefixes.is_empty() {
-            removed += self.prefixes.remove_all(&prefixes)?;
-            self.recount_prefixes()?;
+            self.set_count(BLOCKED_PREFIXES, self.prefixes.read_all()?.len())?;
         }
-        Ok(removed)
+        Ok(removed_sources + removed_prefixes)
     }
 
     /// Removes blocks that are over; returns how many.
@@ -217,8 +222,11 @@ impl BlockTables {
     /// When the kernel refuses.
     pub fn remove_expired(&self, now_ns: u64) -> Result<usize> {
         let _lock = self.pins.lock()?;
-        let expired: Vec<Target> = self
-            .standing()?
+        let standing = self.standing()?;
+        let sources = standing.iter().filter(|block| matches!(block.target, Target::Source(_))).count();
+        self.set_count(BLOCKED_SOURCES, sources)?;
+        self.set_count(BLOCKED_PREFIXES, standing.len() - sources)?;
+        let expired: Vec<Target> = standing
             .into_iter()
             .filter(|block| block.entry.is_expired(now_ns))
             .map(|block| block.target)
@@ -299,9 +307,13 @@ impl BlockTables {
         Ok(())
     }
 
-    fn recount_prefixes(&self) -> Result<()> {
-        let count = u32::try_from(self.prefixes.read_all()?.len()).unwrap_or(u32::MAX);
-        self.prefix_count.insert(&0, &count)
+    /// How many blocks stand of the kind counted at `place`, or more, never fewer.
+    fn count(&self, place: u32) -> Result<usize> {
+        Ok(self.counts.get(&place)?.unwrap_or_default() as usize)
+    }
+
+    fn set_count(&self, place: u32, count: usize) -> Result<()> {
+        self.counts.insert(&place, &u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// How full the two block tables are, sources first.
@@ -310,7 +322,7 @@ impl BlockTables {
     ///
     /// When the kernel refuses.
     pub fn fill(&self) -> Result<(Fill, Fill)> {
-        let sources = Fill { used: self.sources.read_all()?.len(), capacity: self.sources.capacity() };
+        let sources = Fill { used: self.read_sources()?.len(), capacity: self.sources.capacity() };
         let prefixes = Fill { used: self.prefixes.read_all()?.len(), capacity: self.prefixes.capacity() };
         Ok((sources, prefixes))
     }

@@ -8,10 +8,10 @@ pub const BLOCKLIST: &str = "BLOCKLIST";
 pub const BLOCK_PREFIXES: &str = "BLOCK_PREFIXES";
 /// Allowed prefixes.
 pub const ALLOWLIST: &str = "ALLOWLIST";
-/// How many prefixes are blocked.
-pub const PREFIX_COUNT: &str = "PREFIX_COUNT";
+/// How many sources and how many prefixes are blocked.
+pub const BLOCK_COUNTS: &str = "BLOCK_COUNTS";
 /// Packets per outcome.
 pub const OUTCOMES: &str = "OUTCOMES";
 
 /// Every map that is pinned.
-pub const ALL: [&str; 6] = [SOURCE_COUNTERS, BLOCKLIST, BLOCK_PREFIXES, ALLOWLIST, PREFIX_COUNT, OUTCOMES];
+pub const ALL: [&str; 6] = [SOURCE_COUNTERS, BLOCKLIST, BLOCK_PREFIXES, ALLOWLIST, BLOCK_COUNTS, OUTCOMES];

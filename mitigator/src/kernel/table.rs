@@ -4,16 +4,25 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::maps::MapData;
 use bytemuck::Pod;
 
 use super::bpf_call;
+use crate::clock::Clock;
 
-/// Elements per batch call: large enough that the call's own cost vanishes, small enough that the
+/// Most elements per batch call: large enough that the call's own cost vanishes, small enough that the
 /// buffers stay in the cache.
 const BATCH: usize = 4096;
+/// Elements of the first batch read from a table; the next ones go by how long it took.
+const FIRST_READ: usize = 64;
+/// How long one call should read. A call walks empty buckets too, and a kernel without preemption runs
+/// nothing else on that CPU meanwhile: not the thread that empties a NIC's queue either, which a flood
+/// fills within a millisecond.
+const READ_TIME: Duration = Duration::from_micros(50);
 
 /// A map of `K` to `V`.
 #[derive(Debug)]
@@ -21,6 +30,8 @@ pub struct Table<K, V> {
     map: MapData,
     name: &'static str,
     capacity: u32,
+    /// Elements per read that took about [`READ_TIME`] the last time.
+    read_batch: AtomicUsize,
     types: PhantomData<(K, V)>,
 }
 
@@ -43,7 +54,13 @@ impl<K: Pod, V: Pod> Table<K, V> {
              it was made by another version: `mitigator detach` removes it",
             path.display()
         );
-        Ok(Self { capacity: info.max_entries(), map, name, types: PhantomData })
+        Ok(Self {
+            capacity: info.max_entries(),
+            map,
+            name,
+            read_batch: AtomicUsize::new(FIRST_READ),
+            types: PhantomData,
+        })
     }
 
     /// How many elements fit.
@@ -88,7 +105,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
     }
 
     fn read_in_batches(&self, elements: &mut Vec<(K, V)>) -> io::Result<()> {
-        let mut batch = BATCH;
+        let mut batch = self.read_batch.load(Ordering::Relaxed);
         let mut keys = vec![K::zeroed(); batch];
         let mut values = vec![V::zeroed(); batch];
         // Hashes keep a bucket number in it, tries a key.
@@ -96,6 +113,9 @@ impl<K: Pod, V: Pod> Table<K, V> {
         let mut next = position.clone();
         let mut is_first = true;
         loop {
+            keys.resize(keys.len().max(batch), K::zeroed());
+            values.resize(values.len().max(batch), V::zeroed());
+            let began = Clock::now();
             let progress = bpf_call::lookup_batch(
                 self.fd(),
                 (!is_first).then_some(&position),
@@ -111,8 +131,6 @@ impl<K: Pod, V: Pod> Table<K, V> {
                     // A single bucket holds more than fits: nothing was consumed, ask for more.
                     Some(libc::ENOSPC) if batch < self.capacity().max(BATCH) * 2 => {
                         batch *= 2;
-                        keys.resize(batch, K::zeroed());
-                        values.resize(batch, V::zeroed());
                         continue;
                     }
                     Some(libc::EINTR | libc::EAGAIN) => continue,
@@ -123,6 +141,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
             if is_last {
                 return Ok(());
             }
+            batch = next_batch(batch, Clock::now().monotonic().since(began.monotonic()));
+            self.read_batch.store(batch, Ordering::Relaxed);
             std::mem::swap(&mut position, &mut next);
             is_first = false;
         }
@@ -241,5 +261,31 @@ impl<K: Pod, V: Pod> Table<K, V> {
             );
         }
         anyhow::Error::new(error).context(format!("cannot write to the map {}", self.name))
+    }
+}
+
+/// How many elements to read after a call for `batch` of them took `took`.
+fn next_batch(batch: usize, took: Duration) -> usize {
+    let next = if took > READ_TIME {
+        batch / 2
+    } else if took < READ_TIME / 4 {
+        batch * 2
+    } else {
+        batch
+    };
+    next.clamp(1, BATCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_as_much_at_a_time_as_the_time_allows() {
+        assert_eq!(next_batch(64, Duration::from_micros(700)), 32, "sparse: a long walk for few");
+        assert_eq!(next_batch(64, Duration::from_micros(30)), 64);
+        assert_eq!(next_batch(64, Duration::from_micros(5)), 128, "dense");
+        assert_eq!(next_batch(1, Duration::from_secs(1)), 1);
+        assert_eq!(next_batch(BATCH, Duration::ZERO), BATCH);
     }
 }

@@ -51,9 +51,9 @@ pub(crate) struct Figures {
 /// What legitimate visitors got.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Service {
-    /// Pages that came within a second.
+    /// Pages that came.
     pub(crate) requests_per_s: f64,
-    /// Failed requests count with the second they were waited for. `None`: nobody asked.
+    /// Failed requests count with the time they were waited for. `None`: nobody asked.
     pub(crate) p99_ms: Option<f64>,
     pub(crate) failed_share: f64,
 }
