@@ -371,6 +371,10 @@ enum FloodKind {
     Udp,
     Icmp,
     Reflection,
+    /// SYN packets that ask for every port in turn, or at random.
+    SynToManyPorts,
+    /// Full packets, as an upload or a tunnel over UDP sends them.
+    BulkUdp,
 }
 
 impl FloodKind {
@@ -384,9 +388,15 @@ impl FloodKind {
                 counters.reflection_packets += packets;
                 counters.reflection_port = 123;
             }
+            Self::SynToManyPorts => {
+                counters.tcp_syn_packets += packets;
+                counters.port_bits = u64::MAX;
+            }
+            Self::BulkUdp => counters.udp_packets += packets,
         }
+        let mean_bytes = if matches!(self, Self::BulkUdp) { 1_292 } else { 90 };
         counters.packets += u64::from(packets);
-        counters.bytes += u64::from(packets) * 90;
+        counters.bytes += u64::from(packets) * mean_bytes;
     }
 }
 
@@ -434,6 +444,30 @@ impl Flood {
             blocking: BlockingSettings::default(),
             adopted: Vec::new(),
         }
+    }
+}
+
+#[test]
+fn what_looks_like_a_flood_and_is_none() {
+    for (description, kind, rate, attackers, are_blocked) in [
+        ("an upload over QUIC at 90 Mbit/s", FloodKind::BulkUdp, 9_000, 1, false),
+        ("40 tunnels with 3,000 packets/s each", FloodKind::BulkUdp, 3_000, 40, false),
+        ("full packets at 600 Mbit/s", FloodKind::BulkUdp, 60_000, 3, true),
+        ("small packets at the rate of the tunnels", FloodKind::Udp, 3_000, 40, true),
+        ("a scan of 1,000 ports per second", FloodKind::SynToManyPorts, 1_000, 1, false),
+        ("SYN packets to random ports, one source", FloodKind::SynToManyPorts, 20_000, 1, true),
+        ("SYN packets to random ports, 50 sources", FloodKind::SynToManyPorts, 1_000, 50, true),
+    ] {
+        let flood = Flood { rate, attackers, clients: 10, kind };
+        let run = flood.scene(&AllowList::default()).run();
+        let blocked: BTreeSet<Target> = run
+            .into_iter()
+            .flat_map(|(tick, _)| tick.expect("nothing is refused").changes.blocks)
+            .map(|block| block.target)
+            .collect();
+        let sources =
+            (0..attackers).filter(|_| are_blocked).map(|number| Target::Source(Flood::attacker(number)));
+        assert_eq!(blocked, sources.collect(), "{description}");
     }
 }
 

@@ -9,10 +9,14 @@ use super::activity::Activity;
 use super::baseline::Baseline;
 use super::settings::DetectionSettings;
 use super::time::Timestamp;
-use super::vectors::Vector;
+use super::vectors::{ManyPorts, Vector};
 
 /// How long after the last alarm a vector's attack counts as over, and learning goes on.
 const COOL_DOWN: Duration = Duration::from_secs(5);
+/// Packets to many ports per second that a scan may send for long.
+const SCAN_RATE: f64 = 2_000.0;
+/// Packets to many ports that a scan may send beyond `SCAN_RATE`: a thousand usual ports, asked a few times.
+const SCAN_BURST: f64 = 10_000.0;
 
 /// One comparison that a decision rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,6 +63,8 @@ pub struct Alarm {
 pub struct Gates {
     states: Vec<State>,
     totals: Vec<f64>,
+    /// Packets to many ports beyond `SCAN_RATE`, filled as a leaky bucket is.
+    scanned: f64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -80,8 +86,10 @@ impl Gates {
         self.states.resize_with(Vector::ALL.len(), State::default);
         let mut alarms = Vec::new();
         self.totals.clear();
+        let many_ports = self.judge_scans(activity, settings);
         for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
-            let carried: Vec<u64> = activity.rows.iter().map(|row| vector.carried_by(&row.change)).collect();
+            let carried: Vec<u64> =
+                activity.rows.iter().map(|row| vector.carried_by(&row.change, many_ports)).collect();
             let total = activity.per_second(carried.iter().sum());
             self.totals.push(total);
             let gates = total_gates(vector, total, &state.baseline, settings);
@@ -101,6 +109,17 @@ impl Gates {
             }
         }
         alarms
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+    fn judge_scans(&mut self, activity: &Activity, settings: &DetectionSettings) -> ManyPorts {
+        let packets: u64 =
+            activity.rows.iter().map(|row| Vector::Scan.carried_by(&row.change, ManyPorts::Scan)).sum();
+        let burst = SCAN_BURST * settings.patience;
+        let leaked = SCAN_RATE * settings.patience * activity.interval.as_secs_f64();
+        // A bucket of twice the burst: a flood that ends is forgotten within seconds.
+        self.scanned = (self.scanned + packets as f64 - leaked).clamp(0.0, burst * 2.0);
+        if self.scanned > burst { ManyPorts::Flood } else { ManyPorts::Scan }
     }
 
     /// Packets/s that carried each vector in the latest tick, in the order of [`Vector::ALL`].

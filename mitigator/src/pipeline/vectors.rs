@@ -48,8 +48,21 @@ pub enum Comparison {
     Peers,
 }
 
+/// What packets to many ports are taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManyPorts {
+    /// A scan: it asks each port once or twice, and is over.
+    Scan,
+    /// A flood to random ports: more than a scan has to ask.
+    Flood,
+}
+
 /// How many port classes of a second make a scan, of 64; 25 different ports fill about 20.
 const SCAN_PORTS: u32 = 20;
+/// Bytes per packet from which UDP looks like a bulk transfer.
+const BULK_BYTES: f64 = 800.0;
+/// Up to this many times the floor of a source passes as a bulk transfer: some 200 Mbit/s.
+const BULK_FACTOR: f64 = 20.0;
 
 impl Vector {
     /// Every vector, in the order they are judged: the more specific first.
@@ -130,9 +143,18 @@ impl Vector {
         if matches!(self, Self::HttpFlood) { Comparison::Peers } else { Comparison::Floors }
     }
 
+    /// The factor on the floor of a source that sends packets of `mean_bytes` each. A file, a film or a
+    /// tunnel that comes in over UDP is made of large packets by the thousand per second, and packets that
+    /// arrive do not tell whether somebody asked for them.
+    #[must_use]
+    pub fn floor_factor(self, mean_bytes: f64) -> f64 {
+        if matches!(self, Self::UdpFlood) && mean_bytes >= BULK_BYTES { BULK_FACTOR } else { 1.0 }
+    }
+
     /// Packets of a source's activity that carry the vector; 0 when the source does not look like it.
     #[must_use]
-    pub fn carried_by(self, change: &SourceCounters) -> u64 {
+    pub fn carried_by(self, change: &SourceCounters, many_ports: ManyPorts) -> u64 {
+        let is_scan = |change| many_ports == ManyPorts::Scan && has_many_ports(change);
         let count = match self {
             Self::SynFlood if is_scan(change) => 0,
             Self::SynFlood => change.tcp_syn_packets.saturating_sub(change.tcp_ack_packets),
@@ -166,7 +188,7 @@ impl Vector {
 }
 
 /// Many ports, and hardly an established connection on them.
-fn is_scan(change: &SourceCounters) -> bool {
+fn has_many_ports(change: &SourceCounters) -> bool {
     let opened = u64::from(change.tcp_ack_packets);
     distinct_ports(change) >= SCAN_PORTS && opened * 2 < change.packets
 }
@@ -196,8 +218,10 @@ mod tests {
             udp_packets: u32::MAX,
             ..SourceCounters::EMPTY
         };
-        assert_eq!(Vector::Scan.carried_by(&change), u64::from(u32::MAX));
+        assert_eq!(Vector::Scan.carried_by(&change, ManyPorts::Scan), u64::from(u32::MAX));
+        assert_eq!(Vector::SynFlood.carried_by(&change, ManyPorts::Scan), 0);
+        assert_eq!(Vector::SynFlood.carried_by(&change, ManyPorts::Flood), u64::from(u32::MAX));
         let few_ports = SourceCounters { port_bits: 1, ..change };
-        assert_eq!(Vector::TcpFlagFlood.carried_by(&few_ports), u64::from(u32::MAX));
+        assert_eq!(Vector::TcpFlagFlood.carried_by(&few_ports, ManyPorts::Scan), u64::from(u32::MAX));
     }
 }

@@ -9,7 +9,7 @@ use ndarray::Array2;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use mitigator_common::Source;
+use mitigator_common::{Source, SourceCounters};
 
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::{AllowList, Relation};
@@ -20,7 +20,7 @@ use super::gates::{self, Alarm, Gate};
 use super::settings::DetectionSettings;
 use super::target::Target;
 use super::time::Timestamp;
-use super::vectors::{Comparison, Vector};
+use super::vectors::{Comparison, ManyPorts, Vector};
 
 /// What is done about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -243,7 +243,7 @@ impl Judge {
                 evidence: case.evidence(
                     None,
                     gates,
-                    "sources of a packet or two may be forged, and are never blocked one by one",
+                    "none of the sources stands out, and sources of a packet or two may be forged: none is blocked",
                 ),
             });
         }
@@ -311,7 +311,14 @@ impl<'a> Case<'a> {
         let clusters = clustering::group(&points, settings);
         let floor = alarm.vector.floors().source * settings.patience;
         let is_attacking = attacking_clusters(&clusters, floor, settings.min_separation);
-        let light: Vec<f64> = rates.iter().copied().filter(|rate| *rate < floor).collect();
+        let floor_of = |row: &usize| {
+            activity.rows.get(*row).map_or(floor, |row| source_floor(alarm.vector, &row.change, settings))
+        };
+        let light: Vec<f64> = carriers
+            .iter()
+            .zip(&rates)
+            .filter_map(|(row, rate)| (*rate < floor_of(row)).then_some(*rate))
+            .collect();
         let light_share = light.iter().sum::<f64>() / alarm.total.max(f64::MIN_POSITIVE);
         Self {
             light_sources: light.len(),
@@ -338,7 +345,7 @@ impl<'a> Case<'a> {
 
     /// A source seen before the attack has to be louder.
     fn floor_for(&self, row: &SourceActivity) -> f64 {
-        let floor = self.alarm.vector.floors().source * self.settings.patience;
+        let floor = source_floor(self.alarm.vector, &row.change, self.settings);
         let attack_age = self.activity.at.since(self.alarm.since);
         let age_before = row.age.saturating_sub(attack_age);
         if age_before >= self.settings.known_age { floor * self.settings.known_factor } else { floor }
@@ -427,6 +434,13 @@ impl<'a> Case<'a> {
     }
 }
 
+/// Packets/s of the vector that a source like this must send to be worth a block.
+#[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+fn source_floor(vector: Vector, change: &SourceCounters, settings: &DetectionSettings) -> f64 {
+    let mean_bytes = change.bytes as f64 / change.packets.max(1) as f64;
+    vector.floors().source * vector.floor_factor(mean_bytes) * settings.patience
+}
+
 /// How far a source is from the verdict of one vector.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standing {
@@ -444,11 +458,12 @@ pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) 
         return Vec::new();
     };
     let standing = |vector: Vector| {
-        let carried = vector.carried_by(&source.change);
-        let total: u64 = activity.rows.iter().map(|row| vector.carried_by(&row.change)).sum();
+        let carried = vector.carried_by(&source.change, ManyPorts::Scan);
+        let total: u64 =
+            activity.rows.iter().map(|row| vector.carried_by(&row.change, ManyPorts::Scan)).sum();
         let mut gates =
             gates::total_gates(vector, activity.per_second(total), &Baseline::default(), settings);
-        let floor = vector.floors().source * settings.patience;
+        let floor = source_floor(vector, &source.change, settings);
         gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, "packets/s"));
         gates.push(Gate::at_least("source_packets", carried as f64, settings.min_packets as f64, "packets"));
         (carried > 0).then_some(Standing { vector, gates })
