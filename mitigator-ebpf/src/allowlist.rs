@@ -1,12 +1,12 @@
 //! Asks the allow list about one full address.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use mitigator_common::WideAddress;
+use mitigator_common::{PrefixKey, WideAddress};
 
 use crate::maps::ALLOWLIST;
 
 /// Whether an allowed prefix covers the address.
 #[inline(always)]
 pub fn covers(address: WideAddress) -> bool {
-    ALLOWLIST.get(&Key::new(128, address)).is_some()
+    ALLOWLIST.get(&Key::new(PrefixKey::FULL, address)).is_some()
 }

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "reads and counts through map value pointers")]
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use mitigator_common::{BLOCKED_PREFIXES, BlockEntry, Outcome};
+use mitigator_common::{BLOCKED_PREFIXES, BlockEntry, Outcome, PrefixKey};
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::shared::SharedU64;
 
@@ -45,7 +45,7 @@ const MAX_NESTED_PREFIXES: usize = 8;
 
 #[inline(always)]
 fn judge_prefixes(packet: &Packet) -> EntryVerdict {
-    let mut key = Key::new(128, packet.address);
+    let mut key = Key::new(PrefixKey::FULL, packet.address);
     for _ in 0..MAX_NESTED_PREFIXES {
         let Some(entry) = BLOCK_PREFIXES.get(&key) else {
             break;

@@ -274,7 +274,7 @@ fn parse_v6(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
     let [a, b, c, d, e, f, g, h, ..] = address;
     Some(Packet {
         source: Source::from_v6_upper_half([a, b, c, d, e, f, g, h]),
-        address: WideAddress(address),
+        address: WideAddress::from_v6_bytes(address),
         protocol,
         transport: if reached {
             parse_transport(bytes, offset, remaining, protocol, fragment)

@@ -16,7 +16,8 @@ use crate::pipeline::verdict::{Judge, Verdict};
 
 /// An interval shorter than this is taken as this long, so that rates stay finite.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
-/// While an attack is suspected, ticks come this many times as often.
+/// After a suspicion the next tick comes this many times as soon. The one after it is of full length again, in
+/// which slower attackers send enough to be judged by.
 const ALERT_FACTOR: u32 = 3;
 
 /// Reads a data plane, decides, and writes the decision back, tick by tick.
@@ -30,6 +31,7 @@ pub struct ControlLoop<P> {
     interval: Duration,
     detection: DetectionSettings,
     blocking: BlockingSettings,
+    is_hurried: bool,
 }
 
 /// What one tick saw and did.
@@ -72,6 +74,7 @@ impl<P: DataPlane> ControlLoop<P> {
             interval,
             detection,
             blocking,
+            is_hurried: false,
         }
     }
 
@@ -105,7 +108,9 @@ impl<P: DataPlane> ControlLoop<P> {
         let allowed = self.plane.allow_list()?;
         let judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
-        let changes = self.blocklist.update(&judgement.verdicts, &hits, &allowed, now, &self.blocking);
+        let mut verdicts = judgement.verdicts;
+        let changes = self.blocklist.update(&mut verdicts, &hits, &allowed, now, &self.blocking);
+        self.is_hurried = judgement.is_suspicious && !self.is_hurried;
         if let Err(error) = self.plane.apply(now, &changes.blocks) {
             self.blocklist.forget(&changes.blocks);
             return Err(error);
@@ -117,9 +122,83 @@ impl<P: DataPlane> ControlLoop<P> {
             packets: activity.packets(),
             dropped_packets: activity.dropped_packets(),
             totals: self.gates.totals().to_vec(),
-            verdicts: judgement.verdicts,
+            verdicts,
             changes,
-            next_in: if judgement.is_suspicious { self.interval / ALERT_FACTOR } else { self.interval },
+            next_in: if self.is_hurried {
+                (self.interval / ALERT_FACTOR).max(SHORTEST_INTERVAL)
+            } else {
+                self.interval
+            },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mitigator_common::SourceCounters;
+
+    use super::*;
+    use crate::pipeline::allowlist::AllowList;
+    use crate::pipeline::blocklist::Block;
+    use crate::pipeline::snapshot::Snapshot;
+
+    /// Sources that send SYN packets at an even pace, forever.
+    struct Steady {
+        per_second: u64,
+        blocked: usize,
+    }
+
+    impl DataPlane for Steady {
+        fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+            let packets = now.ns * self.per_second / 1_000_000_000;
+            let row = SourceCounters {
+                packets,
+                bytes: packets * 60,
+                tcp_syn_packets: u32::try_from(packets)?,
+                ..SourceCounters::EMPTY
+            };
+            let rows = (0..60).map(|last| (Source::from_v4_bytes([192, 0, 2, last]), row)).collect();
+            Ok(Snapshot { at: now, rows, ..Snapshot::default() })
+        }
+
+        fn allow_list(&mut self) -> Result<AllowList> {
+            Ok(AllowList::default())
+        }
+
+        fn hits_of(&mut self, _sources: &[Source]) -> Result<Vec<(Source, u64)>> {
+            Ok(Vec::new())
+        }
+
+        fn apply(&mut self, _now: Timestamp, blocks: &[Block]) -> Result<()> {
+            self.blocked += blocks.len();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn haste_overlooks_nobody_and_makes_nobody_louder() {
+        for (per_second, interval_ms, expected) in [
+            (60, 250, 60),
+            (100, 250, 60),
+            (5_000, 250, 60),
+            (100, 60, 0),
+            (400, 60, 60),
+            (40, 60, 0),
+            (40, 250, 0),
+        ] {
+            let mut control = ControlLoop::new(
+                Steady { per_second, blocked: 0 },
+                Duration::from_millis(interval_ms),
+                DetectionSettings::default(),
+                BlockingSettings::default(),
+            );
+            let mut now = Timestamp::from_ns(1_000_000_000);
+            while now.ns < 3_000_000_000 {
+                let tick = control.tick(now).unwrap();
+                assert!(tick.next_in >= SHORTEST_INTERVAL);
+                now = now + tick.next_in;
+            }
+            assert_eq!(control.plane().blocked, expected, "{per_second}/s, a tick each {interval_ms} ms");
+        }
     }
 }

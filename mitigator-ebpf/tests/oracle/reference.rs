@@ -138,7 +138,7 @@ fn parse_v6(bytes: &[u8], slice: &LaxIpv6Slice<'_>, differences: &mut Vec<Differ
     let claimed_after = claimed_length(header.payload_length()) - (length - walk.rest.len());
     Packet {
         source: Source::from(std::net::IpAddr::from(header.source())),
-        address: WideAddress(header.source()),
+        address: WideAddress::from_v6_bytes(header.source()),
         protocol: walk.next.0,
         transport: if is_extension(walk.next) {
             Transport::Other

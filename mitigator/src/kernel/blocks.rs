@@ -19,6 +19,9 @@ use super::table::Table;
 use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::target::Target;
 
+/// Blocks written under one lock: some ten milliseconds.
+const AT_ONCE: usize = 16_384;
+
 /// The tables of blocks and of what they may not touch.
 #[derive(Debug)]
 pub struct BlockTables {
@@ -154,10 +157,22 @@ impl BlockTables {
     /// Writes blocks, in place of older ones of the same targets; `progress` hears how many are in.
     /// Returns how many share an address with the allow list and so carry an exception mark.
     ///
+    /// Others may write between the parts of a long list, so that an agent never waits for a feed.
+    ///
     /// # Errors
     ///
     /// When a table is full or the kernel refuses.
     pub fn block_all(&self, blocks: &[NewBlock], mut progress: impl FnMut(usize)) -> Result<usize> {
+        let mut excepted = 0;
+        let mut done = 0;
+        for part in blocks.chunks(AT_ONCE) {
+            excepted += self.block_part(part, |written| progress(done + written))?;
+            done += part.len();
+        }
+        Ok(excepted)
+    }
+
+    fn block_part(&self, blocks: &[NewBlock], mut progress: impl FnMut(usize)) -> Result<usize> {
         let _lock = self.pins.lock()?;
         let allowed = self.allow_list()?;
         let mut excepted = 0;

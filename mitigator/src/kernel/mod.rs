@@ -37,7 +37,7 @@ pub trait DataPlane {
     /// When it cannot be read.
     fn allow_list(&mut self) -> Result<AllowList>;
 
-    /// Packets dropped since the block was written, for each of `sources` that is blocked.
+    /// Packets dropped since the block was written, for each of `sources` that the agent's own block holds.
     ///
     /// # Errors
     ///

@@ -114,7 +114,7 @@ impl ReplayDataPlane {
     /// The outcome of a packet that a block covers.
     fn judge(&mut self, packet: &Packet, now: Timestamp) -> Option<Outcome> {
         let block = self.blocks.get_mut(&packet.source).filter(|block| now < block.until)?;
-        let address = Target::Prefix(PrefixKey::of_address(packet.address));
+        let address = Target::Prefix(PrefixKey::new(packet.address.into(), 128));
         if self.allowed.relation_to(&address) == Relation::Inside {
             return Some(Outcome::PassAllowed);
         }

@@ -85,7 +85,8 @@ impl DataPlane for XdpDataPlane {
     fn hits_of(&mut self, sources: &[Source]) -> Result<Vec<(Source, u64)>> {
         let mut hits = Vec::with_capacity(sources.len());
         for source in sources {
-            if let Some(entry) = self.blocks.get(&Target::Source(*source))? {
+            let entry = self.blocks.get(&Target::Source(*source))?;
+            if let Some(entry) = entry.filter(|entry| entry.origin() == BlockOrigin::Agent) {
                 hits.push((*source, entry.hits));
             }
         }

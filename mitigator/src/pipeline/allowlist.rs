@@ -33,7 +33,7 @@ impl AllowList {
         let mut ranges: Vec<AddressRange> = Vec::with_capacity(all.len());
         for range in all {
             match ranges.last_mut() {
-                Some(last) if range.first <= last.last.saturating_add(1) => {
+                Some(last) if range.first <= (last.last.0, last.last.1.saturating_add(1)) => {
                     last.last = last.last.max(range.last);
                 }
                 _ => ranges.push(range),
@@ -98,6 +98,8 @@ mod tests {
             ("2001:db8::8/128", Relation::Apart),
             ("2001:db8:0:1::/64", Relation::Apart),
             ("::/0", Relation::Covers),
+            ("::/64", Relation::Apart),
+            ("::/8", Relation::Apart),
         ] {
             assert_eq!(allowed.relation_to(&target.parse().unwrap()), expected, "{target}");
         }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mitigator_common::Source;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::allowlist::{AllowList, Relation};
 use super::settings::BlockingSettings;
@@ -30,7 +30,7 @@ pub struct Changes {
     pub blocks: Vec<Block>,
     /// Targets whose block ended without renewal.
     pub released: Vec<Target>,
-    /// Blocks that a cap kept from being written: an alarm.
+    /// Blocks that a cap kept from being written: an alarm, not raised again for half a minute.
     pub capped: usize,
 }
 
@@ -40,14 +40,29 @@ pub struct Blocklist {
     standing: FxHashMap<Source, Standing>,
     /// Ended blocks of sources that may come back.
     past: FxHashMap<Source, Past>,
+    /// When a cap was last an alarm.
+    alarmed: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Standing {
+    /// When it was decided, or last reported that somebody lifted it.
+    since: Timestamp,
+    /// Whether its source was seen to get through.
+    is_lifted: bool,
     until: Timestamp,
     duration: Duration,
     /// Dropped packets and when they were read.
     hits: Option<(u64, Timestamp)>,
+}
+
+/// What becomes of a verdict that asks for a block.
+enum Answer {
+    Done,
+    /// Not done, and why.
+    Hindered(&'static str),
+    /// Not done, and no news.
+    Known,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +76,11 @@ const MEASURED_FOR: Duration = Duration::from_secs(5);
 /// A block is renewed this long before its end, so that nothing slips through between.
 const RENEWED_BEFORE: Duration = Duration::from_secs(1);
 
+/// What a block's source sends within this of the block may have arrived before it.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// The same hindrance is reported again after this.
+const REPORT_AGAIN: Duration = Duration::from_secs(30);
+
 impl Blocklist {
     /// Takes over blocks that an earlier agent left.
     pub fn adopt(
@@ -69,7 +89,11 @@ impl Blocklist {
         settings: &BlockingSettings,
     ) {
         for (source, until) in blocks {
-            self.standing.insert(source, Standing { until, duration: settings.duration, hits: None });
+            let since = Timestamp::default();
+            self.standing.insert(
+                source,
+                Standing { since, is_lifted: false, until, duration: settings.duration, hits: None },
+            );
         }
     }
 
@@ -86,41 +110,90 @@ impl Blocklist {
         due
     }
 
-    /// The changes that follow from this tick's verdicts and from `hits`, the dropped packets of the
-    /// sources in [`Blocklist::due`]. A block that meets the allow list by now is left to its end.
+    /// The changes that follow from this tick's verdicts and from `hits`, the dropped packets of those
+    /// sources in [`Blocklist::due`] whose block is still the agent's. A block that meets the allow list by
+    /// now is left to its end. Verdicts that cannot be carried out become observations that say why, or
+    /// go when they were reported lately.
     pub fn update(
         &mut self,
-        verdicts: &[Verdict],
+        verdicts: &mut Vec<Verdict>,
         hits: &[(Source, u64)],
         allowed: &AllowList,
         now: Timestamp,
         settings: &BlockingSettings,
     ) -> Changes {
         let mut changes = Changes::default();
+        self.yield_to_others(hits, now);
         self.renew(hits, allowed, now, settings, &mut changes);
         self.release(now, settings, &mut changes);
-        for verdict in verdicts {
+        verdicts.retain_mut(|verdict| {
             let (Decision::Block, Subject::Target(Target::Source(source))) =
                 (verdict.decision, &verdict.subject)
             else {
-                continue;
+                return true;
             };
-            if self.standing.contains_key(source) {
-                continue;
+            match self.block(*source, now, settings, &mut changes) {
+                Answer::Done => true,
+                Answer::Hindered(why) => {
+                    verdict.decision = Decision::Observe;
+                    verdict.evidence.note = why;
+                    true
+                }
+                Answer::Known => false,
             }
-            if changes.blocks.len() >= settings.max_per_tick || self.standing.len() >= settings.max_standing {
-                changes.capped += 1;
-                continue;
-            }
-            let duration = self
-                .past
-                .remove(source)
-                .map_or(settings.duration, |past| (past.duration * 2).min(settings.max_duration));
-            let until = now + duration;
-            self.standing.insert(*source, Standing { until, duration, hits: None });
-            changes.blocks.push(Block { target: Target::Source(*source), until, is_renewal: false });
+        });
+        if self.alarmed.is_some_and(|at| now.since(at) < REPORT_AGAIN) {
+            changes.capped = 0;
+        } else if changes.capped > 0 {
+            self.alarmed = Some(now);
         }
         changes
+    }
+
+    fn block(
+        &mut self,
+        source: Source,
+        now: Timestamp,
+        settings: &BlockingSettings,
+        changes: &mut Changes,
+    ) -> Answer {
+        if let Some(standing) = self.standing.get_mut(&source) {
+            let quiet_for = if standing.is_lifted { REPORT_AGAIN } else { SETTLED_AFTER };
+            if now.since(standing.since) < quiet_for {
+                return Answer::Known;
+            }
+            (standing.is_lifted, standing.since) = (true, now);
+            return Answer::Hindered(
+                "its block was lifted: the source is left alone until it would have ended",
+            );
+        }
+        if changes.blocks.len() >= settings.max_per_tick || self.standing.len() >= settings.max_standing {
+            changes.capped += 1;
+            return if self.alarmed.is_some_and(|at| now.since(at) < REPORT_AGAIN) {
+                Answer::Known
+            } else {
+                Answer::Hindered("a cap on blocks is reached: see max_per_tick and max_standing")
+            };
+        }
+        let duration = self
+            .past
+            .remove(&source)
+            .map_or(settings.duration, |past| (past.duration * 2).min(settings.max_duration));
+        let until = now + duration;
+        self.standing.insert(source, Standing { since: now, is_lifted: false, until, duration, hits: None });
+        changes.blocks.push(Block { target: Target::Source(source), until, is_renewal: false });
+        Answer::Done
+    }
+
+    /// A block that ends soon and is not the agent's any more is not renewed: somebody lifted it, or put
+    /// another in its place.
+    fn yield_to_others(&mut self, hits: &[(Source, u64)], now: Timestamp) {
+        let own: FxHashSet<Source> = hits.iter().map(|(source, _)| *source).collect();
+        for source in self.due(now) {
+            if !own.contains(&source) {
+                self.standing.remove(&source);
+            }
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "dropped packets of five seconds are far below 2^52")]
@@ -156,7 +229,7 @@ impl Blocklist {
             }
             let duration = (standing.duration * 2).min(settings.max_duration);
             let until = now + duration;
-            *standing = Standing { until, duration, hits: None };
+            *standing = Standing { since: now, is_lifted: false, until, duration, hits: None };
             changes.blocks.push(Block { target, until, is_renewal: true });
         }
     }
@@ -214,7 +287,7 @@ mod tests {
         for (seconds, hits) in [(0, 0), (2, 2_000)] {
             let now = start + Duration::from_secs(seconds);
             assert_eq!(blocklist.due(now), [source]);
-            let changes = blocklist.update(&[], &[(source, hits)], allowed, now, settings);
+            let changes = blocklist.update(&mut Vec::new(), &[(source, hits)], allowed, now, settings);
             if hits > 0 {
                 return changes;
             }
@@ -235,6 +308,55 @@ mod tests {
         let allowed = AllowList::new(vec![(neighbourhood, AllowReason::Operator)]);
         let changes = renewal(&allowed, &BlockingSettings::default());
         assert_eq!((changes.blocks.len(), changes.capped), (0, 0));
+    }
+
+    #[test]
+    fn a_block_that_somebody_lifted_is_left_alone_and_said_once() {
+        let source = Source::from_v4_bytes([192, 0, 2, 7]);
+        let verdict = Verdict {
+            subject: Subject::Target(Target::Source(source)),
+            vector: crate::pipeline::vectors::Vector::UdpFlood,
+            decision: Decision::Block,
+            evidence: crate::pipeline::verdict::Evidence::default(),
+        };
+        let settings = BlockingSettings { duration: Duration::from_secs(40), ..BlockingSettings::default() };
+        let mut blocklist = Blocklist::default();
+        let mut said = Vec::new();
+        for tick in 0..200_u64 {
+            let now = Timestamp::from_ns(1_000_000_000 + tick * 250_000_000);
+            let mut verdicts = vec![verdict.clone()];
+            // Its entry is gone, so nothing is known of its drops.
+            let changes = blocklist.update(&mut verdicts, &[], &AllowList::default(), now, &settings);
+            said.extend(verdicts.iter().map(|verdict| (tick, verdict.decision, changes.blocks.len())));
+        }
+        let expected = [
+            (0, Decision::Block, 1),
+            (4, Decision::Observe, 0),
+            (124, Decision::Observe, 0),
+            // A moment before its end it is forgotten, and the source may be blocked again.
+            (140, Decision::Block, 1),
+            (144, Decision::Observe, 0),
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_cap_is_an_alarm_once_in_a_while() {
+        let settings = BlockingSettings { max_per_tick: 0, ..BlockingSettings::default() };
+        let mut blocklist = Blocklist::default();
+        let alarms = (0..400_u64).filter(|tick| {
+            let now = Timestamp::from_ns(tick * 250_000_000);
+            let mut verdicts = vec![Verdict {
+                subject: Subject::Target(Target::Source(Source::from_v4_bytes([192, 0, 2, 7]))),
+                vector: crate::pipeline::vectors::Vector::UdpFlood,
+                decision: Decision::Block,
+                evidence: crate::pipeline::verdict::Evidence::default(),
+            }];
+            let changes = blocklist.update(&mut verdicts, &[], &AllowList::default(), now, &settings);
+            assert_eq!(changes.capped, verdicts.len());
+            changes.capped > 0
+        });
+        assert_eq!(alarms.count(), 4);
     }
 
     #[test]

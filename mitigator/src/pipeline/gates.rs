@@ -3,20 +3,24 @@
 
 use std::time::Duration;
 
+use mitigator_common::Source;
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::activity::Activity;
 use super::baseline::Baseline;
 use super::settings::DetectionSettings;
 use super::time::Timestamp;
-use super::vectors::{ManyPorts, Vector};
+use super::vectors::{self, ManyPorts, Vector};
 
 /// How long after the last alarm a vector's attack counts as over, and learning goes on.
 const COOL_DOWN: Duration = Duration::from_secs(5);
-/// Packets to many ports per second that a scan may send for long.
+/// Packets to many ports per second that all scans together may send for long, and each at least.
 const SCAN_RATE: f64 = 2_000.0;
-/// Packets to many ports that a scan may send beyond `SCAN_RATE`: a thousand usual ports, asked a few times.
+const LEAST_SCAN_RATE: f64 = 100.0;
+/// Packets to many ports that scans may send beyond that: a thousand usual ports, asked a few times.
 const SCAN_BURST: f64 = 10_000.0;
+const LEAST_SCAN_BURST: f64 = 1_000.0;
 
 /// One comparison that a decision rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,8 +67,8 @@ pub struct Alarm {
 pub struct Gates {
     states: Vec<State>,
     totals: Vec<f64>,
-    /// Packets to many ports beyond `SCAN_RATE`, filled as a leaky bucket is.
-    scanned: f64,
+    /// Packets to many ports beyond the rate of a scan, by source: leaky buckets.
+    scanned: FxHashMap<Source, f64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -88,8 +92,12 @@ impl Gates {
         self.totals.clear();
         let many_ports = self.judge_scans(activity, settings);
         for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
-            let carried: Vec<u64> =
-                activity.rows.iter().map(|row| vector.carried_by(&row.change, many_ports)).collect();
+            let carried: Vec<u64> = activity
+                .rows
+                .iter()
+                .zip(&many_ports)
+                .map(|(row, many_ports)| vector.carried_by(&row.change, *many_ports))
+                .collect();
             let total = activity.per_second(carried.iter().sum());
             self.totals.push(total);
             let gates = total_gates(vector, total, &state.baseline, settings);
@@ -111,15 +119,29 @@ impl Gates {
         alarms
     }
 
+    /// What packets to many ports are, for each row. The more sources scan at once, the less of it each may.
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
-    fn judge_scans(&mut self, activity: &Activity, settings: &DetectionSettings) -> ManyPorts {
-        let packets: u64 =
-            activity.rows.iter().map(|row| Vector::Scan.carried_by(&row.change, ManyPorts::Scan)).sum();
-        let burst = SCAN_BURST * settings.patience;
-        let leaked = SCAN_RATE * settings.patience * activity.interval.as_secs_f64();
-        // A bucket of twice the burst: a flood that ends is forgotten within seconds.
-        self.scanned = (self.scanned + packets as f64 - leaked).clamp(0.0, burst * 2.0);
-        if self.scanned > burst { ManyPorts::Flood } else { ManyPorts::Scan }
+    fn judge_scans(&mut self, activity: &Activity, settings: &DetectionSettings) -> Vec<ManyPorts> {
+        let packets: Vec<u64> =
+            activity.rows.iter().map(|row| vectors::packets_to_many_ports(&row.change)).collect();
+        let scanners = packets.iter().filter(|count| **count > 0).count().max(1) as f64;
+        let rate = (SCAN_RATE / scanners).max(LEAST_SCAN_RATE) * settings.patience;
+        let burst = (SCAN_BURST / scanners).max(LEAST_SCAN_BURST) * settings.patience;
+        let leaked = rate * activity.interval.as_secs_f64();
+        self.scanned.retain(|_, level| {
+            *level -= leaked;
+            *level > 0.0
+        });
+        let mut judge = |source: Source, count: u64| {
+            if count == 0 {
+                return ManyPorts::Scan;
+            }
+            let level = self.scanned.entry(source).or_insert(-leaked);
+            // Twice the burst is the most that is remembered, so that an end is noticed within seconds.
+            *level = (*level + count as f64).min(burst * 2.0);
+            if *level > burst { ManyPorts::Flood } else { ManyPorts::Scan }
+        };
+        activity.rows.iter().zip(packets).map(|(row, count)| judge(row.source, count)).collect()
     }
 
     /// Packets/s that carried each vector in the latest tick, in the order of [`Vector::ALL`].

@@ -17,24 +17,26 @@ pub enum Target {
     Prefix(PrefixKey),
 }
 
-/// First and last address of something, IPv4 mapped into IPv6.
+/// First and last address of something, by family and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AddressRange {
     /// First address.
-    pub first: u128,
+    pub first: (u32, u128),
     /// Last address, included.
-    pub last: u128,
+    pub last: (u32, u128),
 }
 
 impl Target {
     /// The target of a prefix; host bits are ignored.
     #[must_use]
     pub fn of_prefix(prefix: IpNet) -> Self {
-        let source = Source::from(prefix.network());
-        if source.prefix_length() == prefix.prefix_len() && source.network() == prefix.network() {
+        let key = PrefixKey::new(prefix.network(), prefix.prefix_len());
+        let (network, length) = key.parts();
+        let source = Source::from(network);
+        if source.prefix_length() == length && source.network() == network {
             Self::Source(source)
         } else {
-            Self::Prefix(PrefixKey::new(prefix.network(), prefix.prefix_len()))
+            Self::Prefix(key)
         }
     }
 
@@ -65,9 +67,8 @@ impl Target {
 /// All addresses below a key.
 #[must_use]
 pub fn range_of(key: PrefixKey) -> AddressRange {
-    let first = u128::from_be_bytes(key.address.0);
-    let host_bits = u128::MAX.checked_shr(key.length).unwrap_or(0);
-    AddressRange { first, last: first | host_bits }
+    let (first, last) = key.bounds();
+    AddressRange { first, last }
 }
 
 impl fmt::Display for Target {
@@ -129,6 +130,8 @@ mod tests {
             ("2001:db8::/32", "2001:db8::/32"),
             ("0.0.0.0/0", "0.0.0.0/0"),
             ("::/0", "::/0"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:192.0.2.7/128", "192.0.2.7"),
         ] {
             assert_eq!(text.parse::<Target>().map(|target| target.to_string()), Ok(shown.to_owned()));
         }
@@ -147,10 +150,11 @@ mod tests {
             ("2001:db8::/64", "2001:db8::", "2001:db8::ffff:ffff:ffff:ffff"),
         ] {
             let range = text.parse::<Target>().unwrap().range();
-            let number = |text: &str| range_of(PrefixKey::new(text.parse().unwrap(), 128)).first;
-            assert_eq!(range, AddressRange { first: number(first), last: number(last) }, "{text}");
+            let address = |text: &str| range_of(PrefixKey::new(text.parse().unwrap(), 128));
+            assert_eq!((range.first, range.last), (address(first).first, address(last).last), "{text}");
         }
-        assert_eq!("::/0".parse::<Target>().unwrap().range(), AddressRange { first: 0, last: u128::MAX });
+        let all = "::/0".parse::<Target>().unwrap().range();
+        assert_eq!((all.first.1, all.last.1), (0, u128::MAX));
     }
 
     #[test]

@@ -187,6 +187,18 @@ impl Vector {
     }
 }
 
+/// TCP packets without a connection from a source that asks many ports; 0 from any other.
+#[must_use]
+pub fn packets_to_many_ports(change: &SourceCounters) -> u64 {
+    if has_many_ports(change) {
+        u64::from(change.tcp_syn_packets)
+            + u64::from(change.tcp_rst_packets)
+            + u64::from(change.tcp_odd_packets)
+    } else {
+        0
+    }
+}
+
 /// Many ports, and hardly an established connection on them.
 fn has_many_ports(change: &SourceCounters) -> bool {
     let opened = u64::from(change.tcp_ack_packets);

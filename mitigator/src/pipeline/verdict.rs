@@ -85,7 +85,7 @@ pub struct Verdict {
 }
 
 /// Everything a verdict rests on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Evidence {
     /// Length of the interval that was judged, in seconds.
     pub window_s: f64,
@@ -161,6 +161,8 @@ pub struct Judgement {
 const SUSPICION_LASTS: std::time::Duration = std::time::Duration::from_secs(2);
 /// The same observation is reported again after this.
 const REPORT_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long an overwhelming total nobody can be blamed for goes unreported.
+const WORTH_A_WORD_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
 /// decades of mean bytes. All of the order of 1, so that none drowns the others.
 const POINT_COLUMNS: usize = 3;
@@ -183,8 +185,12 @@ impl Judge {
         let mut judgement = Judgement { is_suspicious: !alarms.is_empty(), ..Judgement::default() };
         for alarm in alarms {
             let case = Case::new(activity, features, alarm, settings);
+            let before = judgement.verdicts.len();
             self.judge_sources(&case, allowed, &mut judgement);
             self.judge_crowd(&case, &mut judgement);
+            if judgement.verdicts.len() == before {
+                self.judge_rest(&case, &mut judgement);
+            }
         }
         judgement
     }
@@ -233,17 +239,37 @@ impl Judge {
         let gates = vec![crowd, share];
         if gates.iter().all(|gate| gate.passed) && self.is_news(vector, None, case.activity.at) {
             judgement.verdicts.push(Verdict {
-                subject: Subject::Signature(format!(
-                    "{} from {} sources",
-                    vector.traffic(),
-                    case.carriers.len()
-                )),
+                subject: case.signature(),
                 vector,
                 decision: Decision::Observe,
                 evidence: case.evidence(
                     None,
                     gates,
                     "none of the sources stands out, and sources of a packet or two may be forged: none is blocked",
+                ),
+            });
+        }
+    }
+
+    /// So much of it, for so long, that it is worth a word although nobody can be blamed.
+    fn judge_rest(&mut self, case: &Case<'_>, judgement: &mut Judgement) {
+        let vector = case.alarm.vector;
+        let overwhelming = vector.floors().total * case.settings.patience * case.settings.overwhelming_factor;
+        let lasted = case.activity.at.since(case.alarm.since).as_secs_f64();
+        let gates = vec![
+            Gate::at_least("overwhelming_total", case.alarm.total, overwhelming, "packets/s"),
+            Gate::at_least("lasted", lasted, WORTH_A_WORD_AFTER.as_secs_f64(), "s"),
+        ];
+        let is_due = vector.comparison() == Comparison::Floors && gates.iter().all(|gate| gate.passed);
+        if is_due && self.is_news(vector, None, case.activity.at) {
+            judgement.verdicts.push(Verdict {
+                subject: case.signature(),
+                vector,
+                decision: Decision::Observe,
+                evidence: case.evidence(
+                    None,
+                    gates,
+                    "no source sends clearly more of it than an innocent one may",
                 ),
             });
         }
@@ -341,6 +367,10 @@ impl<'a> Case<'a> {
 
     fn cluster_of(&self, position: usize) -> usize {
         self.clusters.members.get(position).copied().unwrap_or(0)
+    }
+
+    fn signature(&self) -> Subject {
+        Subject::Signature(format!("{} from {} sources", self.alarm.vector.traffic(), self.carriers.len()))
     }
 
     /// A source seen before the attack has to be louder.

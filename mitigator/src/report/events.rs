@@ -122,10 +122,7 @@ fn log_verdict(verdict: &Verdict, until_unix_ms: Option<u64>) {
         (Decision::Block, Some(until)) => {
             info!(%target, vector, until = %units::unix_ms(until), "blocked at {rate} packets/s");
         }
-        (Decision::Block, None) => {
-            warn!(%target, vector, "an attacker at {rate} packets/s, not blocked: a cap is reached");
-        }
-        (Decision::Observe, _) => {
+        (Decision::Block, None) | (Decision::Observe, _) => {
             info!(%target, vector, "seen at {rate} packets/s: {}", verdict.evidence.note);
         }
     }

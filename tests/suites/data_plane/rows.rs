@@ -503,11 +503,16 @@ pub fn tables() -> Vec<Row> {
             BLOCKED_PREFIX,
         ),
         row(
-            "mapped IPv6 is inside the blocked IPv4 prefix",
+            "mapped IPv6 is not inside the blocked IPv4 prefix",
             &[Block("192.0.2.0/24")],
             tcp_syn("::ffff:192.0.2.7"),
-            BLOCKED_PREFIX,
+            Counted(RESERVED, &[Syn]),
         ),
+        row("all of IPv6 blocked spares IPv4", &[Block("::/0")], tcp_syn(V4), Counted(V4, &[Syn])),
+        row("all of IPv6 blocked", &[Block("::/0")], tcp_syn(V6), BLOCKED_PREFIX),
+        row("bogons of IPv6 blocked spare IPv4", &[Block("::/8")], tcp_syn(V4), Counted(V4, &[Syn])),
+        row("all of IPv4 blocked spares IPv6", &[Block("0.0.0.0/0")], tcp_syn(V6), Counted(V6, &[Syn])),
+        row("all of IPv6 allowed, IPv4 blocked", &[Block(V4), Allow("::/0")], tcp_syn(V4), BLOCKED),
         row("reserved IPv6 blocked as one", &[Block("::/32")], tcp_syn("::1"), BLOCKED),
         row("reserved IPv6 blocked spares IPv4", &[Block("::/32")], tcp_syn(V4), Counted(V4, &[Syn])),
         row(
