@@ -186,6 +186,7 @@ impl DetectionFile {
         set("detection.crowd", self.crowd, 2, 1_000_000, &mut settings.crowd)?;
         if let Some(age) = &self.known_age {
             settings.known_age = parse_duration("detection.known_age", age)?;
+            longest("detection.known_age", settings.known_age, Duration::from_hours(24 * 30), "30 days")?;
         }
         Ok(())
     }
@@ -199,6 +200,12 @@ impl BlockingFile {
         if let Some(duration) = &self.max_duration {
             settings.max_duration = parse_duration("blocking.max_duration", duration)?;
         }
+        longest(
+            "blocking.max_duration",
+            settings.max_duration,
+            Duration::from_hours(24 * 3_653),
+            "ten years",
+        )?;
         let shortest = Duration::from_secs(1);
         if settings.duration < shortest || settings.max_duration < settings.duration {
             bail!(
@@ -237,6 +244,13 @@ fn parse_duration(name: &str, text: &str) -> Result<Duration> {
         .map_err(|_| anyhow::anyhow!("{name} is `{text}`; write it like 250ms, 90s, 10m or 2h"))
 }
 
+fn longest(name: &str, value: Duration, most: Duration, shown: &str) -> Result<()> {
+    if value > most {
+        bail!("{name} is {}; it must be at most {shown}", humantime::format_duration(value));
+    }
+    Ok(())
+}
+
 fn parse_prefix(text: &str) -> Result<IpNet> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
@@ -257,7 +271,8 @@ fn set<T: PartialOrd + Copy + std::fmt::Display>(
 }
 
 fn in_range<T: PartialOrd + Copy + std::fmt::Display>(name: &str, value: T, least: T, most: T) -> Result<()> {
-    if value < least || value > most {
+    // Written so that NaN, which compares with nothing, is out of every range.
+    if !(least..=most).contains(&value) {
         bail!("{name} is {value}; it must be between {least} and {most}");
     }
     Ok(())
@@ -280,7 +295,10 @@ mod tests {
             ("colour = 1", "unknown field `colour`"),
             ("[capacities]\nsources = 10", "capacities.sources is 10; it must be between 65536 and 8388608"),
             ("[detection]\nmin_silhouette = 2.0", "detection.min_silhouette is 2"),
+            ("[detection]\npatience = nan", "detection.patience is NaN"),
+            ("[detection]\nknown_age = \"99999999h\"", "at most 30 days"),
             ("[blocking]\nduration = \"48h\"", "at most blocking.max_duration"),
+            ("[blocking]\nmax_duration = \"99999999h\"", "at most ten years"),
             ("allow = [\"here\"]", "allow has `here`"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());

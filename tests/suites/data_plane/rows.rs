@@ -511,7 +511,12 @@ pub fn tables() -> Vec<Row> {
         row("all of IPv6 blocked spares IPv4", &[Block("::/0")], tcp_syn(V4), Counted(V4, &[Syn])),
         row("all of IPv6 blocked", &[Block("::/0")], tcp_syn(V6), BLOCKED_PREFIX),
         row("bogons of IPv6 blocked spare IPv4", &[Block("::/8")], tcp_syn(V4), Counted(V4, &[Syn])),
-        row("all of IPv4 blocked spares IPv6", &[Block("0.0.0.0/0")], tcp_syn(V6), Counted(V6, &[Syn])),
+        row(
+            "all of IPv4 blocked spares IPv6",
+            &[Block("0.0.0.0/0")],
+            tcp_syn(V6),
+            Counted(V6_SOURCE, &[Syn]),
+        ),
         row("all of IPv6 allowed, IPv4 blocked", &[Block(V4), Allow("::/0")], tcp_syn(V4), BLOCKED),
         row("reserved IPv6 blocked as one", &[Block("::/32")], tcp_syn("::1"), BLOCKED),
         row("reserved IPv6 blocked spares IPv4", &[Block("::/32")], tcp_syn(V4), Counted(V4, &[Syn])),
