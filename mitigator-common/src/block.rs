@@ -9,6 +9,8 @@ pub const NEVER_EXPIRES: u64 = u64::MAX;
 pub const BLOCKED_SOURCES: u32 = 0;
 /// Where the number of blocked prefixes stands among the block counts.
 pub const BLOCKED_PREFIXES: u32 = 1;
+/// Where the number of limits stands among the block counts.
+pub const LIMITS: u32 = 2;
 
 /// Who asked for a block.
 #[repr(u16)]

@@ -1,4 +1,4 @@
-//! `SourceCounters`: what the data plane knows of one source.
+//! `SourceCounters`: what the data plane knows of one source, in both directions.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -47,9 +47,25 @@ pub struct SourceCounters {
     pub other_packets: u32,
     /// Source port of the latest reflection packet, 0 for none.
     pub reflection_port: u32,
+    /// FIN set, RST clear; most of them have ACK and count there too.
+    pub tcp_fin_packets: u32,
+    /// Destination port of the latest TCP or UDP packet, 0 for none.
+    pub destination_port: u32,
+    /// All packets that this host sent to the source. Offloaded segments count as one.
+    pub sent_packets: u32,
+    /// Of them: connections asked for.
+    pub sent_syn_packets: u32,
+    /// Of them: connections accepted.
+    pub sent_syn_ack_packets: u32,
+    /// Of them: TCP with payload.
+    pub sent_data_packets: u32,
+    /// Of them: UDP.
+    pub sent_udp_packets: u32,
+    /// Of them: FIN or RST.
+    pub sent_closing_packets: u32,
 }
 
-const _: () = assert!(size_of::<SourceCounters>() == 96);
+const _: () = assert!(size_of::<SourceCounters>() == 128);
 
 impl SourceCounters {
     /// A row before its first packet.
@@ -73,6 +89,14 @@ impl SourceCounters {
         extension_packets: 0,
         other_packets: 0,
         reflection_port: 0,
+        tcp_fin_packets: 0,
+        destination_port: 0,
+        sent_packets: 0,
+        sent_syn_packets: 0,
+        sent_syn_ack_packets: 0,
+        sent_data_packets: 0,
+        sent_udp_packets: 0,
+        sent_closing_packets: 0,
     };
 
     /// The epoch of `port_bits` that `now_ns` falls into.

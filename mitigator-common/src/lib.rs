@@ -10,12 +10,14 @@ mod block;
 mod counters;
 mod outcome;
 mod settings;
+mod signature;
 mod source;
 
 pub use address::{PrefixKey, WideAddress};
 pub use allow::{AllowEntry, AllowReason};
-pub use block::{BLOCKED_PREFIXES, BLOCKED_SOURCES, BlockEntry, BlockOrigin, NEVER_EXPIRES};
+pub use block::{BLOCKED_PREFIXES, BLOCKED_SOURCES, BlockEntry, BlockOrigin, LIMITS, NEVER_EXPIRES};
 pub use counters::SourceCounters;
 pub use outcome::Outcome;
 pub use settings::{DataPlaneSettings, SCHEMA};
+pub use signature::{Limit, PacketKind, Signature};
 pub use source::Source;

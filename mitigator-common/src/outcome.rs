@@ -18,11 +18,13 @@ pub enum Outcome {
     DropBlocked = 5,
     /// A blocked prefix covers the sender: dropped.
     DropBlockedPrefix = 6,
+    /// Beyond the limit of its signature: dropped.
+    DropLimited = 7,
 }
 
 impl Outcome {
     /// Every outcome, in the order of its number.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PassNotIp,
         Self::PassUnparsed,
         Self::PassAllowed,
@@ -30,6 +32,7 @@ impl Outcome {
         Self::PassUncounted,
         Self::DropBlocked,
         Self::DropBlockedPrefix,
+        Self::DropLimited,
     ];
 
     /// How many outcomes there are.
@@ -39,7 +42,7 @@ impl Outcome {
     #[inline(always)]
     #[must_use]
     pub const fn is_drop(self) -> bool {
-        matches!(self, Self::DropBlocked | Self::DropBlockedPrefix)
+        matches!(self, Self::DropBlocked | Self::DropBlockedPrefix | Self::DropLimited)
     }
 
     /// Stable name, as reports and JSON spell it.
@@ -53,6 +56,7 @@ impl Outcome {
             Self::PassUncounted => "pass_uncounted",
             Self::DropBlocked => "drop_blocked",
             Self::DropBlockedPrefix => "drop_blocked_prefix",
+            Self::DropLimited => "drop_limited",
         }
     }
 }

@@ -32,6 +32,14 @@ pub struct LiveCounters {
     pub extension_packets: SharedU32,
     pub other_packets: SharedU32,
     pub reflection_port: SharedU32,
+    pub tcp_fin_packets: SharedU32,
+    pub destination_port: SharedU32,
+    pub sent_packets: SharedU32,
+    pub sent_syn_packets: SharedU32,
+    pub sent_syn_ack_packets: SharedU32,
+    pub sent_data_packets: SharedU32,
+    pub sent_udp_packets: SharedU32,
+    pub sent_closing_packets: SharedU32,
 }
 
 const _: () = {
@@ -42,6 +50,10 @@ const _: () = {
     assert!(offset_of!(LiveCounters, tcp_syn_packets) == offset_of!(SourceCounters, tcp_syn_packets));
     assert!(offset_of!(LiveCounters, udp_packets) == offset_of!(SourceCounters, udp_packets));
     assert!(offset_of!(LiveCounters, reflection_port) == offset_of!(SourceCounters, reflection_port));
+    assert!(offset_of!(LiveCounters, sent_packets) == offset_of!(SourceCounters, sent_packets));
+    assert!(
+        offset_of!(LiveCounters, sent_closing_packets) == offset_of!(SourceCounters, sent_closing_packets)
+    );
 };
 
 impl LiveCounters {
@@ -85,8 +97,32 @@ impl LiveCounters {
         }
     }
 
+    /// Adds one packet that this host sent to the source.
+    #[inline(always)]
+    pub fn record_sent(&self, packet: &Packet) {
+        self.sent_packets.add(1);
+        match packet.transport {
+            Transport::Tcp { flags, has_payload, .. } => {
+                if flags & (flags::FIN | flags::RST) != 0 {
+                    self.sent_closing_packets.add(1);
+                }
+                if flags & flags::SYN != 0 {
+                    let accepts = flags & flags::ACK != 0;
+                    if accepts { &self.sent_syn_ack_packets } else { &self.sent_syn_packets }.add(1);
+                } else if has_payload {
+                    self.sent_data_packets.add(1);
+                }
+            }
+            Transport::Udp { .. } => self.sent_udp_packets.add(1),
+            Transport::Icmp | Transport::Other => {}
+        }
+    }
+
     #[inline(always)]
     fn record_tcp(&self, flags: u8, has_payload: bool) {
+        if flags & (flags::FIN | flags::RST) == flags::FIN {
+            self.tcp_fin_packets.add(1);
+        }
         if flags & flags::RST != 0 {
             self.tcp_rst_packets.add(1);
         } else if flags & flags::SYN != 0 {
@@ -109,6 +145,9 @@ impl LiveCounters {
     /// smaller; the next packet to the port sets it again.
     #[inline(always)]
     fn note_port(&self, port: u16, now_ns: u64) {
+        if self.destination_port.get() != u32::from(port) {
+            self.destination_port.set(u32::from(port));
+        }
         let epoch = SourceCounters::ports_epoch_of(now_ns);
         let bit = port_bit(port);
         if self.ports_epoch.get() != epoch {
@@ -120,6 +159,17 @@ impl LiveCounters {
         if bits & bit == 0 {
             self.port_bits.set(bits | bit);
         }
+    }
+
+    /// Whether the source was there before `since_ns`, or this host asked it for something or answered it
+    /// over a connection: a forged address can be none of these.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_known(&self, since_ns: u64) -> bool {
+        self.first_seen_ns.get() < since_ns
+            || self.sent_syn_packets.get() > 0
+            || self.sent_udp_packets.get() > 0
+            || self.sent_data_packets.get() > 0
     }
 
     /// The row as it stands.
@@ -145,7 +195,26 @@ impl LiveCounters {
             extension_packets: self.extension_packets.get(),
             other_packets: self.other_packets.get(),
             reflection_port: self.reflection_port.get(),
+            tcp_fin_packets: self.tcp_fin_packets.get(),
+            destination_port: self.destination_port.get(),
+            sent_packets: self.sent_packets.get(),
+            sent_syn_packets: self.sent_syn_packets.get(),
+            sent_syn_ack_packets: self.sent_syn_ack_packets.get(),
+            sent_data_packets: self.sent_data_packets.get(),
+            sent_udp_packets: self.sent_udp_packets.get(),
+            sent_closing_packets: self.sent_closing_packets.get(),
         }
+    }
+}
+
+/// Whether a packet that this host sends asks its receiver for something, so that an answer is to come.
+#[inline(always)]
+#[must_use]
+pub const fn asks(packet: &Packet) -> bool {
+    match packet.transport {
+        Transport::Tcp { flags, .. } => flags & (flags::SYN | flags::ACK) == flags::SYN,
+        Transport::Udp { .. } | Transport::Icmp => true,
+        Transport::Other => false,
     }
 }
 

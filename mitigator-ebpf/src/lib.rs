@@ -1,4 +1,4 @@
-//! What the XDP program does with the bytes of one packet: parse it, count it.
+//! What the XDP program does with the bytes of one packet: parse it, count it, tell its signature.
 //!
 //! These modules hold no map and no helper, so they are built for the host too: tests check them
 //! against an independent parser, and replay runs the very code that the kernel runs.
@@ -9,3 +9,4 @@ pub mod counters;
 pub mod cursor;
 pub mod packet;
 pub mod shared;
+pub mod signature;

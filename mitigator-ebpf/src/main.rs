@@ -1,4 +1,4 @@
-//! The XDP program: packet -> [`Outcome`] -> action, counted.
+//! The XDP program, which decides what arrives, and the classifier that counts what is sent.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -7,6 +7,8 @@ mod allowlist;
 mod blocklist;
 #[cfg(target_arch = "bpf")]
 mod clock;
+#[cfg(target_arch = "bpf")]
+mod limits;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

@@ -6,7 +6,9 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
-use mitigator_common::{AllowEntry, BlockEntry, Outcome, Source, SourceCounters, WideAddress};
+use mitigator_common::{
+    AllowEntry, BlockEntry, Limit, Outcome, Signature, Source, SourceCounters, WideAddress,
+};
 
 /// Totals per source since first seen.
 ///
@@ -28,14 +30,19 @@ pub static BLOCK_PREFIXES: LpmTrie<WideAddress, BlockEntry, 65_536> = LpmTrie::n
 #[btf_map]
 pub static ALLOWLIST: LpmTrie<WideAddress, AllowEntry, 65_536> = LpmTrie::new();
 
-/// How many sources ([`BLOCKED_SOURCES`]) and prefixes ([`BLOCKED_PREFIXES`]) are blocked, or more, never
-/// fewer: without any, no packet pays for the trie, and nobody walks an empty table. Written by user space
+/// How many sources ([`BLOCKED_SOURCES`]) and prefixes ([`BLOCKED_PREFIXES`]) are blocked and how many
+/// limits ([`LIMITS`]) there are, or more, never fewer: without any, no packet pays for the look-up, and nobody walks an empty table. Written by user space
 /// before blocks go in and after they are gone.
 ///
 /// [`BLOCKED_SOURCES`]: mitigator_common::BLOCKED_SOURCES
 /// [`BLOCKED_PREFIXES`]: mitigator_common::BLOCKED_PREFIXES
+/// [`LIMITS`]: mitigator_common::LIMITS
 #[btf_map]
-pub static BLOCK_COUNTS: Array<u32, 2> = Array::new();
+pub static BLOCK_COUNTS: Array<u32, 3> = Array::new();
+
+/// How many packets of each signature pass. Written by user space, which keeps them few; counted here.
+#[btf_map]
+pub static SIGNATURE_LIMITS: HashMap<Signature, Limit, 64> = HashMap::new();
 
 /// Packets per [`Outcome`]. Written here, per CPU; read by user space.
 #[btf_map]

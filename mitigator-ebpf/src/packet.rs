@@ -102,12 +102,21 @@ pub enum Transport {
     Other,
 }
 
+/// Which way a packet goes, and so which of its addresses is the other side's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// It arrives: the other side is the sender.
+    Arriving,
+    /// It leaves: the other side is the receiver.
+    Leaving,
+}
+
 /// What one packet says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Who sends.
+    /// The other side: the sender of a packet that arrives, the receiver of one that leaves.
     pub source: Source,
-    /// The sender's full address.
+    /// The other side's full address.
     pub address: WideAddress,
     /// Number of the transport protocol, past any extension header.
     pub protocol: u8,
@@ -129,13 +138,23 @@ pub enum Unparsed {
 }
 
 impl Packet {
-    /// Reads a packet from its Ethernet header on.
+    /// Reads a packet that arrives, from its Ethernet header on.
     ///
     /// # Errors
     ///
     /// When the packet has no readable IP header, says which way.
     #[inline(always)]
     pub fn parse(bytes: &Cursor<'_>) -> Result<Self, Unparsed> {
+        Self::parse_going(bytes, Direction::Arriving)
+    }
+
+    /// Reads a packet from its Ethernet header on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packet::parse`].
+    #[inline(always)]
+    pub fn parse_going(bytes: &Cursor<'_>, direction: Direction) -> Result<Self, Unparsed> {
         let mut offset = ETHERNET_LENGTH;
         let mut ethertype = read_u16(bytes, ETHERNET_LENGTH - 2).ok_or(Unparsed::Malformed)?;
         for _ in 0..MAX_VLAN_TAGS {
@@ -145,7 +164,7 @@ impl Packet {
             ethertype = read_u16(bytes, offset + 2).ok_or(Unparsed::Malformed)?;
             offset += 4;
         }
-        Self::parse_network(bytes, ethertype, offset)
+        Self::parse_network(bytes, ethertype, offset, direction)
     }
 
     /// Reads a packet whose network header starts at `offset`, as `ethertype` names it.
@@ -154,10 +173,15 @@ impl Packet {
     ///
     /// As [`Packet::parse`]; a VLAN tag counts as malformed here.
     #[inline(always)]
-    pub fn parse_network(bytes: &Cursor<'_>, ethertype: u16, offset: usize) -> Result<Self, Unparsed> {
+    pub fn parse_network(
+        bytes: &Cursor<'_>,
+        ethertype: u16,
+        offset: usize,
+        direction: Direction,
+    ) -> Result<Self, Unparsed> {
         match ethertype {
-            ETHERTYPE_IPV4 => parse_v4(bytes, offset).ok_or(Unparsed::Malformed),
-            ETHERTYPE_IPV6 => parse_v6(bytes, offset).ok_or(Unparsed::Malformed),
+            ETHERTYPE_IPV4 => parse_v4(bytes, offset, direction).ok_or(Unparsed::Malformed),
+            ETHERTYPE_IPV6 => parse_v6(bytes, offset, direction).ok_or(Unparsed::Malformed),
             tag if is_vlan(tag) => Err(Unparsed::Malformed),
             _ => Err(Unparsed::NotIp),
         }
@@ -175,7 +199,7 @@ fn read_u16(bytes: &Cursor<'_>, offset: usize) -> Option<u16> {
 }
 
 #[inline(always)]
-fn parse_v4(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
+fn parse_v4(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Option<Packet> {
     let [
         version_and_length,
         _,
@@ -194,7 +218,7 @@ fn parse_v4(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
         c,
         d,
     ]: [u8; 16] = bytes.read(start)?;
-    let [_, _, _, _]: [u8; 4] = bytes.read(start + 16)?;
+    let destination: [u8; 4] = bytes.read(start + 16)?;
     let header_length = usize::from(version_and_length & 0x0f) * 4;
     if version_and_length >> 4 != 4 || header_length < 20 {
         return None;
@@ -211,10 +235,13 @@ fn parse_v4(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
     }
     let fragment_bits = u16::from_be_bytes([fragment_high, fragment_low]);
     let fragment = fragment_from(fragment_bits & 0x1fff, fragment_bits & 0x2000 != 0);
-    let source = [a, b, c, d];
+    let other = match direction {
+        Direction::Arriving => [a, b, c, d],
+        Direction::Leaving => destination,
+    };
     Some(Packet {
-        source: Source::from_v4_bytes(source),
-        address: WideAddress::from_v4_bytes(source),
+        source: Source::from_v4_bytes(other),
+        address: WideAddress::from_v4_bytes(other),
         protocol,
         transport: parse_transport(bytes, transport_start, total_length - header_length, protocol, fragment),
         fragment,
@@ -223,10 +250,14 @@ fn parse_v4(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
 }
 
 #[inline(always)]
-fn parse_v6(bytes: &Cursor<'_>, start: usize) -> Option<Packet> {
+fn parse_v6(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Option<Packet> {
     let [version, _, _, _, length_high, length_low, next_header, _]: [u8; 8] = bytes.read(start)?;
-    let address: [u8; 16] = bytes.read(start + 8)?;
-    let [.., _]: [u8; 16] = bytes.read(start + 24)?;
+    let sender: [u8; 16] = bytes.read(start + 8)?;
+    let receiver: [u8; 16] = bytes.read(start + 24)?;
+    let address = match direction {
+        Direction::Arriving => sender,
+        Direction::Leaving => receiver,
+    };
     if version >> 4 != 6 {
         return None;
     }

@@ -1,16 +1,16 @@
-//! Entry point and order of decisions: block table -> block prefixes -> count -> pass, where the
+//! Entry points and order of decisions: block table -> block prefixes -> limits -> count -> pass, where the
 //! allow list beats any block.
 #![expect(unsafe_code, reason = "the packet's bounds come from the XDP context")]
 
-use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use mitigator_common::Outcome;
 use mitigator_ebpf::cursor::Cursor;
-use mitigator_ebpf::packet::{Packet, Unparsed};
+use mitigator_ebpf::packet::{Direction, Packet, Unparsed};
 
 use crate::blocklist::{self, Verdict};
-use crate::{outcomes, sources};
+use crate::{limits, outcomes, sources};
 
 /// Passes or drops one packet.
 #[xdp]
@@ -32,8 +32,20 @@ fn decide(ctx: &XdpContext) -> Outcome {
     match blocklist::judge(&packet) {
         Verdict::Blocked(outcome) => outcome,
         Verdict::Excepted => Outcome::PassAllowed,
+        Verdict::NotListed if limits::drops(&packet) => Outcome::DropLimited,
         Verdict::NotListed => sources::count(&packet, bytes.length() as u64),
     }
+}
+
+/// Counts one packet that this host sends, for its receiver. Never changes what becomes of it.
+#[classifier]
+pub fn count_sent(ctx: TcContext) -> i32 {
+    // SAFETY: `data..data_end` is the linear part of the packet, readable until the program returns.
+    let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
+    if let Ok(packet) = Packet::parse_going(&bytes, Direction::Leaving) {
+        sources::count_sent(&packet);
+    }
+    TC_ACT_UNSPEC
 }
 
 /// The helpers used are free for any licence; the maps' atomics and BTF need no GPL either.

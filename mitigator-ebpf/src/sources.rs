@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use mitigator_common::{Outcome, Source, SourceCounters};
-use mitigator_ebpf::counters::LiveCounters;
+use mitigator_ebpf::counters::{LiveCounters, asks};
 use mitigator_ebpf::packet::Packet;
 
 use crate::clock;
@@ -21,6 +21,23 @@ pub fn count(packet: &Packet, wire_bytes: u64) -> Outcome {
     };
     row.record(packet, wire_bytes, now_ns);
     Outcome::PassCounted
+}
+
+/// Counts a packet that this host sent to the source. A packet that asks for something makes the row, so
+/// that the answer is known to be one.
+#[inline(always)]
+pub fn count_sent(packet: &Packet) {
+    let row = find(&packet.source)
+        .or_else(|| if asks(packet) { make(&packet.source, clock::now_ns()) } else { None });
+    if let Some(row) = row {
+        row.record_sent(packet);
+    }
+}
+
+/// Whether the source was there before `since_ns`, or this host asked or answered it.
+#[inline(always)]
+pub fn is_known(source: &Source, since_ns: u64) -> bool {
+    find(source).is_some_and(|row| row.is_known(since_ns))
 }
 
 #[inline(always)]

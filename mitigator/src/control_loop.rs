@@ -10,6 +10,7 @@ use crate::pipeline::activity::History;
 use crate::pipeline::blocklist::{Blocklist, Changes};
 use crate::pipeline::features;
 use crate::pipeline::gates::Gates;
+use crate::pipeline::limits::Limits;
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::verdict::{Judge, Verdict};
@@ -28,6 +29,7 @@ pub struct ControlLoop<P> {
     gates: Gates,
     judge: Judge,
     blocklist: Blocklist,
+    limits: Limits,
     interval: Duration,
     detection: DetectionSettings,
     blocking: BlockingSettings,
@@ -71,6 +73,7 @@ impl<P: DataPlane> ControlLoop<P> {
             gates: Gates::default(),
             judge: Judge::default(),
             blocklist: Blocklist::default(),
+            limits: Limits::default(),
             interval,
             detection,
             blocking,
@@ -109,10 +112,12 @@ impl<P: DataPlane> ControlLoop<P> {
         let judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let mut verdicts = judgement.verdicts;
-        let changes = self.blocklist.update(&mut verdicts, &hits, &allowed, now, &self.blocking);
+        let mut changes = self.blocklist.update(&mut verdicts, &hits, &allowed, now, &self.blocking);
+        changes.limits = self.limits.update(&verdicts, &activity.limited, now, &self.blocking);
         self.is_hurried = judgement.is_suspicious && !self.is_hurried;
-        if let Err(error) = self.plane.apply(now, &changes.blocks) {
+        if let Err(error) = self.plane.apply(now, &changes) {
             self.blocklist.forget(&changes.blocks);
+            self.limits.forget(&changes.limits);
             return Err(error);
         }
         Ok(Tick {
@@ -139,7 +144,6 @@ mod tests {
 
     use super::*;
     use crate::pipeline::allowlist::AllowList;
-    use crate::pipeline::blocklist::Block;
     use crate::pipeline::snapshot::Snapshot;
 
     /// Sources that send SYN packets at an even pace, forever.
@@ -169,8 +173,8 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn apply(&mut self, _now: Timestamp, blocks: &[Block]) -> Result<()> {
-            self.blocked += blocks.len();
+        fn apply(&mut self, _now: Timestamp, changes: &Changes) -> Result<()> {
+            self.blocked += changes.blocks.len();
             Ok(())
         }
     }

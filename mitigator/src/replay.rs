@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use mitigator_common::{AllowReason, PrefixKey};
+use mitigator_ebpf::packet::Direction;
 
 use crate::capture::{Capture, CapturedPacket, Damage};
 use crate::config::Config;
@@ -154,7 +155,7 @@ impl Run {
         self.catch_up()?;
         self.packets += 1;
         self.bytes += u64::from(captured.wire_bytes);
-        let packet = captured.parse();
+        let packet = captured.parse(Direction::Arriving);
         let is_arriving = match protected {
             Protected::Named(victims) => captured.destination().is_some_and(|to| {
                 victims.contains(&to.to_canonical())
@@ -169,6 +170,15 @@ impl Run {
             self.arrived_since_tick = true;
         } else {
             self.outgoing_packets += 1;
+        }
+        // Between hosts of which none is protected, each packet arrives at one side and leaves the other.
+        let is_leaving = match protected {
+            Protected::Named(own) => packet.is_ok_and(|packet| own.contains(&packet.address.into())),
+            Protected::Inferred(own) => packet.is_ok_and(|packet| IpAddr::from(packet.address) == *own),
+            Protected::Everybody => true,
+        };
+        if is_leaving && let Ok(packet) = captured.parse(Direction::Leaving) {
+            self.control.plane().leave(&packet, self.now);
         }
         Ok(())
     }

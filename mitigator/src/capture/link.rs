@@ -199,7 +199,7 @@ const fn name_of_unsupported(number: u16) -> Option<&'static str> {
 mod tests {
     use std::net::IpAddr;
 
-    use mitigator_ebpf::packet::{Packet, Transport, Unparsed};
+    use mitigator_ebpf::packet::{Direction, Packet, Transport, Unparsed};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -267,7 +267,7 @@ mod tests {
                 false => ("2001:db8::7", "2001:db8:9::9", 50),
             };
             let packet = captured(LinkType::from_number(link).expect(description), &bytes);
-            let parsed: Packet = packet.parse().expect(description);
+            let parsed: Packet = packet.parse(Direction::Arriving).expect(description);
             assert_eq!(IpAddr::from(parsed.address), source.parse::<IpAddr>().unwrap(), "{description}");
             let transport = Transport::Udp { source_port: 53, destination_port: 4242 };
             assert_eq!(parsed.transport, transport, "{description}");
@@ -302,7 +302,7 @@ mod tests {
             ("null, cut", 0, vec![2, 0, 0], Unparsed::Malformed),
         ] {
             let packet = captured(LinkType::from_number(link).expect(description), &bytes);
-            assert_eq!(packet.parse(), Err(expected), "{description}");
+            assert_eq!(packet.parse(Direction::Arriving), Err(expected), "{description}");
             assert_eq!(packet.destination(), None, "{description}");
         }
     }
@@ -343,7 +343,7 @@ mod tests {
                 }
             }
             let packet = captured(LinkType::from_number(link).unwrap(), &bytes);
-            if packet.parse().is_ok() {
+            if packet.parse(Direction::Arriving).is_ok() {
                 prop_assert!(packet.destination().is_some());
             }
         }

@@ -175,6 +175,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use mitigator_ebpf::packet::Direction;
+
     use super::samples::{Order, PcapNgSample, PcapSample, read_bytes, read_to_end};
     use super::*;
 
@@ -389,7 +391,7 @@ mod tests {
             while let Some(packet) = capture.next_packet().unwrap_or_else(|damage| panic!("{name}: {damage}"))
             {
                 packets += 1;
-                if packet.parse().is_ok() {
+                if packet.parse(Direction::Arriving).is_ok() {
                     parsed += 1;
                     first_ns = first_ns.min(packet.at_ns);
                     last_ns = last_ns.max(packet.at_ns);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use mitigator_ebpf::cursor::Cursor;
-use mitigator_ebpf::packet::{Packet, Unparsed};
+use mitigator_ebpf::packet::{Direction, Packet, Unparsed};
 
 use super::link::{LinkType, Network};
 use super::window::Window;
@@ -25,16 +25,16 @@ pub struct CapturedPacket<'capture> {
 }
 
 impl CapturedPacket<'_> {
-    /// Reads the packet the way the XDP program does.
+    /// Reads the packet the way the kernel's programs do.
     ///
     /// # Errors
     ///
     /// When the packet has no readable IP header, says which way.
-    pub fn parse(&self) -> Result<Packet, Unparsed> {
+    pub fn parse(&self, direction: Direction) -> Result<Packet, Unparsed> {
         let cursor = Cursor::over(self.bytes);
         match self.network {
-            Network::Ethernet => Packet::parse(&cursor),
-            Network::At { ethertype, offset } => Packet::parse_network(&cursor, ethertype, offset),
+            Network::Ethernet => Packet::parse_going(&cursor, direction),
+            Network::At { ethertype, offset } => Packet::parse_network(&cursor, ethertype, offset, direction),
             Network::Cut => Err(Unparsed::Malformed),
         }
     }

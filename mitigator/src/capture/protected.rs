@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rustc_hash::FxHashMap;
 
-use mitigator_ebpf::packet::{Transport, flags};
+use mitigator_ebpf::packet::{Direction, Transport, flags};
 
 use super::{Capture, Damage};
 
@@ -32,7 +32,10 @@ pub fn protected_host(mut capture: Capture) -> Option<IpAddr> {
     let mut roles: FxHashMap<IpAddr, Role> = FxHashMap::default();
     let mut packets = 0_u64;
     while let Ok(Some(captured)) = next(&mut capture) {
-        let (Ok(packet), Some(destination)) = (captured.parse(), captured.destination()) else { continue };
+        let (Ok(packet), Some(destination)) = (captured.parse(Direction::Arriving), captured.destination())
+        else {
+            continue;
+        };
         packets += 1;
         if let Some(role) = role_of(&mut roles, IpAddr::from(packet.address)) {
             role.takes_part += 1;

@@ -123,5 +123,6 @@ const fn meaning(outcome: Outcome) -> &'static str {
         Outcome::PassUncounted => "passed: no room to count the source",
         Outcome::DropBlocked => "dropped: source blocked",
         Outcome::DropBlockedPrefix => "dropped: prefix blocked",
+        Outcome::DropLimited => "dropped: beyond the limit of its signature",
     }
 }

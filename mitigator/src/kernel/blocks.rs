@@ -9,7 +9,8 @@ use std::fs::File;
 
 use anyhow::Result;
 use mitigator_common::{
-    AllowEntry, AllowReason, BLOCKED_PREFIXES, BLOCKED_SOURCES, BlockEntry, BlockOrigin, PrefixKey, Source,
+    AllowEntry, AllowReason, BLOCKED_PREFIXES, BLOCKED_SOURCES, BlockEntry, BlockOrigin, LIMITS, Limit,
+    PrefixKey, Signature, Source,
 };
 use nix::fcntl::Flock;
 
@@ -17,6 +18,7 @@ use super::maps;
 use super::pins::Pins;
 use super::table::Table;
 use crate::pipeline::allowlist::{AllowList, Relation};
+use crate::pipeline::limits::NewLimit;
 use crate::pipeline::target::Target;
 
 /// Blocks written under one lock: some ten milliseconds.
@@ -30,6 +32,7 @@ pub struct BlockTables {
     prefixes: Table<PrefixKey, BlockEntry>,
     counts: Table<u32, u32>,
     allowed: Table<PrefixKey, AllowEntry>,
+    limits: Table<Signature, Limit>,
 }
 
 /// A block to write.
@@ -74,6 +77,7 @@ impl BlockTables {
             prefixes: Table::open(&directory, maps::BLOCK_PREFIXES)?,
             counts: Table::open(&directory, maps::BLOCK_COUNTS)?,
             allowed: Table::open(&directory, maps::ALLOWLIST)?,
+            limits: Table::open(&directory, maps::SIGNATURE_LIMITS)?,
             pins: pins.clone(),
         })
     }
@@ -247,6 +251,33 @@ impl BlockTables {
             .map(|block| block.target)
             .collect();
         self.remove(&expired)
+    }
+
+    /// The limits as they stand.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn limits(&self) -> Result<Vec<(Signature, Limit)>> {
+        if self.count(LIMITS)? == 0 { Ok(Vec::new()) } else { self.limits.read_all() }
+    }
+
+    /// Writes limits, in place of older ones of the same signatures, and removes others.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full or the kernel refuses.
+    pub fn set_limits(&self, written: &[NewLimit], ended: &[Signature]) -> Result<()> {
+        if written.is_empty() && ended.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.pins.lock()?;
+        self.set_count(LIMITS, self.count(LIMITS)?.saturating_add(written.len()))?;
+        for limit in written {
+            self.limits.insert(&limit.signature, &limit.entry())?;
+        }
+        self.limits.remove_all(ended)?;
+        self.set_count(LIMITS, self.limits.read_all()?.len())
     }
 
     /// Allows a prefix and revises every block.

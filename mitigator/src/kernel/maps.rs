@@ -8,10 +8,13 @@ pub const BLOCKLIST: &str = "BLOCKLIST";
 pub const BLOCK_PREFIXES: &str = "BLOCK_PREFIXES";
 /// Allowed prefixes.
 pub const ALLOWLIST: &str = "ALLOWLIST";
-/// How many sources and how many prefixes are blocked.
+/// How many sources and prefixes are blocked, and how many limits there are.
 pub const BLOCK_COUNTS: &str = "BLOCK_COUNTS";
+/// How many packets of each signature pass.
+pub const SIGNATURE_LIMITS: &str = "SIGNATURE_LIMITS";
 /// Packets per outcome.
 pub const OUTCOMES: &str = "OUTCOMES";
 
 /// Every map that is pinned.
-pub const ALL: [&str; 6] = [SOURCE_COUNTERS, BLOCKLIST, BLOCK_PREFIXES, ALLOWLIST, BLOCK_COUNTS, OUTCOMES];
+pub const ALL: [&str; 7] =
+    [SOURCE_COUNTERS, BLOCKLIST, BLOCK_PREFIXES, ALLOWLIST, BLOCK_COUNTS, SIGNATURE_LIMITS, OUTCOMES];

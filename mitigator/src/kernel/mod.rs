@@ -5,7 +5,7 @@ use anyhow::Result;
 use mitigator_common::Source;
 
 use crate::pipeline::allowlist::AllowList;
-use crate::pipeline::blocklist::Block;
+use crate::pipeline::blocklist::Changes;
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::time::Timestamp;
 
@@ -44,10 +44,10 @@ pub trait DataPlane {
     /// When they cannot be read.
     fn hits_of(&mut self, sources: &[Source]) -> Result<Vec<(Source, u64)>>;
 
-    /// Writes blocks that were decided at `now`.
+    /// Writes the blocks and limits that were decided at `now`, and removes limits that ended.
     ///
     /// # Errors
     ///
     /// When they cannot be written.
-    fn apply(&mut self, now: Timestamp, blocks: &[Block]) -> Result<()>;
+    fn apply(&mut self, now: Timestamp, changes: &Changes) -> Result<()>;
 }

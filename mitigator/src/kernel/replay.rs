@@ -6,14 +6,15 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
-use mitigator_common::{Outcome, PrefixKey, Source};
-use mitigator_ebpf::counters::LiveCounters;
+use mitigator_common::{Limit, Outcome, PrefixKey, Signature, Source};
+use mitigator_ebpf::counters::{LiveCounters, asks};
 use mitigator_ebpf::packet::{Packet, Unparsed};
+use mitigator_ebpf::signature::{LiveLimit, signature_of};
 use rustc_hash::FxHashMap;
 
 use super::DataPlane;
 use crate::pipeline::allowlist::{AllowList, Relation};
-use crate::pipeline::blocklist::Block;
+use crate::pipeline::blocklist::Changes;
 use crate::pipeline::snapshot::{Coverage, OutcomeTotals, Snapshot};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
@@ -32,6 +33,7 @@ pub struct ReplayDataPlane {
     /// Sources evicted since the last reading that had been read before.
     gone: Vec<Source>,
     blocks: FxHashMap<Source, ReplayBlock>,
+    limits: FxHashMap<Signature, LiveLimit>,
     /// How many blocks there may be before those that are over are forgotten.
     blocks_to_sweep: usize,
     /// When each source was first blocked; at most [`MAX_ADDRESSES`].
@@ -81,6 +83,7 @@ impl ReplayDataPlane {
             changed: Vec::new(),
             gone: Vec::new(),
             blocks: FxHashMap::default(),
+            limits: FxHashMap::default(),
             blocks_to_sweep: FIRST_SWEEP,
             first_blocks: FxHashMap::default(),
             outcomes: OutcomeTotals::default(),
@@ -104,7 +107,10 @@ impl ReplayDataPlane {
 
     fn decide(&mut self, packet: &Packet, wire_bytes: u64, now: Timestamp) -> Outcome {
         let outcome = self.judge(packet, now).unwrap_or_else(|| {
-            self.count(packet, wire_bytes, now);
+            if self.is_beyond_limit(packet, now) {
+                return Outcome::DropLimited;
+            }
+            self.row(packet.source, now).record(packet, wire_bytes, now.ns);
             Outcome::PassCounted
         });
         self.note_address(IpAddr::from(packet.address), outcome);
@@ -122,20 +128,42 @@ impl ReplayDataPlane {
         Some(Outcome::DropBlocked)
     }
 
-    fn count(&mut self, packet: &Packet, wire_bytes: u64, now: Timestamp) {
-        if self.rows.len() >= self.capacity && !self.rows.contains_key(&packet.source) {
+    /// Counts one packet that was sent at `now`, as the kernel would.
+    pub fn leave(&mut self, packet: &Packet, now: Timestamp) {
+        if self.rows.contains_key(&packet.source) || asks(packet) {
+            self.row(packet.source, now).record_sent(packet);
+        }
+    }
+
+    fn is_beyond_limit(&self, packet: &Packet, now: Timestamp) -> bool {
+        if self.limits.is_empty() {
+            return false;
+        }
+        let signature = signature_of(packet);
+        let limit = self.limits.get(&signature).or_else(|| self.limits.get(&signature.on_every_port()));
+        let Some(limit) = limit.filter(|limit| !limit.is_expired(now.ns)) else {
+            return false;
+        };
+        let row = self.rows.get(&packet.source);
+        let is_known = row.is_some_and(|row| row.counters.is_known(limit.since_ns.get()));
+        !is_known && !limit.admit(now.ns)
+    }
+
+    /// The row of a source, made when there is none, marked as changed.
+    fn row(&mut self, source: Source, now: Timestamp) -> &LiveCounters {
+        if self.rows.len() >= self.capacity && !self.rows.contains_key(&source) {
             self.evict();
         }
-        let row = self.rows.entry(packet.source).or_insert_with(|| Row {
+        let row = self.rows.entry(source).or_insert_with(|| Row {
             counters: LiveCounters::starting_at(now.ns),
             is_changed: false,
             was_read: false,
         });
-        row.counters.record(packet, wire_bytes, now.ns);
         if !row.is_changed {
             row.is_changed = true;
-            self.changed.push(packet.source);
+            self.changed.push(source);
         }
+        &row.counters
     }
 
     fn note_address(&mut self, address: IpAddr, outcome: Outcome) {
@@ -198,7 +226,9 @@ impl DataPlane for ReplayDataPlane {
             }
         }
         let coverage = Coverage::Changed { gone: std::mem::take(&mut self.gone) };
-        Ok(Snapshot { at: now, rows, coverage, outcomes: self.outcomes })
+        let limits: Vec<(Signature, Limit)> =
+            self.limits.iter().map(|(signature, limit)| (*signature, limit.read())).collect();
+        Ok(Snapshot { at: now, rows, coverage, outcomes: self.outcomes, limits })
     }
 
     fn allow_list(&mut self) -> Result<AllowList> {
@@ -210,12 +240,18 @@ impl DataPlane for ReplayDataPlane {
         Ok(sources.iter().filter_map(hits).collect())
     }
 
-    fn apply(&mut self, now: Timestamp, blocks: &[Block]) -> Result<()> {
+    fn apply(&mut self, now: Timestamp, changes: &Changes) -> Result<()> {
         if self.blocks.len() >= self.blocks_to_sweep {
             self.blocks.retain(|_, block| now < block.until);
             self.blocks_to_sweep = (self.blocks.len() * 2).max(FIRST_SWEEP);
         }
-        for block in blocks {
+        for signature in &changes.limits.ended {
+            self.limits.remove(signature);
+        }
+        for limit in &changes.limits.written {
+            self.limits.insert(limit.signature, LiveLimit::from(limit.entry()));
+        }
+        for block in &changes.blocks {
             if let Target::Source(source) = block.target {
                 self.blocks.insert(source, ReplayBlock { until: block.until, hits: 0 });
                 if self.first_blocks.len() < MAX_ADDRESSES {
@@ -230,6 +266,7 @@ impl DataPlane for ReplayDataPlane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::blocklist::Block;
     use mitigator_common::{AllowReason, WideAddress};
     use mitigator_ebpf::packet::{Fragment, Transport};
 
@@ -248,9 +285,12 @@ mod tests {
         Timestamp::from_ns(ns)
     }
 
-    fn block(last: u8, until: u64) -> Block {
-        let target = Target::Source(Source::from_v4_bytes([192, 0, 2, last]));
-        Block { target, until: at(until), is_renewal: false }
+    fn blocks(blocks: &[(u8, u64)]) -> Changes {
+        let block = |(last, until): &(u8, u64)| {
+            let target = Target::Source(Source::from_v4_bytes([192, 0, 2, *last]));
+            Block { target, until: at(*until), is_renewal: false }
+        };
+        Changes { blocks: blocks.iter().map(block).collect(), ..Changes::default() }
     }
 
     #[test]
@@ -258,7 +298,7 @@ mod tests {
         let allowed =
             AllowList::new(vec![(PrefixKey::new("192.0.2.9".parse().unwrap(), 32), AllowReason::Operator)]);
         let mut plane = ReplayDataPlane::new(10, allowed);
-        plane.apply(at(5), &[block(7, 20), block(9, 20)]).unwrap();
+        plane.apply(at(5), &blocks(&[(7, 20), (9, 20)])).unwrap();
         for (description, packet, now, expected) in [
             ("blocked", packet(7), 10, Outcome::DropBlocked),
             ("its neighbour", packet(8), 10, Outcome::PassCounted),
@@ -312,12 +352,11 @@ mod tests {
         plane.arrive(&packet(1), 60, at(1));
         for round in 0..100_u64 {
             let last = u8::try_from(round).unwrap();
-            plane
-                .apply(at(round * 10), &[block(1, round * 10 + 5), block(100 + last / 2, round * 10 + 5)])
-                .unwrap();
+            let until = round * 10 + 5;
+            plane.apply(at(round * 10), &blocks(&[(1, until), (100 + last / 2, until)])).unwrap();
         }
         plane.blocks_to_sweep = 0;
-        plane.apply(at(10_000), &[]).unwrap();
+        plane.apply(at(10_000), &Changes::default()).unwrap();
         assert!(plane.blocks.is_empty());
         assert_eq!(plane.addresses().first().and_then(|(_, totals)| totals.blocked_at), Some(at(0)));
     }

@@ -10,7 +10,7 @@ use super::maps;
 use super::pins::Pins;
 use super::table::Table;
 use crate::pipeline::allowlist::AllowList;
-use crate::pipeline::blocklist::Block;
+use crate::pipeline::blocklist::Changes;
 use crate::pipeline::snapshot::{Coverage, OutcomeTotals, Snapshot};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
@@ -75,7 +75,13 @@ impl XdpDataPlane {
 impl DataPlane for XdpDataPlane {
     fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
         let rows = self.sources.read_all()?;
-        Ok(Snapshot { at: now, rows, coverage: Coverage::All, outcomes: self.outcomes()? })
+        Ok(Snapshot {
+            at: now,
+            rows,
+            coverage: Coverage::All,
+            outcomes: self.outcomes()?,
+            limits: self.blocks.limits()?,
+        })
     }
 
     fn allow_list(&mut self) -> Result<AllowList> {
@@ -93,11 +99,13 @@ impl DataPlane for XdpDataPlane {
         Ok(hits)
     }
 
-    fn apply(&mut self, _now: Timestamp, blocks: &[Block]) -> Result<()> {
-        if blocks.is_empty() {
+    fn apply(&mut self, _now: Timestamp, changes: &Changes) -> Result<()> {
+        self.blocks.set_limits(&changes.limits.written, &changes.limits.ended)?;
+        if changes.blocks.is_empty() {
             return Ok(());
         }
-        let blocks: Vec<NewBlock> = blocks
+        let blocks: Vec<NewBlock> = changes
+            .blocks
             .iter()
             .map(|block| NewBlock {
                 target: block.target,

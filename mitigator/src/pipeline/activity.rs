@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mitigator_common::{Outcome, Source, SourceCounters};
+use mitigator_common::{Outcome, Signature, Source, SourceCounters};
 use rustc_hash::FxHashMap;
 
 use super::snapshot::{Coverage, OutcomeTotals, Snapshot};
@@ -16,6 +16,8 @@ pub struct SourceActivity {
     /// Packets of each kind in the interval; times as the later snapshot has them; ports of its epoch and
     /// the one before, so that a new epoch does not make a scanner look like the client of one port.
     pub change: SourceCounters,
+    /// Since the source's row was made.
+    pub totals: SourceCounters,
     /// Since the source's first packet.
     pub age: Duration,
 }
@@ -33,6 +35,8 @@ pub struct Activity {
     pub rows: Vec<SourceActivity>,
     /// Packets per outcome in the interval.
     pub outcomes: OutcomeTotals,
+    /// Packets that each limit dropped in the interval.
+    pub limited: Vec<(Signature, u64)>,
 }
 
 impl Activity {
@@ -63,6 +67,8 @@ impl Activity {
 pub struct History {
     last: Option<(Timestamp, OutcomeTotals)>,
     rows: FxHashMap<Source, Known>,
+    /// Packets that each limit dropped.
+    limits: FxHashMap<Signature, u64>,
     /// Number of the last snapshot.
     snapshots: u64,
 }
@@ -83,7 +89,7 @@ impl History {
     /// A snapshot that is not later than the one before counts as taken `shortest` after it, which
     /// keeps rates finite when a capture's clock stands still.
     pub fn advance(&mut self, snapshot: Snapshot, shortest: Duration) -> Activity {
-        let Snapshot { at, rows, coverage, outcomes } = snapshot;
+        let Snapshot { at, rows, coverage, outcomes, limits } = snapshot;
         self.snapshots += 1;
         if let Coverage::Changed { gone } = &coverage {
             for source in gone {
@@ -95,6 +101,15 @@ impl History {
         if coverage == Coverage::All && self.rows.len() > row_count {
             self.rows.retain(|_, known| known.snapshot == self.snapshots);
         }
+        let limited = limits
+            .iter()
+            .map(|(signature, limit)| {
+                // A limit that was written anew counts from zero.
+                let before = self.limits.get(signature).filter(|before| **before <= limit.dropped);
+                (*signature, limit.dropped - before.copied().unwrap_or(0))
+            })
+            .collect();
+        self.limits = limits.into_iter().map(|(signature, limit)| (signature, limit.dropped)).collect();
         let Some((last_at, last_outcomes)) = self.last.replace((at, outcomes)) else {
             return Activity { at, ..Activity::default() };
         };
@@ -104,6 +119,7 @@ impl History {
             is_clock_still: at <= last_at,
             rows,
             outcomes,
+            limited,
         };
         activity.rows.sort_unstable_by_key(|row| row.source);
         for (change, before) in activity.outcomes.iter_mut().zip(last_outcomes) {
@@ -130,7 +146,7 @@ impl History {
         }
         self.rows.insert(source, known);
         let age = at.since(Timestamp::from_ns(now.first_seen_ns));
-        (change.packets > 0).then_some(SourceActivity { source, change, age })
+        (change.packets > 0).then_some(SourceActivity { source, change, totals: now, age })
     }
 }
 
@@ -155,6 +171,14 @@ fn difference(now: &SourceCounters, before: &SourceCounters) -> SourceCounters {
         extension_packets: now.extension_packets.wrapping_sub(before.extension_packets),
         other_packets: now.other_packets.wrapping_sub(before.other_packets),
         reflection_port: now.reflection_port,
+        tcp_fin_packets: now.tcp_fin_packets.wrapping_sub(before.tcp_fin_packets),
+        destination_port: now.destination_port,
+        sent_packets: now.sent_packets.wrapping_sub(before.sent_packets),
+        sent_syn_packets: now.sent_syn_packets.wrapping_sub(before.sent_syn_packets),
+        sent_syn_ack_packets: now.sent_syn_ack_packets.wrapping_sub(before.sent_syn_ack_packets),
+        sent_data_packets: now.sent_data_packets.wrapping_sub(before.sent_data_packets),
+        sent_udp_packets: now.sent_udp_packets.wrapping_sub(before.sent_udp_packets),
+        sent_closing_packets: now.sent_closing_packets.wrapping_sub(before.sent_closing_packets),
     }
 }
 

@@ -7,6 +7,7 @@ use mitigator_common::Source;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::allowlist::{AllowList, Relation};
+use super::limits::LimitChanges;
 use super::settings::BlockingSettings;
 use super::target::Target;
 use super::time::Timestamp;
@@ -24,7 +25,7 @@ pub struct Block {
 }
 
 /// What to do about one tick's verdicts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// Blocks to write.
     pub blocks: Vec<Block>,
@@ -32,6 +33,8 @@ pub struct Changes {
     pub released: Vec<Target>,
     /// Blocks that a cap kept from being written: an alarm, not raised again for half a minute.
     pub capped: usize,
+    /// Limits to write and to remove.
+    pub limits: LimitChanges,
 }
 
 /// What the agent has blocked.
@@ -317,6 +320,8 @@ mod tests {
             subject: Subject::Target(Target::Source(source)),
             vector: crate::pipeline::vectors::Vector::UdpFlood,
             decision: Decision::Block,
+            limits: Vec::new(),
+            since: Timestamp::default(),
             evidence: crate::pipeline::verdict::Evidence::default(),
         };
         let settings = BlockingSettings { duration: Duration::from_secs(40), ..BlockingSettings::default() };
@@ -350,6 +355,8 @@ mod tests {
                 subject: Subject::Target(Target::Source(Source::from_v4_bytes([192, 0, 2, 7]))),
                 vector: crate::pipeline::vectors::Vector::UdpFlood,
                 decision: Decision::Block,
+                limits: Vec::new(),
+                since: Timestamp::default(),
                 evidence: crate::pipeline::verdict::Evidence::default(),
             }];
             let changes = blocklist.update(&mut verdicts, &[], &AllowList::default(), now, &settings);

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::activity::Activity;
-use super::baseline::Baseline;
+use super::baseline::{Baseline, Normal};
 use super::settings::DetectionSettings;
 use super::time::Timestamp;
 use super::vectors::{self, ManyPorts, Vector};
@@ -58,8 +58,8 @@ pub struct Alarm {
     pub gates: Vec<Gate>,
     /// When the attack began; equal to the tick's time in its first tick.
     pub since: Timestamp,
-    /// Whether there is a learned baseline.
-    pub is_learned: bool,
+    /// What is usual, once it is learned.
+    pub normal: Option<Normal>,
 }
 
 /// What is normal for each vector, and which attacks are on.
@@ -98,14 +98,20 @@ impl Gates {
                 .zip(&many_ports)
                 .map(|(row, many_ports)| vector.carried_by(&row.change, *many_ports))
                 .collect();
-            let total = activity.per_second(carried.iter().sum());
+            let limited: u64 = activity
+                .limited
+                .iter()
+                .filter(|(signature, _)| signature.kind().is_some_and(|kind| vector.kinds().contains(&kind)))
+                .map(|(_, packets)| *packets)
+                .sum();
+            let total = activity.per_second(carried.iter().sum::<u64>().saturating_add(limited));
             self.totals.push(total);
             let gates = total_gates(vector, total, &state.baseline, settings);
             if gates.iter().all(|gate| gate.passed) {
                 let since = state.attack.map_or(activity.at, |attack| attack.since);
                 state.attack = Some(Episode { since, last_alarm: activity.at });
-                let is_learned = state.baseline.normal().is_some();
-                alarms.push(Alarm { vector, carried, total, gates, since, is_learned });
+                let normal = state.baseline.normal();
+                alarms.push(Alarm { vector, carried, total, gates, since, normal });
             } else if state.attack.is_some_and(|attack| activity.at.since(attack.last_alarm) >= COOL_DOWN) {
                 state.attack = None;
             }

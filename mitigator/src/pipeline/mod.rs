@@ -11,6 +11,7 @@ pub mod blocklist;
 pub mod clustering;
 pub mod features;
 pub mod gates;
+pub mod limits;
 pub mod settings;
 pub mod snapshot;
 pub mod target;

@@ -33,6 +33,8 @@ pub struct DetectionSettings {
     pub seed: u64,
     /// Light sources from which a flood counts as one of many sources.
     pub crowd: usize,
+    /// What a limit lets pass of a flood of many sources, as a share of the flood, where more is not usual.
+    pub limit_share: f64,
     /// Whether verdicts are only reported.
     pub observe_only: bool,
 }
@@ -54,6 +56,7 @@ impl Default for DetectionSettings {
             sample: 4_000,
             seed: 0x006d_6974_6967_6174,
             crowd: 50,
+            limit_share: 0.01,
             observe_only: false,
         }
     }
@@ -72,6 +75,8 @@ pub struct BlockingSettings {
     pub max_standing: usize,
     /// Dropped packets per second from which an expiring block is renewed.
     pub renewal_packets_per_second: u32,
+    /// A limit ends when it dropped nothing for this long.
+    pub limit_quiet: Duration,
 }
 
 impl Default for BlockingSettings {
@@ -82,6 +87,7 @@ impl Default for BlockingSettings {
             max_per_tick: 4_096,
             max_standing: 262_144,
             renewal_packets_per_second: 10,
+            limit_quiet: Duration::from_secs(30),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `Snapshot`: all counters at one instant.
 
-use mitigator_common::{Outcome, Source, SourceCounters};
+use mitigator_common::{Limit, Outcome, Signature, Source, SourceCounters};
 
 use super::time::Timestamp;
 
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub coverage: Coverage,
     /// Since the tables were made.
     pub outcomes: OutcomeTotals,
+    /// Limits as they stand.
+    pub limits: Vec<(Signature, Limit)>,
 }
 
 /// Which sources a snapshot has rows of.

@@ -1,7 +1,7 @@
 //! `Vector`: the kinds of attack, each with the packets that carry it, the floors below which it is
 //! none, and what a source must look like to be part of it. A table.
 
-use mitigator_common::SourceCounters;
+use mitigator_common::{PacketKind, SourceCounters};
 
 use super::features::distinct_ports;
 
@@ -60,9 +60,11 @@ pub enum ManyPorts {
 /// How many port classes of a second make a scan, of 64; 25 different ports fill about 20.
 const SCAN_PORTS: u32 = 20;
 /// Bytes per packet from which UDP looks like a bulk transfer.
-const BULK_BYTES: f64 = 800.0;
+const BULK_BYTES: u64 = 800;
 /// Up to this many times the floor of a source passes as a bulk transfer: some 200 Mbit/s.
 const BULK_FACTOR: f64 = 20.0;
+/// Packets of an answer, for each packet this host asked with.
+const ANSWERS: u32 = 4;
 
 impl Vector {
     /// Every vector, in the order they are judged: the more specific first.
@@ -143,12 +145,28 @@ impl Vector {
         if matches!(self, Self::HttpFlood) { Comparison::Peers } else { Comparison::Floors }
     }
 
-    /// The factor on the floor of a source that sends packets of `mean_bytes` each. A file, a film or a
-    /// tunnel that comes in over UDP is made of large packets by the thousand per second, and packets that
-    /// arrive do not tell whether somebody asked for them.
+    /// The factor on the floor of a source. A file, a film or a tunnel that comes in over UDP is made of large
+    /// packets by the thousand per second; without a word of what this host sends (`hears_sent`) nobody can
+    /// tell whether it answers them.
     #[must_use]
-    pub fn floor_factor(self, mean_bytes: f64) -> f64 {
-        if matches!(self, Self::UdpFlood) && mean_bytes >= BULK_BYTES { BULK_FACTOR } else { 1.0 }
+    pub fn floor_factor(self, change: &SourceCounters, hears_sent: bool) -> f64 {
+        if matches!(self, Self::UdpFlood) && !hears_sent && is_bulk(change) { BULK_FACTOR } else { 1.0 }
+    }
+
+    /// The packets that a limit would have to stop; none where sources are judged one by one.
+    #[must_use]
+    pub const fn kinds(self) -> &'static [PacketKind] {
+        match self {
+            Self::SynFlood => &[PacketKind::TcpSyn],
+            Self::TcpReflection => &[PacketKind::TcpSynAck],
+            Self::TcpFlagFlood => &[PacketKind::TcpRst, PacketKind::TcpOdd],
+            Self::Reflection => &[PacketKind::UdpReflection, PacketKind::Fragment],
+            Self::UdpFlood => &[PacketKind::Udp],
+            Self::IcmpFlood => &[PacketKind::Icmp],
+            Self::ExtensionFlood => &[PacketKind::Extension],
+            Self::FragmentFlood => &[PacketKind::Fragment],
+            Self::HttpFlood | Self::Scan => &[],
+        }
     }
 
     /// Packets of a source's activity that carry the vector; 0 when the source does not look like it.
@@ -160,7 +178,10 @@ impl Vector {
             Self::SynFlood => change.tcp_syn_packets.saturating_sub(change.tcp_ack_packets),
             // A client's own connections bring data after the SYN+ACK.
             Self::TcpReflection if change.tcp_syn_ack_packets < change.tcp_ack_packets => 0,
-            Self::TcpReflection => change.tcp_syn_ack_packets,
+            // One answer to each connection this host asked for, and repetitions.
+            Self::TcpReflection => {
+                change.tcp_syn_ack_packets.saturating_sub(change.sent_syn_packets.saturating_mul(ANSWERS))
+            }
             Self::TcpFlagFlood if is_scan(change) => 0,
             // A client that aborts its connections sends ACKs too.
             Self::TcpFlagFlood => change
@@ -171,7 +192,11 @@ impl Vector {
             Self::HttpFlood if mean_bytes(change) > 800 => 0,
             Self::HttpFlood => change.tcp_push_packets,
             Self::Reflection if change.reflection_packets == 0 => 0,
-            Self::Reflection => change.reflection_packets.max(change.fragment_packets),
+            Self::Reflection => change
+                .reflection_packets
+                .max(change.fragment_packets)
+                .saturating_sub(change.sent_udp_packets.saturating_mul(ANSWERS)),
+            Self::UdpFlood if is_bulk(change) && is_acknowledged(change) => 0,
             Self::UdpFlood => change.udp_packets.saturating_sub(change.reflection_packets),
             Self::IcmpFlood => change.icmp_packets,
             Self::ExtensionFlood => change.extension_packets.saturating_sub(change.fragment_packets),
@@ -203,6 +228,16 @@ pub fn packets_to_many_ports(change: &SourceCounters) -> u64 {
 fn has_many_ports(change: &SourceCounters) -> bool {
     let opened = u64::from(change.tcp_ack_packets);
     distinct_ports(change) >= SCAN_PORTS && opened * 2 < change.packets
+}
+
+fn is_bulk(change: &SourceCounters) -> bool {
+    mean_bytes(change) >= BULK_BYTES
+}
+
+/// Who receives a transfer over UDP sends something back now and then: QUIC for every second to tenth
+/// packet, tunnels the acknowledgements of what they carry.
+fn is_acknowledged(change: &SourceCounters) -> bool {
+    u64::from(change.sent_udp_packets) * 50 >= u64::from(change.udp_packets)
 }
 
 fn mean_bytes(change: &SourceCounters) -> u64 {

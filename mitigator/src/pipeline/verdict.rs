@@ -9,7 +9,7 @@ use ndarray::Array2;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use mitigator_common::{Source, SourceCounters};
+use mitigator_common::{PacketKind, Signature, Source, SourceCounters};
 
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::{AllowList, Relation};
@@ -28,6 +28,8 @@ use super::vectors::{Comparison, ManyPorts, Vector};
 pub enum Decision {
     /// Reported, nothing else.
     Observe,
+    /// Only so many of its packets pass.
+    Limit,
     /// Dropped until the block is over.
     Block,
 }
@@ -38,6 +40,7 @@ impl Decision {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Observe => "observe",
+            Self::Limit => "limit",
             Self::Block => "block",
         }
     }
@@ -80,6 +83,12 @@ pub struct Verdict {
     pub vector: Vector,
     /// What is done.
     pub decision: Decision,
+    /// For a limit: which packets, and how many of them pass per second.
+    #[serde(serialize_with = "limits_as_text", skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<(Signature, f64)>,
+    /// When the attack began.
+    #[serde(skip)]
+    pub since: Timestamp,
     /// Why.
     pub evidence: Evidence,
 }
@@ -166,6 +175,10 @@ const WORTH_A_WORD_AFTER: std::time::Duration = std::time::Duration::from_secs(1
 /// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
 /// decades of mean bytes. All of the order of 1, so that none drowns the others.
 const POINT_COLUMNS: usize = 3;
+/// Ports that a limit names, at most.
+const MOST_PORTS: usize = 4;
+/// A few ports are named when they take this share of the flood.
+const NAMED_SHARE: f64 = 0.9;
 /// A group whose mean is a little under the floor may hold members over it.
 const CENTROID_TOLERANCE: f64 = 0.8;
 
@@ -226,6 +239,8 @@ impl Judge {
                 subject: Subject::Target(target),
                 vector,
                 decision,
+                limits: Vec::new(),
+                since: case.alarm.since,
                 evidence: case.evidence(Some((position, *row)), gates, note),
             });
         }
@@ -238,10 +253,17 @@ impl Judge {
         let share = Gate::at_least("light_share", case.light_share, 0.5, "of the packets");
         let gates = vec![crowd, share];
         if gates.iter().all(|gate| gate.passed) && self.is_news(vector, None, case.activity.at) {
+            let limits = case.limits();
+            let decision = match (limits.is_empty(), case.settings.observe_only) {
+                (false, false) => Decision::Limit,
+                _ => Decision::Observe,
+            };
             judgement.verdicts.push(Verdict {
                 subject: case.signature(),
                 vector,
-                decision: Decision::Observe,
+                decision,
+                limits: if decision == Decision::Limit { limits } else { Vec::new() },
+                since: case.alarm.since,
                 evidence: case.evidence(
                     None,
                     gates,
@@ -266,6 +288,8 @@ impl Judge {
                 subject: case.signature(),
                 vector,
                 decision: Decision::Observe,
+                limits: Vec::new(),
+                since: case.alarm.since,
                 evidence: case.evidence(
                     None,
                     gates,
@@ -304,6 +328,7 @@ struct Case<'a> {
     clusters: Clusters,
     /// By cluster.
     is_attacking: Vec<bool>,
+    hears_sent: bool,
     light_sources: usize,
     /// Share of the vector's packets that light sources sent.
     light_share: f64,
@@ -337,8 +362,10 @@ impl<'a> Case<'a> {
         let clusters = clustering::group(&points, settings);
         let floor = alarm.vector.floors().source * settings.patience;
         let is_attacking = attacking_clusters(&clusters, floor, settings.min_separation);
+        let hears_sent = hears_sent(activity);
         let floor_of = |row: &usize| {
-            activity.rows.get(*row).map_or(floor, |row| source_floor(alarm.vector, &row.change, settings))
+            let row = activity.rows.get(*row);
+            row.map_or(floor, |row| source_floor(alarm.vector, &row.change, hears_sent, settings))
         };
         let light: Vec<f64> = carriers
             .iter()
@@ -347,6 +374,7 @@ impl<'a> Case<'a> {
             .collect();
         let light_share = light.iter().sum::<f64>() / alarm.total.max(f64::MIN_POSITIVE);
         Self {
+            hears_sent,
             light_sources: light.len(),
             light_share,
             activity,
@@ -369,13 +397,47 @@ impl<'a> Case<'a> {
         self.clusters.members.get(position).copied().unwrap_or(0)
     }
 
+    /// The packets that make up the flood, with what may pass of them: as much as is usual, or a small share.
+    #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+    fn limits(&self) -> Vec<(Signature, f64)> {
+        let kinds = self.alarm.vector.kinds();
+        let mut weights: FxHashMap<Signature, u64> = FxHashMap::default();
+        for row in &self.carriers {
+            let (Some(source), Some(carried)) = (self.activity.rows.get(*row), self.alarm.carried.get(*row))
+            else {
+                continue;
+            };
+            for kind in kinds {
+                let (port, packets) = share_of(*kind, &source.change, *carried);
+                *weights.entry(Signature::new(*kind, port)).or_default() += packets;
+            }
+        }
+        weights.retain(|_, packets| *packets > 0);
+        let total: u64 = weights.values().sum();
+        let mut ranked: Vec<(Signature, u64)> = weights.into_iter().collect();
+        ranked.sort_unstable_by_key(|(signature, packets)| (std::cmp::Reverse(*packets), *signature));
+        // A few ports that take nearly all of it are named; many are one limit on every port.
+        let named: u64 = ranked.iter().take(MOST_PORTS).map(|(_, packets)| *packets).sum();
+        if named as f64 >= total as f64 * NAMED_SHARE {
+            ranked.truncate(MOST_PORTS);
+        } else {
+            ranked = kinds.iter().map(|kind| (Signature::new(*kind, 0), total)).collect();
+        }
+        let usual = self.alarm.normal.map_or(0.0, |normal| normal.median * 1.5);
+        let passing = usual.max(self.alarm.total * self.settings.limit_share);
+        ranked
+            .into_iter()
+            .map(|(signature, packets)| (signature, passing * packets as f64 / total.max(1) as f64))
+            .collect()
+    }
+
     fn signature(&self) -> Subject {
         Subject::Signature(format!("{} from {} sources", self.alarm.vector.traffic(), self.carriers.len()))
     }
 
     /// A source seen before the attack has to be louder.
     fn floor_for(&self, row: &SourceActivity) -> f64 {
-        let floor = source_floor(self.alarm.vector, &row.change, self.settings);
+        let floor = source_floor(self.alarm.vector, &row.change, self.hears_sent, self.settings);
         let attack_age = self.activity.at.since(self.alarm.since);
         let age_before = row.age.saturating_sub(attack_age);
         if age_before >= self.settings.known_age { floor * self.settings.known_factor } else { floor }
@@ -394,7 +456,12 @@ impl<'a> Case<'a> {
         if self.alarm.vector.comparison() == Comparison::Peers {
             let has_peers = self.is_attacking.contains(&false);
             gates.push(Gate::at_least("has_quieter_peers", f64::from(u8::from(has_peers)), 1.0, ""));
-            gates.push(Gate::at_least("has_baseline", f64::from(u8::from(self.alarm.is_learned)), 1.0, ""));
+            gates.push(Gate::at_least(
+                "has_baseline",
+                f64::from(u8::from(self.alarm.normal.is_some())),
+                1.0,
+                "",
+            ));
         }
         gates
     }
@@ -465,10 +532,42 @@ impl<'a> Case<'a> {
 }
 
 /// Packets/s of the vector that a source like this must send to be worth a block.
-#[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
-fn source_floor(vector: Vector, change: &SourceCounters, settings: &DetectionSettings) -> f64 {
-    let mean_bytes = change.bytes as f64 / change.packets.max(1) as f64;
-    vector.floors().source * vector.floor_factor(mean_bytes) * settings.patience
+fn source_floor(
+    vector: Vector,
+    change: &SourceCounters,
+    hears_sent: bool,
+    settings: &DetectionSettings,
+) -> f64 {
+    vector.floors().source * vector.floor_factor(change, hears_sent) * settings.patience
+}
+
+/// Whether this host is known to send anything: where its packets are not seen, silence means nothing.
+fn hears_sent(activity: &Activity) -> bool {
+    activity.rows.iter().any(|row| row.totals.sent_packets > 0)
+}
+
+/// Of the packets of a source that carry the vector, the port and number of those of one kind.
+fn share_of(kind: PacketKind, change: &SourceCounters, carried: u64) -> (u16, u64) {
+    let port = match kind {
+        PacketKind::UdpReflection => change.reflection_port,
+        PacketKind::Extension | PacketKind::Fragment | PacketKind::Icmp | PacketKind::Other => 0,
+        _ => change.destination_port,
+    };
+    let packets = match kind {
+        PacketKind::Fragment => u64::from(change.fragment_packets),
+        PacketKind::UdpReflection => u64::from(change.reflection_packets),
+        PacketKind::TcpRst => u64::from(change.tcp_rst_packets),
+        PacketKind::TcpOdd => u64::from(change.tcp_odd_packets),
+        _ => carried,
+    };
+    (u16::try_from(port).unwrap_or(0), packets)
+}
+
+fn limits_as_text<S: serde::Serializer>(
+    limits: &[(Signature, f64)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(limits.iter().map(|(signature, rate)| (signature.to_string(), *rate)))
 }
 
 /// How far a source is from the verdict of one vector.
@@ -493,7 +592,7 @@ pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) 
             activity.rows.iter().map(|row| vector.carried_by(&row.change, ManyPorts::Scan)).sum();
         let mut gates =
             gates::total_gates(vector, activity.per_second(total), &Baseline::default(), settings);
-        let floor = source_floor(vector, &source.change, settings);
+        let floor = source_floor(vector, &source.change, hears_sent(activity), settings);
         gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, "packets/s"));
         gates.push(Gate::at_least("source_packets", carried as f64, settings.min_packets as f64, "packets"));
         (carried > 0).then_some(Standing { vector, gates })

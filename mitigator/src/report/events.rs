@@ -122,6 +122,14 @@ fn log_verdict(verdict: &Verdict, until_unix_ms: Option<u64>) {
         (Decision::Block, Some(until)) => {
             info!(%target, vector, until = %units::unix_ms(until), "blocked at {rate} packets/s");
         }
+        (Decision::Limit, _) => {
+            let limits: Vec<String> = verdict
+                .limits
+                .iter()
+                .map(|(signature, passing)| format!("{} {signature}", units::count(*passing)))
+                .collect();
+            info!(%target, vector, "limited at {rate} packets/s; what passes per second: {}", limits.join(", "));
+        }
         (Decision::Block, None) | (Decision::Observe, _) => {
             info!(%target, vector, "seen at {rate} packets/s: {}", verdict.evidence.note);
         }

@@ -1,0 +1,163 @@
+//! `Signature`: what the packets of a flood have in common whoever sends them, and `Limit`: how many of
+//! them pass.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Kinds of packets that a limit tells apart. A packet has exactly one.
+#[repr(u16)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PacketKind {
+    /// IPv6 with extension headers other than a fragment's.
+    Extension = 1,
+    /// A fragment.
+    Fragment = 2,
+    /// TCP that opens a connection: SYN without ACK.
+    TcpSyn = 3,
+    /// TCP that accepts a connection: SYN and ACK.
+    TcpSynAck = 4,
+    /// TCP with RST.
+    TcpRst = 5,
+    /// TCP with neither SYN, ACK nor RST.
+    TcpOdd = 6,
+    /// TCP with ACK.
+    TcpAck = 7,
+    /// UDP from a source port known for reflection; its port is that one.
+    UdpReflection = 8,
+    /// Other UDP.
+    Udp = 9,
+    /// ICMP and ICMPv6.
+    Icmp = 10,
+    /// Anything else.
+    Other = 11,
+}
+
+impl PacketKind {
+    /// Every kind, in the order of its number.
+    pub const ALL: [Self; 11] = [
+        Self::Extension,
+        Self::Fragment,
+        Self::TcpSyn,
+        Self::TcpSynAck,
+        Self::TcpRst,
+        Self::TcpOdd,
+        Self::TcpAck,
+        Self::UdpReflection,
+        Self::Udp,
+        Self::Icmp,
+        Self::Other,
+    ];
+
+    /// In the operator's words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Extension => "IPv6 packets with extension headers",
+            Self::Fragment => "fragments",
+            Self::TcpSyn => "SYN packets",
+            Self::TcpSynAck => "SYN+ACK packets",
+            Self::TcpRst => "RST packets",
+            Self::TcpOdd => "odd-flag packets",
+            Self::TcpAck => "ACK packets",
+            Self::UdpReflection => "UDP answers",
+            Self::Udp => "UDP packets",
+            Self::Icmp => "ICMP packets",
+            Self::Other => "other packets",
+        }
+    }
+}
+
+/// A kind of packet and a port: the destination port, for [`PacketKind::UdpReflection`] the source port.
+/// Port 0 stands for every port.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct Signature(u32);
+
+impl Signature {
+    /// Of `kind` and `port`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(kind: PacketKind, port: u16) -> Self {
+        Self((kind as u32) << 16 | port as u32)
+    }
+
+    /// The same kind on every port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn on_every_port(self) -> Self {
+        Self(self.0 & 0xffff_0000)
+    }
+
+    /// Its kind, unless the number is of a later schema.
+    #[must_use]
+    pub fn kind(self) -> Option<PacketKind> {
+        PacketKind::ALL.into_iter().find(|kind| *kind as u32 == self.0 >> 16)
+    }
+
+    /// Its port; 0 for every port.
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        (self.0 & 0xffff) as u16
+    }
+}
+
+impl core::fmt::Display for Signature {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let kind = self.kind();
+        f.write_str(kind.map_or("unknown packets", PacketKind::name))?;
+        match (kind, self.port()) {
+            (_, 0) => Ok(()),
+            (Some(PacketKind::UdpReflection), port) => write!(f, " from port {port}"),
+            (_, port) => write!(f, " to port {port}"),
+        }
+    }
+}
+
+/// How many packets of a signature pass. Written by user space; the data plane keeps the last four fields.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Limit {
+    /// On the monotonic clock.
+    pub expires_at_ns: u64,
+    /// Sources first seen before this pass, as do those that this host asked or answered.
+    pub since_ns: u64,
+    /// Packets that pass in one window of [`Limit::WINDOW_NS`].
+    pub packets_per_window: u64,
+    /// Number of the current window.
+    pub window: u64,
+    /// Packets in it so far.
+    pub used: u64,
+    /// Packets that passed within the limit.
+    pub passed: u64,
+    /// Packets dropped beyond it.
+    pub dropped: u64,
+}
+
+const _: () = assert!(size_of::<Limit>() == 56);
+
+impl Limit {
+    /// Length of a window in bits of nanoseconds: 2^27 ns are 134 ms.
+    pub const WINDOW_BITS: u32 = 27;
+    /// Length of a window.
+    pub const WINDOW_NS: u64 = 1 << Self::WINDOW_BITS;
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn signatures_read_as_people_say_them() {
+        for (kind, port, shown) in [
+            (PacketKind::TcpSyn, 25_565, "SYN packets to port 25565"),
+            (PacketKind::UdpReflection, 53, "UDP answers from port 53"),
+            (PacketKind::Fragment, 0, "fragments"),
+        ] {
+            let signature = Signature::new(kind, port);
+            assert_eq!(signature.to_string(), shown);
+            assert_eq!((signature.kind(), signature.port()), (Some(kind), port));
+            assert_eq!(signature.on_every_port(), Signature::new(kind, 0));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Judges one packet by the limits of its signature, while there are any.
+#![expect(unsafe_code, reason = "counts through map value pointers")]
+
+use mitigator_common::{LIMITS, Signature};
+use mitigator_ebpf::packet::Packet;
+use mitigator_ebpf::signature::{LiveLimit, signature_of};
+
+use crate::maps::{BLOCK_COUNTS, SIGNATURE_LIMITS};
+use crate::{clock, sources};
+
+/// Whether the packet is beyond a limit.
+#[inline(always)]
+pub fn drops(packet: &Packet) -> bool {
+    if BLOCK_COUNTS.get(LIMITS).is_none_or(|count| *count == 0) {
+        return false;
+    }
+    let signature = signature_of(packet);
+    let Some(limit) = find(&signature).or_else(|| find(&signature.on_every_port())) else {
+        return false;
+    };
+    let now_ns = clock::now_ns();
+    if limit.is_expired(now_ns) || sources::is_known(&packet.source, limit.since_ns.get()) {
+        return false;
+    }
+    !limit.admit(now_ns)
+}
+
+#[inline(always)]
+fn find(signature: &Signature) -> Option<&'static LiveLimit> {
+    let limit = SIGNATURE_LIMITS.get_ptr_mut(signature)?;
+    // SAFETY: the value pointer stays valid until the program returns, and `LiveLimit` has the layout of
+    // the value; user space replaces values as a whole.
+    Some(unsafe { &*limit.cast::<LiveLimit>() })
+}
