@@ -76,8 +76,10 @@ fn what_is_missing(arguments: &Arguments) -> Vec<String> {
     match arguments.mitigator() {
         Ok(program) if program.is_file() => {}
         Ok(program) => {
-            missing
-                .push(format!("there is no mitigator at `{}` (run `cargo xtask build`)", program.display()));
+            missing.push(format!(
+                "there is no mitigator at `{}` (`cargo xtask demo` builds it beside this program)",
+                program.display()
+            ));
         }
         Err(error) => missing.push(format!("{error:#}")),
     }
