@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
         Trial::new("import_is_all_or_nothing_and_names_bad_lines", Needs::Root, import),
         Trial::new("a_million_addresses_import_and_export", Needs::Root, million),
+        Trial::new("an_expired_block_hides_no_wider_one", Needs::Root, nested_blocks),
         Trial::new("reports_have_their_documented_keys", Needs::Root, schema),
     ])
 }
@@ -183,11 +184,28 @@ fn million() -> Result<()> {
     Ok(())
 }
 
+fn nested_blocks() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    installation.done(&["block", "192.0.2.0/24"])?;
+    installation.done(&["block", "192.0.2.0/28", "--for", "1s"])?;
+    let covering = || {
+        let report = installation.json(&["explain", "192.0.2.7", "--over", "0s"])?;
+        Ok::<_, anyhow::Error>((report["blocked"].clone(), report["blocks"][0]["target"].clone()))
+    };
+    ensure!(covering()? == (true.into(), "192.0.2.0/28".into()), "the longest prefix is named");
+    pause(Duration::from_millis(1_100));
+    ensure!(covering()? == (true.into(), "192.0.2.0/24".into()), "{:?}", covering()?);
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the kernel's clock has to go on")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 fn schema() -> Result<()> {
     let (installation, _lab) = attached()?;
     installation.done(&["block", "192.0.2.7", "--for", "1h", "--reason", "words"])?;
-    #[expect(clippy::disallowed_methods, reason = "the block has to be younger than the report")]
-    std::thread::sleep(Duration::from_millis(10));
     for (arguments, keys) in [
         (
             &["status"][..],
