@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use mitigator_tests::installation::Installation;
 use mitigator_tests::lab::Lab;
 use mitigator_tests::suite::{self, Needs, Trial};
+use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
 const VERBS: [&str; 11] = [
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Trial::new("import_is_all_or_nothing_and_names_bad_lines", Needs::Root, import),
         Trial::new("a_million_addresses_import_and_export", Needs::Root, million),
         Trial::new("an_expired_block_hides_no_wider_one", Needs::Root, nested_blocks),
+        Trial::new("a_reason_is_that_of_the_block_that_stands", Needs::Root, reasons),
         Trial::new("reports_have_their_documented_keys", Needs::Root, schema),
     ])
 }
@@ -195,6 +197,29 @@ fn nested_blocks() -> Result<()> {
     ensure!(covering()? == (true.into(), "192.0.2.0/28".into()), "the longest prefix is named");
     pause(Duration::from_millis(1_100));
     ensure!(covering()? == (true.into(), "192.0.2.0/24".into()), "{:?}", covering()?);
+    Ok(())
+}
+
+fn reasons() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    let directory = tempfile::tempdir()?;
+    let feed = directory.path().join("feed.txt");
+    fs::write(&feed, "192.0.2.7\n")?;
+    let import = ["blocklist", "import", feed.to_str().context("the path is text")?];
+    let with_words = ["block", "192.0.2.7", "--reason", "words"];
+    for (description, verbs, expected) in [
+        ("a block with words", &[&with_words[..]][..], Value::from("words")),
+        ("then one without", &[&with_words, &["block", "192.0.2.7"]], Value::Null),
+        ("then one of a file", &[&with_words, &import], Value::Null),
+        ("a clear between", &[&with_words, &["blocklist", "clear"], &["block", "192.0.2.7"]], Value::Null),
+        ("other words", &[&with_words, &["block", "192.0.2.7", "--reason", "other"]], "other".into()),
+    ] {
+        for verb in verbs {
+            installation.done(verb)?;
+        }
+        let report = installation.json(&["explain", "192.0.2.7"])?;
+        ensure!(report["blocks"][0]["reason"] == expected, "{description}: {report}");
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use mitigator_common::{NEVER_EXPIRES, PrefixKey, Source};
+use mitigator_common::{BlockOrigin, NEVER_EXPIRES, PrefixKey, Source};
 use serde::Serialize;
 
 use super::sources::pause;
@@ -70,7 +70,7 @@ struct Block {
     origin: &'static str,
     hits: u64,
     until_unix_ms: Option<u64>,
-    /// In the operator's words.
+    /// In the operator's words; of the operator's blocks only.
     reason: Option<String>,
 }
 
@@ -97,9 +97,10 @@ impl ExplainArgs {
         let source = Source::from(address);
         let mut blocks = Vec::new();
         for block in plane.blocks().covering(address, clock.monotonic().ns)? {
-            let reason = match &store {
-                Some(store) => store.reason(&block.target.to_string())?,
-                None => None,
+            // Every block of the operator sets or removes the words, so they are about this one.
+            let reason = match (&store, block.entry.origin()) {
+                (Some(store), BlockOrigin::Operator) => store.reason(&block.target.to_string())?,
+                _ => None,
             };
             blocks.push(Block {
                 target: block.target,
