@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
         Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
         Trial::new("import_is_all_or_nothing_and_names_bad_lines", Needs::Root, import),
+        Trial::new("an_export_keeps_the_ends_of_blocks", Needs::Root, export),
         Trial::new("a_million_addresses_import_and_export", Needs::Root, million),
         Trial::new("an_expired_block_hides_no_wider_one", Needs::Root, nested_blocks),
         Trial::new("a_reason_is_that_of_the_block_that_stands", Needs::Root, reasons),
@@ -158,6 +159,39 @@ fn import() -> Result<()> {
     }
     ensure!(installation.json(&["blocklist", "clear", "--origin", "operator"])?["removed"] == 0);
     ensure!(installation.json(&["blocklist", "clear"])?["removed"] == 3);
+    Ok(())
+}
+
+fn export() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("out.txt");
+    let path = file.to_str().context("the path is text")?;
+    let ends = || {
+        let blocks = installation.json(&["blocklist", "list"])?["blocks"].take();
+        let end_of = |target: &str| {
+            let block = blocks.as_array().into_iter().flatten().find(|block| block["target"] == target);
+            Ok::<_, anyhow::Error>(block.context("a block")?["until_unix_ms"].as_i64())
+        };
+        Ok::<_, anyhow::Error>((end_of("192.0.2.7")?, end_of("192.0.2.8")?, end_of("198.51.100.0/24")?))
+    };
+    installation.done(&["block", "192.0.2.7", "198.51.100.0/24", "--for", "1h"])?;
+    installation.done(&["block", "192.0.2.8"])?;
+    let before = ends()?;
+    installation.done(&["blocklist", "export", path])?;
+    installation.done(&["blocklist", "clear"])?;
+    fs::write(&file, fs::read_to_string(&file)? + "192.0.2.9 # until 2020-01-31T12:00:00Z\n")?;
+    let report = installation.json(&["blocklist", "import", path])?;
+    ensure!(report["imported"] == 3 && report["ended_lines"] == 1, "{report}");
+    let after = ends()?;
+    let same = |before: Option<i64>, after: Option<i64>| match (before, after) {
+        // The file is exact to the second.
+        (Some(before), Some(after)) => (before - after).abs() <= 1_100,
+        (before, after) => before == after,
+    };
+    ensure!(before.0.is_some() && same(before.0, after.0), "an address: {before:?} {after:?}");
+    ensure!(before.1.is_none() && same(before.1, after.1), "without an end: {before:?} {after:?}");
+    ensure!(same(before.2, after.2), "a prefix: {before:?} {after:?}");
     Ok(())
 }
 
