@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     suite::run(vec![
         Trial::new("every_verb_has_help", Needs::Nothing, help),
         Trial::new("wrong_use_gets_a_sentence_and_status_2", Needs::Nothing, wrong_use),
+        Trial::new("a_reader_that_goes_away_is_no_error", Needs::Nothing, closed_pipe),
         Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
         Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
         Trial::new("import_is_all_or_nothing_and_names_bad_lines", Needs::Root, import),
@@ -79,6 +80,17 @@ fn wrong_use() -> Result<()> {
     ] {
         let (status, _, stderr) = call(arguments)?;
         ensure!(status == 2 && stderr.contains(hint), "{arguments:?}: {status}, {stderr}");
+    }
+    Ok(())
+}
+
+fn closed_pipe() -> Result<()> {
+    for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"]] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let output = Command::new(PROGRAM).args(arguments).stdout(writer).stderr(Stdio::piped()).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success() && stderr.is_empty(), "{arguments:?}: {}, {stderr}", output.status);
     }
     Ok(())
 }
