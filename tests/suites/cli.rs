@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Trial::new("a_reader_that_goes_away_is_no_error", Needs::Nothing, closed_pipe),
         Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
         Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
+        Trial::new("after_detach_status_answers_no", Needs::Root, after_detach),
         Trial::new("import_is_all_or_nothing_and_names_bad_lines", Needs::Root, import),
         Trial::new("an_export_keeps_the_ends_of_blocks", Needs::Root, export),
         Trial::new("a_million_addresses_import_and_export", Needs::Root, million),
@@ -118,7 +119,7 @@ fn without_rights() -> Result<()> {
 fn not_attached() -> Result<()> {
     let installation = Installation::new(Path::new(PROGRAM), None)?;
     for arguments in
-        [&["status"][..], &["sources"], &["explain", "192.0.2.7"], &["blocklist", "list"], &["allow", "list"]]
+        [&["sources"][..], &["explain", "192.0.2.7"], &["blocklist", "list"], &["allow", "list"]]
     {
         let answer = installation.run(arguments)?;
         ensure!(
@@ -126,6 +127,8 @@ fn not_attached() -> Result<()> {
             "{arguments:?}: {answer:?}"
         );
     }
+    let answer = installation.run(&["status"])?;
+    ensure!(answer.status == 1 && answer.stdout.contains("mitigator run -i"), "{answer:?}");
     ensure!(installation.run(&["detach"])?.status == 1, "detached nothing");
     let answer = installation.run(&["run", "-i", "no-such-if"])?;
     ensure!(answer.status == 2 && answer.stderr.contains("no interface `no-such-if`"), "{answer:?}");
@@ -266,6 +269,20 @@ fn reasons() -> Result<()> {
         let report = installation.json(&["explain", "192.0.2.7"])?;
         ensure!(report["blocks"][0]["reason"] == expected, "{description}: {report}");
     }
+    Ok(())
+}
+
+fn after_detach() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    let keys = |report: &Value| Some(report.as_object()?.keys().cloned().collect::<Vec<_>>());
+    ensure!(installation.run(&["status"])?.status == 0, "attached");
+    let before = installation.json(&["status"])?;
+    installation.done(&["detach"])?;
+    ensure!(installation.run(&["status"])?.status == 1, "a negative answer");
+    let after = installation.json(&["status"])?;
+    ensure!(keys(&before) == keys(&after), "{after}");
+    ensure!(keys(&before["outcomes"]) == keys(&after["outcomes"]), "{after}");
+    ensure!(after["attached"] == serde_json::json!([]) && after["sources"]["capacity"] == 0, "{after}");
     Ok(())
 }
 
