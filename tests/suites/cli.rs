@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mitigator_tests::installation::Installation;
-use mitigator_tests::lab::Lab;
+use mitigator_tests::lab::{Core, Lab};
 use mitigator_tests::suite::{self, Needs, Trial};
+use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Trial::new("a_million_addresses_import_and_export", Needs::Root, million),
         Trial::new("an_expired_block_hides_no_wider_one", Needs::Root, nested_blocks),
         Trial::new("a_reason_is_that_of_the_block_that_stands", Needs::Root, reasons),
+        Trial::new("explain_holds_traffic_against_the_agents_limits", Needs::Root, limits),
         Trial::new("reports_have_their_documented_keys", Needs::Root, schema),
     ])
 }
@@ -272,6 +274,41 @@ fn reasons() -> Result<()> {
     Ok(())
 }
 
+fn limits() -> Result<()> {
+    let lab = Lab::new()?;
+    let (a, b) = (lab.host("a")?, lab.host("b")?);
+    let (outside, victim) = lab.link(&a, &b)?;
+    let addressing = Addressing { from_mac: outside.mac(), to_mac: victim.mac(), to: [198, 18, 0, 1].into() };
+    let frames = Frames::udp(addressing, &[[198, 18, 1, 1].into()], 9)?;
+    let installation = Installation::new(Path::new(PROGRAM), Some(&b))?;
+    let directory = tempfile::tempdir()?;
+    let file = |name: &str, patience: u32| {
+        let path = directory.path().join(name);
+        fs::write(&path, format!("[detection]\npatience = {patience}.0\n"))?;
+        path.into_os_string().into_string().map_err(|path| anyhow::anyhow!("{path:?} is no text"))
+    };
+    let (agents, own) = (file("agents.toml", 3)?, file("own.toml", 2)?);
+    let source_floor = |more: &[&str]| {
+        let report = installation.json(&[&["explain", "198.18.1.1", "--over", "300ms"], more].concat())?;
+        let traffic = &report["traffic"];
+        let gates = traffic["vectors"][0]["gates"].as_array().with_context(|| report.to_string())?;
+        let gate = gates.iter().find(|gate| gate["name"] == "source_floor").context("source_floor")?;
+        Ok::<_, anyhow::Error>((traffic["limits_of"].clone(), gate["limit"].as_f64()))
+    };
+
+    let agent = installation.start(&["-i", victim.name(), "--config", &agents])?;
+    let pace = Pace::PerSecond(200);
+    let _traffic = Flood::start(&outside, frames, pace, Duration::from_secs(20), Core(0), now())?;
+    ensure!(source_floor(&[])? == (agents.clone().into(), Some(3_000.0)), "{:?}", source_floor(&[])?);
+    let given = source_floor(&["--config", &own])?;
+    ensure!(given == (own.clone().into(), Some(2_000.0)), "{given:?}");
+    fs::write(&agents, "patience = \"none\"")?;
+    ensure!(source_floor(&[])? == ("defaults".into(), Some(1_000.0)), "{:?}", source_floor(&[])?);
+    agent.end()?;
+    ensure!(source_floor(&[])? == ("defaults".into(), Some(1_000.0)), "{:?}", source_floor(&[])?);
+    Ok(())
+}
+
 fn after_detach() -> Result<()> {
     let (installation, _lab) = attached()?;
     let keys = |report: &Value| Some(report.as_object()?.keys().cloned().collect::<Vec<_>>());
@@ -284,6 +321,11 @@ fn after_detach() -> Result<()> {
     ensure!(keys(&before["outcomes"]) == keys(&after["outcomes"]), "{after}");
     ensure!(after["attached"] == serde_json::json!([]) && after["sources"]["capacity"] == 0, "{after}");
     Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "traffic is sent in real time")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the kernel's clock has to go on")]
