@@ -57,6 +57,22 @@ fn help() -> Result<()> {
         ensure!(status == 0 && stdout.contains("Usage: mitigator"), "{verb}: {stdout}");
         ensure!(!stdout.contains("Arguments of"), "{verb}: the help speaks of the source code: {stdout}");
     }
+    for (verb, hint) in [
+        (&["status"][..], "Exit status 1"),
+        (&["unblock"], "before its block would have ended"),
+        (&["unblock"], "Exit status 1"),
+        (&["allow", "remove"], "Exit status 1"),
+        (&["blocklist", "import"], "# until 2026-01-31T12:00:00Z"),
+        (&["explain"], "Exit status 0 when the address is blocked, 1"),
+        (&["detach"], "Exit status 1"),
+        (&["replay"], "the host that takes part in most packets"),
+        (&["replay"], "2 when the capture is damaged"),
+    ] {
+        let (_, stdout, _) = call(&[verb, &["--help"]].concat())?;
+        // The width of the terminal breaks lines anywhere.
+        let words: Vec<&str> = stdout.split_whitespace().collect();
+        ensure!(words.join(" ").contains(hint), "{verb:?} does not say `{hint}`: {stdout}");
+    }
     for shell in ["bash", "zsh", "fish"] {
         ensure!(call(&["completions", shell])?.1.contains("blocklist"), "{shell}");
     }

@@ -38,8 +38,6 @@ const SHOWN_DECISIONS: u32 = 5;
 const DEFAULTS: &str = "defaults";
 
 /// Arguments of `mitigator explain`.
-///
-/// Exit status 0 when the address is blocked, 1 when it is not.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     /// The address
