@@ -136,8 +136,7 @@ fn without_rights() -> Result<()> {
 
 fn not_attached() -> Result<()> {
     let installation = Installation::new(Path::new(PROGRAM), None)?;
-    for arguments in
-        [&["sources"][..], &["explain", "192.0.2.7"], &["blocklist", "list"], &["allow", "list"]]
+    for arguments in [&["sources"][..], &["explain", "192.0.2.7"], &["blocklist", "list"], &["allow", "list"]]
     {
         let answer = installation.run(arguments)?;
         ensure!(

@@ -250,8 +250,7 @@ impl ImportArgs {
 
     /// One block per target; of a target that is listed twice, the one that ends later.
     fn blocks(&self, entries: &[Entry], clock: &Clock) -> Vec<NewBlock> {
-        let end_of_others =
-            self.duration.map_or(NEVER_EXPIRES, |duration| (clock.monotonic() + duration).ns);
+        let end_of_others = self.duration.map_or(NEVER_EXPIRES, |duration| (clock.monotonic() + duration).ns);
         let mut blocks: Vec<NewBlock> = entries
             .iter()
             .map(|Entry { target, until_unix_ms }| NewBlock {

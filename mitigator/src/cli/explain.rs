@@ -135,12 +135,7 @@ impl ExplainArgs {
         Ok(if blocked { Answer::Done } else { Answer::Negative })
     }
 
-    fn measure(
-        &self,
-        places: &Places,
-        plane: &mut XdpDataPlane,
-        source: Source,
-    ) -> Result<Option<Traffic>> {
+    fn measure(&self, places: &Places, plane: &mut XdpDataPlane, source: Source) -> Result<Option<Traffic>> {
         if self.over.is_zero() {
             return Ok(None);
         }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, bail};
 
 pub use child::Child;
-pub use cleanup::{remove_at_end, scratch_directory};
+pub use cleanup::{leave_nothing_behind, remove_at_end, scratch_directory};
 pub use host::Host;
 pub use interface::{Interface, Offload, Switch, TrafficCounters};
 pub use rights::{find_program, missing_for_bpf, missing_for_loading, missing_for_namespaces};
@@ -97,8 +97,7 @@ impl Lab {
         if !missing.is_empty() {
             bail!("cannot make network namespaces: {}", missing.join("; "));
         }
-        cleanup::remove_leftovers()?;
-        cleanup::install_signal_handler()?;
+        leave_nothing_behind()?;
         let number = LABS_MADE.fetch_add(1, Ordering::Relaxed);
         Ok(Self { name: format!("{NAMESPACE_PREFIX}{}-{number}", std::process::id()) })
     }
