@@ -313,7 +313,7 @@ fn limits() -> Result<()> {
 
     let agent = installation.start(&["-i", victim.name(), "--config", &agents])?;
     let pace = Pace::PerSecond(200);
-    let _traffic = Flood::start(&outside, frames, pace, Duration::from_secs(20), Core(0), now())?;
+    let _traffic = Flood::start(&outside, frames, pace, Duration::from_secs(20), Core::usable()?[0], now())?;
     ensure!(source_floor(&[])? == (agents.clone().into(), Some(3_000.0)), "{:?}", source_floor(&[])?);
     let given = source_floor(&["--config", &own])?;
     ensure!(given == (own.clone().into(), Some(2_000.0)), "{given:?}");

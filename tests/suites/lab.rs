@@ -42,7 +42,7 @@ fn reach_each_other() -> Result<()> {
     here.add_addresses(&["198.18.1.1/16".parse()?, "fd00:18::1:1/64".parse()?])?;
     there.add_addresses(&["198.18.0.1/16".parse()?, "fd00:18::1/64".parse()?])?;
     here.add_neighbours(&["198.18.0.1".parse()?, "fd00:18::1".parse()?], there.mac())?;
-    there.receive_on(Core(0))?;
+    there.receive_on(Core::usable()?[0])?;
     let before = there.counters()?;
     for address in ["198.18.0.1:9", "[fd00:18::1]:9"] {
         let sent = outside.enter(|| -> Result<usize> {

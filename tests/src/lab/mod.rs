@@ -57,6 +57,20 @@ pub struct Lab {
 pub struct Core(pub usize);
 
 impl Core {
+    /// Those that the calling thread may use, the lowest number first: at least one.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn usable() -> Result<Vec<Self>> {
+        let cores = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))
+            .context("cannot ask which cores may be used")?;
+        Ok((0..nix::sched::CpuSet::count())
+            .filter(|core| cores.is_set(*core).unwrap_or(false))
+            .map(Self)
+            .collect())
+    }
+
     /// Keeps the calling thread, and what it starts from here on, on this core.
     ///
     /// # Errors
@@ -153,5 +167,18 @@ mod tests {
     fn a_core_that_does_not_exist_is_refused() {
         let message = Core(100_000).pin_this_thread().unwrap_err().to_string();
         assert!(message.contains("core 100000"), "{message}");
+    }
+
+    #[test]
+    fn only_cores_that_may_be_used_are_offered() {
+        let all = Core::usable().unwrap();
+        assert!(!all.is_empty());
+        for core in all {
+            let offered = std::thread::spawn(move || {
+                core.pin_this_thread().unwrap();
+                Core::usable().unwrap()
+            });
+            assert_eq!(offered.join().unwrap(), [core]);
+        }
     }
 }
