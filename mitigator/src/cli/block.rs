@@ -25,7 +25,7 @@ pub(super) struct BlockArgs {
     /// End of the block, for example 90s, 10m or 2h; without it, until `mitigator unblock`
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     duration: Option<Duration>,
-    /// Remembered for `mitigator explain`
+    /// Remembered for `mitigator explain`, in place of the words of an earlier block
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Block a very wide prefix, or one that covers an allowed address (which stays reachable)
@@ -92,11 +92,18 @@ impl BlockArgs {
         Ok(Answer::Done)
     }
 
+    /// A block without words takes those of an earlier one away: they were not about this one.
     fn remember(&self, places: &Places, clock: &Clock) -> Result<()> {
-        let Some(reason) = &self.reason else { return Ok(()) };
-        let store = Store::open(&places.state_dir)?;
+        let store = match &self.reason {
+            Some(_) => Some(Store::open(&places.state_dir)?),
+            None => places.open_store()?,
+        };
+        let Some(store) = store else { return Ok(()) };
         for target in &self.targets {
-            store.set_reason(&target.to_string(), reason, clock.unix_ms())?;
+            match &self.reason {
+                Some(reason) => store.set_reason(&target.to_string(), reason, clock.unix_ms())?,
+                None => store.remove_reason(&target.to_string())?,
+            }
         }
         Ok(())
     }

@@ -82,7 +82,7 @@ impl Interface {
             for offload in [Offload::TcpSegmentation, Offload::Segmentation] {
                 interface.set_offload(offload, Switch::Off)?;
             }
-            interface.ip_link("up")?;
+            interface.host.ip_batch(&[format!("link set {} up", interface.name)])?;
             Ok(interface)
         };
         Ok((open(host_a, name_a, mac_a)?, open(host_b, name_b, mac_b)?))
@@ -143,15 +143,6 @@ impl Interface {
     /// When the kernel refuses one.
     pub fn add_routes(&self, destinations: &[IpNet]) -> Result<()> {
         self.ip_lines(destinations, |destination| format!("route replace {destination} dev {}", self.name))
-    }
-
-    /// Sets the largest packet it takes, in bytes without the Ethernet header.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses the size.
-    pub fn set_mtu(&self, bytes: u32) -> Result<()> {
-        self.ip_link(&format!("mtu {bytes}"))
     }
 
     /// Adds a tagged interface on top of this one, up and without addresses.
@@ -235,10 +226,6 @@ impl Interface {
             pause();
         }
         bail!("the kernel started no receiving thread for `{}`", self.name)
-    }
-
-    fn ip_link(&self, setting: &str) -> Result<()> {
-        self.host.ip_batch(&[format!("link set {} {setting}", self.name)])
     }
 
     fn ip_lines<T>(&self, items: &[T], line: impl Fn(&T) -> String) -> Result<()> {
