@@ -45,6 +45,12 @@ pub struct Answer {
     pub stderr: String,
 }
 
+/// The program under test: `built`, or what `MITIGATOR_BINARY` names.
+#[must_use]
+pub fn program(built: &Path) -> PathBuf {
+    std::env::var_os("MITIGATOR_BINARY").map_or_else(|| built.to_owned(), PathBuf::from)
+}
+
 impl Installation {
     /// `program` on `host`, or where the test itself runs.
     ///
@@ -55,8 +61,12 @@ impl Installation {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let pins = PathBuf::from(format!("/sys/fs/bpf/mitigator-test-{}-{number}", std::process::id()));
         remove_at_end(&pins);
-        let program = std::env::var_os("MITIGATOR_BINARY").map_or_else(|| program.to_owned(), PathBuf::from);
-        Ok(Self { program, host: host.cloned(), pins, state: scratch_directory("installation")? })
+        Ok(Self {
+            program: self::program(program),
+            host: host.cloned(),
+            pins,
+            state: scratch_directory("installation")?,
+        })
     }
 
     /// Where its maps and links are pinned.
@@ -178,7 +188,12 @@ impl Agent {
 }
 
 impl Answer {
-    fn of(output: &Output) -> Result<Self> {
+    /// From a command that has ended.
+    ///
+    /// # Errors
+    ///
+    /// When a signal ended it.
+    pub fn of(output: &Output) -> Result<Self> {
         Ok(Self {
             status: output.status.code().context("mitigator was ended by a signal")?,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,14 +1,15 @@
 //! Does the victim stay reachable, and does the filter do what its operator said? The whole program on real
 //! packets between namespaces. Trials named `vm_...` run inside every virtual machine too.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mitigator_tests::installation::Installation;
-use mitigator_tests::lab::{Core, Host, Interface, Lab};
+use mitigator_tests::installation::{self, Answer, Installation};
+use mitigator_tests::lab::{Core, Host, Interface, Lab, scratch_directory};
 use mitigator_tests::suite::{self, Needs, Trial};
 use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         trial("a_killed_agent_lets_no_packet_of_a_blocked_source_through", kill_in_mid_flood),
         trial("the_next_run_adopts_what_a_killed_one_left", restart_adopts),
         trial("detach_leaves_nothing_behind", detach_leaves_nothing),
+        trial("what_somebody_else_keeps_in_the_pin_directory_stays", foreign_files),
         trial("a_foreign_program_is_refused_and_replaced_only_when_asked", foreign_program),
         trial("ipv6_sources_are_blocked_by_their_64", ipv6),
         trial("tagged_packets_are_blocked_too", vlan),
@@ -71,6 +73,13 @@ impl Scene {
 
     fn installation(&self) -> Result<Installation> {
         Installation::new(Path::new(PROGRAM), Some(&self.victim_host))
+    }
+
+    /// Runs the program on the victim with places that are no installation's.
+    fn call(&self, arguments: &[&str], pins: &Path, state: &Path) -> Result<Answer> {
+        let mut command = self.victim_host.command(installation::program(Path::new(PROGRAM)));
+        command.args(arguments).arg("--pin-dir").arg(pins).arg("--state-dir").arg(state);
+        Answer::of(&command.output()?)
     }
 
     fn flood(&self, sources: &[Ipv4Addr], rate: u32, duration: Duration) -> Result<Flood> {
@@ -255,6 +264,31 @@ fn detach_leaves_nothing() -> Result<()> {
     ensure!(!link.contains("xdp"), "a program is left: {link}");
     ensure!(scene.reaches("198.18.1.1")?, "still blocked");
     ensure!(installation.run(&["detach"])?.status == 1, "detached twice");
+    Ok(())
+}
+
+fn foreign_files() -> Result<()> {
+    let scene = Scene::set()?;
+    let elsewhere = scratch_directory("elsewhere")?;
+    let precious = elsewhere.path().join("letters");
+    fs::create_dir(&precious)?;
+    for arguments in [&["run", "-i", "typo"][..], &["detach"]] {
+        let refused = scene.call(arguments, elsewhere.path(), &elsewhere.path().join("state"))?;
+        ensure!(
+            refused.status == 2 && refused.stderr.contains("not on a BPF file system"),
+            "{arguments:?}: {refused:?}"
+        );
+        ensure!(precious.is_dir(), "{arguments:?} removed what is not mitigator's");
+    }
+    let installation = scene.installation()?;
+    let precious = installation.pins().join("letters");
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    fs::create_dir(&precious)?;
+    installation.done(&["detach"])?;
+    let left: Vec<_> =
+        fs::read_dir(installation.pins())?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    fs::remove_dir(&precious).and_then(|()| fs::remove_dir(installation.pins()))?;
+    ensure!(left == [precious], "left: {left:?}");
     Ok(())
 }
 
