@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         trial("a_foreign_program_is_refused_and_replaced_only_when_asked", foreign_program),
         trial("ipv6_sources_are_blocked_by_their_64", ipv6),
         trial("tagged_packets_are_blocked_too", vlan),
+        trial("an_interface_with_a_dot_in_its_name_is_protected", dotted_name),
         trial("generic_mode_filters_as_well", generic_mode),
         trial("observing_blocks_nobody", observing),
         trial("the_allow_list_beats_every_block", allow_beats_block),
@@ -351,6 +352,28 @@ fn vlan() -> Result<()> {
         ensure!((dropped, passed) == expected, "{description}: {dropped} dropped, {passed} passed of {sent}");
     }
     agent.end()?;
+    Ok(())
+}
+
+/// A VLAN interface in name only, because not every kernel can make a real one.
+fn dotted_name() -> Result<()> {
+    let scene = Scene::set()?;
+    let (name, dotted) = (scene.victim.name(), format!("{}.100", scene.victim.name()));
+    scene.victim_host.ip_batch(&[
+        format!("link set {name} down"),
+        format!("link set {name} name {dotted}"),
+        format!("link set {dotted} up"),
+    ])?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", &dotted, "--xdp-mode", "generic"])?.end()?;
+    installation.done(&["block", "198.18.1.1"])?;
+    let agent = installation.start(&["-i", &dotted, "--xdp-mode", "generic"])?;
+    let attached = &installation.json(&["status"])?["attached"];
+    ensure!(attached[0]["interface"] == dotted && attached[1].is_null(), "{attached}");
+    ensure!(!scene.reaches("198.18.1.1")?, "still reachable");
+    ensure!(scene.reaches("198.18.2.1")?, "somebody else is blocked");
+    agent.end()?;
+    ensure!(installation.json(&["detach"])?["detached"][0] == dotted, "detached another interface");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `Pins`: where maps and links live in bpffs, and the lock that writers take.
 //!
-//! `<root>/v<schema>/<MAP>` and `<root>/v<schema>/links/<interface>`. The schema number keeps
+//! `<root>/v<schema>/<MAP>` and `<root>/v<schema>/links/<interface>`, its dots written as `%2E`. The schema number keeps
 //! programs of different layouts away from each other's maps.
 
 use std::fs::{self, DirBuilder, File};
@@ -57,7 +57,7 @@ impl Pins {
     /// Where the link of an interface is pinned.
     #[must_use]
     pub fn link(&self, interface: &str) -> PathBuf {
-        self.maps().join(LINKS).join(interface)
+        self.maps().join(LINKS).join(pin_name(interface))
     }
 
     /// Makes the directories, readable by the owner alone.
@@ -104,8 +104,8 @@ impl Pins {
         let mut found = Vec::new();
         for schema in self.schemas()? {
             for path in entries(&schema.join(LINKS))? {
-                if let Some(interface) = path.file_name().and_then(|name| name.to_str()) {
-                    found.push(LinkPin { interface: interface.to_owned(), path: path.clone() });
+                if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                    found.push(LinkPin { interface: interface_of(name), path: path.clone() });
                 }
             }
         }
@@ -167,6 +167,16 @@ impl Pins {
             .map_err(|(_, error)| error)
             .with_context(|| format!("cannot lock {}", path.display()))
     }
+}
+
+/// bpffs takes no dots in names, and VLAN interfaces have one: `eth0.100` is pinned as `eth0%2E100`.
+fn pin_name(interface: &str) -> String {
+    interface.replace('%', "%25").replace('.', "%2E")
+}
+
+/// The interface that [`pin_name`] was made of.
+fn interface_of(pin_name: &str) -> String {
+    pin_name.replace("%2E", ".").replace("%25", "%")
 }
 
 fn is_schema(path: &Path) -> bool {
@@ -235,6 +245,21 @@ mod tests {
         assert!(pins.remove().is_err() && pins.remove_unused().is_err() && pins.links().is_err());
         assert_eq!(fs::read_to_string(&precious).unwrap(), "letters");
         assert_eq!(Pins::below(&home.path().join("missing")).links().unwrap(), []);
+    }
+
+    #[test]
+    fn every_interface_has_a_pin_name_of_its_own() {
+        for (interface, expected) in [
+            ("eth0", "eth0"),
+            ("eth0.100", "eth0%2E100"),
+            ("a.b.c", "a%2Eb%2Ec"),
+            ("50%", "50%25"),
+            ("eth0%2E100", "eth0%252E100"),
+            ("%25.%2E", "%2525%2E%252E"),
+        ] {
+            assert_eq!(pin_name(interface), expected);
+            assert_eq!(interface_of(expected), interface);
+        }
     }
 
     #[test]
