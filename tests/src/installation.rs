@@ -188,12 +188,7 @@ impl Agent {
 }
 
 impl Answer {
-    /// From a command that has ended.
-    ///
-    /// # Errors
-    ///
-    /// When a signal ended it.
-    pub fn of(output: &Output) -> Result<Self> {
+    fn of(output: &Output) -> Result<Self> {
         Ok(Self {
             status: output.status.code().context("mitigator was ended by a signal")?,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,17 +1,18 @@
 //! Does the victim stay reachable, and does the filter do what its operator said? The whole program on real
 //! packets between namespaces. Trials named `vm_...` run inside every virtual machine too.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mitigator_tests::installation::{self, Answer, Installation};
-use mitigator_tests::lab::{Core, Host, Interface, Lab, scratch_directory};
+use mitigator_tests::installation::{self, Installation};
+use mitigator_tests::lab::{Child, Core, Host, Interface, Lab, scratch_directory};
 use mitigator_tests::suite::{self, Needs, Trial};
 use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
+use nix::fcntl::{Flock, FlockArg};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
 const VICTIM: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
         trial("observing_blocks_nobody", observing),
         trial("the_allow_list_beats_every_block", allow_beats_block),
         trial("guard_rails_refuse_what_would_lock_out", guard_rails),
-        trial("a_second_agent_is_refused", second_agent),
+        trial("a_second_agent_is_refused_whatever_its_state_directory", second_agent),
+        trial("who_looks_at_the_lock_does_not_keep_an_agent_from_starting", looking_on),
     ])
 }
 
@@ -76,11 +78,17 @@ impl Scene {
         Installation::new(Path::new(PROGRAM), Some(&self.victim_host))
     }
 
-    /// Runs the program on the victim with places that are no installation's.
-    fn call(&self, arguments: &[&str], pins: &Path, state: &Path) -> Result<Answer> {
+    /// Runs a verb that has to be refused on the victim, with places that are no installation's; what it said.
+    fn refused(&self, arguments: &[&str], pins: &Path, state: &Path) -> Result<String> {
         let mut command = self.victim_host.command(installation::program(Path::new(PROGRAM)));
         command.args(arguments).arg("--pin-dir").arg(pins).arg("--state-dir").arg(state);
-        Answer::of(&command.output()?)
+        let mut process = Child::spawn(Child::piped(command))?;
+        let status = process.wait_for(Duration::from_secs(10))?;
+        ensure!(
+            status.is_some_and(|status| status.code() == Some(2)),
+            "{arguments:?} was not refused: {status:?}"
+        );
+        Ok(process.stderr_to_end())
     }
 
     fn flood(&self, sources: &[Ipv4Addr], rate: u32, duration: Duration) -> Result<Flood> {
@@ -274,11 +282,8 @@ fn foreign_files() -> Result<()> {
     let precious = elsewhere.path().join("letters");
     fs::create_dir(&precious)?;
     for arguments in [&["run", "-i", "typo"][..], &["detach"]] {
-        let refused = scene.call(arguments, elsewhere.path(), &elsewhere.path().join("state"))?;
-        ensure!(
-            refused.status == 2 && refused.stderr.contains("not on a BPF file system"),
-            "{arguments:?}: {refused:?}"
-        );
+        let said = scene.refused(arguments, elsewhere.path(), &elsewhere.path().join("state"))?;
+        ensure!(said.contains("not on a BPF file system"), "{arguments:?}: {said}");
         ensure!(precious.is_dir(), "{arguments:?} removed what is not mitigator's");
     }
     let installation = scene.installation()?;
@@ -462,8 +467,33 @@ fn second_agent() -> Result<()> {
     let scene = Scene::set()?;
     let installation = scene.installation()?;
     let agent = installation.start(&["-i", scene.victim.name()])?;
-    let second = installation.run(&["run", "-i", scene.victim.name()])?;
-    ensure!(second.status == 2 && second.stderr.contains("already"), "{second:?}");
+    let status = installation.json(&["status"])?["agent"].clone();
+    ensure!(status["running"] == true, "{status}");
+    let process = format!("process {}", status["pid"]);
+    let another_state = scratch_directory("state")?;
+    for arguments in [&["run", "-i", scene.victim.name()][..], &["detach"]] {
+        let said = scene.refused(arguments, installation.pins(), another_state.path())?;
+        ensure!(said.contains(&process), "{arguments:?} beside {process}: {said}");
+    }
+    ensure!(installation.json(&["status"])?["attached"][0]["interface"] == scene.victim.name(), "detached");
     agent.end()?;
+    Ok(())
+}
+
+/// As `status` does, for longer than it ever takes.
+fn looking_on() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    let looked_at = Flock::lock(File::open(installation.pins())?, FlockArg::LockSharedNonblock)
+        .map_err(|(_, error)| error)
+        .context("the stopped agent holds its lock")?;
+    let looking = std::thread::spawn(move || {
+        pause(Duration::from_millis(150));
+        drop(looked_at);
+    });
+    let started = installation.start(&["-i", scene.victim.name()]);
+    looking.join().map_err(|_| anyhow::anyhow!("the thread that looked on panicked"))?;
+    started?.end()?;
     Ok(())
 }

@@ -1,14 +1,12 @@
 //! `mitigator run`: the agent. Attaches, ticks, tells, leaves cleanly.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use mitigator_common::{AllowReason, BlockOrigin, PrefixKey};
-use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Answer, Places};
@@ -16,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ModeChoice, parse_interval};
 use crate::control_loop::{ControlLoop, Tick};
 use crate::host;
+use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::attachment::{self, Attachment, ForeignProgram};
 use crate::kernel::blocks::BlockTables;
 use crate::kernel::privileges;
@@ -64,7 +63,12 @@ impl RunArgs {
         config.detection.observe_only = self.observe;
         privileges::require(&places.pin_dir)?;
         let store = Store::open(&places.state_dir)?;
-        let _lock = AgentLock::take(places)?;
+        let _lock = AgentLock::take(&places.pins())?.map_err(|holder| {
+            anyhow!(
+                "an agent is running already ({holder}); stop it first, or give this one another --pin-dir and \
+                 --state-dir"
+            )
+        })?;
         let style = if self.json { Style::JsonLines } else { Style::Log };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -104,48 +108,6 @@ impl RunArgs {
             }
         }
         Ok(attached)
-    }
-}
-
-/// Held by the one agent of an installation; gone with its process, however that ends.
-pub(super) struct AgentLock {
-    _file: Flock<File>,
-}
-
-impl AgentLock {
-    fn path(places: &Places) -> PathBuf {
-        places.state_dir.join("agent.lock")
-    }
-
-    fn take(places: &Places) -> Result<Self> {
-        let path = Self::path(places);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        let Ok(mut file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-            let pid = Self::holder(places).map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-            bail!(
-                "an agent is running already (process {pid}); stop it first, or give this one another \
-                 --pin-dir and --state-dir"
-            );
-        };
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
-        Ok(Self { _file: file })
-    }
-
-    /// The process number of the running agent.
-    pub(super) fn holder(places: &Places) -> Option<u32> {
-        let path = Self::path(places);
-        let file = File::open(&path).ok()?;
-        match Flock::lock(file, FlockArg::LockSharedNonblock) {
-            Ok(_) => None,
-            Err(_) => fs::read_to_string(&path).ok()?.trim().parse().ok(),
-        }
     }
 }
 

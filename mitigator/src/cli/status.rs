@@ -8,8 +8,8 @@ use clap::Args;
 use mitigator_common::Outcome;
 use serde::Serialize;
 
-use super::run::AgentLock;
 use super::{Answer, Places};
+use crate::kernel::agent_lock::{AgentLock, Holder};
 use crate::kernel::attachment::{self, Attachment};
 use crate::kernel::blocks::Fill;
 use crate::report::output::print_report;
@@ -50,10 +50,10 @@ impl StatusArgs {
             Outcome::ALL.iter().map(|outcome| outcome.name()).zip(totals).collect();
         let dropped = Outcome::ALL.iter().zip(totals).filter(|(outcome, _)| outcome.is_drop());
         let (blocked_sources, blocked_prefixes) = plane.blocks().fill()?;
-        let pid = AgentLock::holder(places);
+        let holder = AgentLock::holder(&places.pins())?;
         let status = Status {
             attached: attachment::list(&places.pins())?,
-            agent: AgentStatus { running: pid.is_some(), pid },
+            agent: AgentStatus { running: holder.is_some(), pid: holder.and_then(|holder| holder.pid) },
             packets: totals.iter().sum(),
             dropped_packets: dropped.map(|(_, count)| count).sum(),
             outcomes,
@@ -80,11 +80,10 @@ fn text(status: &Status) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "attached   {interface}, {} mode, program {program_id}", mode.name());
     }
-    let _ = match status.agent.pid {
-        Some(pid) => writeln!(text, "agent      running, process {pid}"),
-        None => {
-            writeln!(text, "agent      not running: blocks stay until they expire, no new ones are decided")
-        }
+    let _ = if status.agent.running {
+        writeln!(text, "agent      running, {}", Holder { pid: status.agent.pid })
+    } else {
+        writeln!(text, "agent      not running: blocks stay until they expire, no new ones are decided")
     };
     let _ = writeln!(
         text,
