@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         trial("tagged_packets_are_blocked_too", vlan),
         trial("an_interface_with_a_dot_in_its_name_is_protected", dotted_name),
         trial("generic_mode_filters_as_well", generic_mode),
+        trial("the_mode_can_be_changed_and_blocks_stand", mode_change),
+        trial("a_run_that_fails_leaves_the_protection_as_it_was", failed_run),
         trial("observing_blocks_nobody", observing),
         trial("the_allow_list_beats_every_block", allow_beats_block),
         trial("guard_rails_refuse_what_would_lock_out", guard_rails),
@@ -391,6 +393,56 @@ fn generic_mode() -> Result<()> {
     ensure!(!scene.reaches("198.18.1.1")?, "still reachable");
     ensure!(scene.reaches("198.18.2.1")?, "somebody else is blocked");
     agent.end()?;
+    Ok(())
+}
+
+fn mode_change() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name(), "--xdp-mode", "generic"])?.end()?;
+    installation.done(&["block", "198.18.1.1"])?;
+    for mode in ["native", "generic"] {
+        let agent = installation.start(&["-i", scene.victim.name(), "--xdp-mode", mode])?;
+        let attached = installation.json(&["status"])?["attached"][0]["mode"].clone();
+        ensure!(attached == mode, "{attached} rather than {mode}");
+        ensure!(!scene.reaches("198.18.1.1")?, "{mode}: still reachable");
+        agent.end()?;
+    }
+    Ok(())
+}
+
+/// Whatever makes it fail: native mode is impossible while the other end of a veth sends large packets.
+fn failed_run() -> Result<()> {
+    let scene = Scene::set()?;
+    let name = scene.victim.name();
+    scene.outside.set_mtu(9_000)?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", name])?.end()?;
+    installation.done(&["block", "198.18.1.1", "198.18.2.1"])?;
+    installation.done(&["allow", "add", "198.18.1.1"])?;
+    let before = installation.json(&["status"])?["attached"].clone();
+    ensure!(before[0]["mode"] == "generic", "{before}");
+    for (description, arguments, hint) in [
+        ("another mode", &["run", "-i", name, "--xdp-mode", "native"][..], "generic mode as before"),
+        (
+            "another mode, before another interface",
+            &["run", "-i", name, "--xdp-mode", "native", "-i", "typo"],
+            name,
+        ),
+        ("another interface", &["run", "-i", "typo"], "no interface `typo`"),
+        ("another interface after this one", &["run", "-i", name, "-i", "typo"], "no interface `typo`"),
+    ] {
+        let refused = installation.run(arguments)?;
+        ensure!(refused.status == 2 && refused.stderr.contains(hint), "{description}: {refused:?}");
+        let after = installation.json(&["status"])?["attached"].clone();
+        ensure!(after[0]["interface"] == name && after[0]["mode"] == "generic", "{description}: {after}");
+        ensure!(!scene.reaches("198.18.2.1")?, "{description}: the block is lost");
+        ensure!(scene.reaches("198.18.1.1")?, "{description}: the allow list is lost");
+    }
+    installation.done(&["detach"])?;
+    ensure!(installation.run(&["run", "-i", name, "-i", "typo"])?.status == 2, "attached to a typo");
+    let link = scene.victim_host.run("ip", &["link", "show", "dev", name])?;
+    ensure!(!link.contains("xdp") && !installation.pins().exists(), "a run that failed left: {link}");
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! `mitigator run`: the agent. Attaches, ticks, tells, leaves cleanly.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,26 +87,26 @@ impl RunArgs {
         Ok(Answer::Done)
     }
 
-    /// All interfaces or none: what was attached afresh comes off again when a later one fails.
+    /// All interfaces or none: when one fails, those that were protected before this run are, and no others.
     fn attach(&self, places: &Places, config: &Config) -> Result<Vec<Attachment>> {
         let pins = places.pins();
+        let made_maps = !pins.exist();
+        let protected: Vec<String> =
+            attachment::list(&pins)?.into_iter().map(|attachment| attachment.interface).collect();
         let foreign = if self.replace { ForeignProgram::Replace } else { ForeignProgram::Refuse };
-        let mut attached: Vec<Attachment> = Vec::new();
-        for interface in &self.interfaces {
-            match attachment::attach(&pins, interface, self.xdp_mode, foreign, &config.capacities) {
-                Ok(attachment) => attached.push(attachment),
-                Err(error) => {
-                    for earlier in attached.iter().filter(|earlier| !earlier.is_adopted) {
-                        fs::remove_file(pins.link(&earlier.interface)).ok();
-                    }
-                    if pins.links()?.is_empty() {
-                        pins.remove()?;
-                    }
-                    return Err(error);
-                }
+        let attached: Result<_> = self
+            .interfaces
+            .iter()
+            .map(|interface| attachment::attach(&pins, interface, self.xdp_mode, foreign, &config.capacities))
+            .collect();
+        if attached.is_err() {
+            let fresh: Vec<String> =
+                self.interfaces.iter().filter(|name| !protected.contains(name)).cloned().collect();
+            if let Err(error) = attachment::undo(&pins, &fresh, made_maps) {
+                tracing::error!("cannot take off what was attached before the failure: {error:#}");
             }
         }
-        Ok(attached)
+        attached
     }
 }
 
