@@ -2,7 +2,7 @@
 //! packets between namespaces. Trials named `vm_...` run inside every virtual machine too.
 
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         trial("observing_blocks_nobody", observing),
         trial("the_allow_list_beats_every_block", allow_beats_block),
         trial("guard_rails_refuse_what_would_lock_out", guard_rails),
+        trial("without_an_agent_who_is_on_the_machine_is_guarded_all_the_same", guard_without_agent),
         trial("a_second_agent_is_refused_whatever_its_state_directory", second_agent),
         trial("who_looks_at_the_lock_does_not_keep_an_agent_from_starting", looking_on),
     ])
@@ -512,6 +513,32 @@ fn guard_rails() -> Result<()> {
     installation.done(&["block", "--force", "198.18.1.0/24", "10.0.0.0/8"])?;
     ensure!(scene.reaches("198.18.1.1")?, "the gateway is blocked");
     agent.end()?;
+    Ok(())
+}
+
+/// The agent stops, and only then somebody logs in: an SSH session is a connection to port 22.
+fn guard_without_agent() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    installation.done(&["allow", "add", "203.0.113.7"])?;
+    let listener = scene.victim_host.enter(|| TcpListener::bind((VICTIM, 22)))??;
+    let _session = scene.outside_host.enter(|| TcpStream::connect((VICTIM, 22)))??;
+    let (_accepted, peer) = listener.accept()?;
+    ensure!(peer.ip() == VISITOR, "{peer} logged in");
+    let visitor = VISITOR.to_string();
+    let refused = installation.run(&["block", &visitor])?;
+    ensure!(refused.status == 2 && refused.stderr.contains("ssh session"), "{refused:?}");
+    let feed = scratch_directory("feed")?;
+    let file = feed.path().join("feed.txt");
+    fs::write(&file, format!("{visitor}\n{ATTACKER}\n"))?;
+    let path = file.to_str().context("the path is text")?;
+    let imported = installation.json(&["blocklist", "import", path])?;
+    ensure!(imported["imported"] == 2 && imported["excepted"] == 1, "{imported}");
+    ensure!(scene.reaches(&visitor)?, "who is logged in is locked out");
+    ensure!(!scene.reaches(&ATTACKER.to_string())?, "the attacker is not blocked");
+    let allowed = installation.done(&["allow", "list"])?;
+    ensure!(allowed.contains("203.0.113.7") && allowed.contains("127.0.0.1"), "entries are lost: {allowed}");
     Ok(())
 }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use mitigator_common::{AllowReason, BlockOrigin, PrefixKey};
+use mitigator_common::{BlockOrigin, PrefixKey};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::config::{Config, ModeChoice, parse_interval};
 use crate::control_loop::{ControlLoop, Tick};
-use crate::host;
+use crate::guard::Guard;
 use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::attachment::{self, Attachment, ForeignProgram};
 use crate::kernel::blocks::BlockTables;
@@ -114,7 +114,7 @@ impl RunArgs {
 struct Agent {
     control: ControlLoop<XdpDataPlane>,
     store: Store,
-    configured: Vec<(PrefixKey, AllowReason)>,
+    guard: Guard,
     style: Style,
     started: Clock,
     summary: Summary,
@@ -138,12 +138,10 @@ impl Agent {
             .collect();
         let mut control = ControlLoop::new(plane, config.interval, config.detection, config.blocking);
         control.adopt(left);
-        let configured = config
-            .allow
-            .iter()
-            .map(|prefix| (PrefixKey::new(prefix.network(), prefix.prefix_len()), AllowReason::Configuration))
-            .collect();
-        Ok(Self { control, store, configured, style, started, summary: Summary::default() })
+        let configured = config.allow.iter();
+        let guard =
+            Guard::new(configured.map(|prefix| PrefixKey::new(prefix.network(), prefix.prefix_len())));
+        Ok(Self { control, store, guard, style, started, summary: Summary::default() })
     }
 
     async fn run(mut self, mut stop: StopSignals) -> Result<()> {
@@ -220,9 +218,7 @@ impl Agent {
     }
 
     fn guard(&mut self) -> Result<()> {
-        let mut wanted = host::guarded();
-        wanted.extend(&self.configured);
-        let change = self.control.plane().blocks().set_guarded(&wanted)?;
+        let change = self.guard.refresh(self.control.plane().blocks())?;
         for (key, reason) in change.added {
             tracing::debug!(prefix = %Target::Prefix(key), reason = reason.name(), "guarded");
         }
