@@ -160,10 +160,16 @@ impl Agent {
                 Ok(event) if event["event"] == kind => return Ok(event),
                 Ok(_) => {}
                 Err(_) => {
-                    bail!("no event `{kind}`: {}", std::fs::read_to_string(&self.log).unwrap_or_default())
+                    bail!("no event `{kind}`: {}", self.log())
                 }
             }
         }
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Ends it with SIGTERM and returns all events it had not been asked for.

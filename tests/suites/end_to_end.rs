@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         trial("generic_mode_filters_as_well", generic_mode),
         trial("the_mode_can_be_changed_and_blocks_stand", mode_change),
         trial("a_run_that_fails_leaves_the_protection_as_it_was", failed_run),
+        trial("changed_capacities_are_told_while_the_tables_stand", changed_capacities),
+        trial("a_failed_tick_is_told_and_the_next_one_waits_its_turn", failed_tick),
         trial("observing_blocks_nobody", observing),
         trial("the_allow_list_beats_every_block", allow_beats_block),
         trial("guard_rails_refuse_what_would_lock_out", guard_rails),
@@ -444,6 +446,43 @@ fn failed_run() -> Result<()> {
     ensure!(installation.run(&["run", "-i", name, "-i", "typo"])?.status == 2, "attached to a typo");
     let link = scene.victim_host.run("ip", &["link", "show", "dev", name])?;
     ensure!(!link.contains("xdp") && !installation.pins().exists(), "a run that failed left: {link}");
+    Ok(())
+}
+
+fn changed_capacities() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    let directory = scratch_directory("configuration")?;
+    let file = directory.path().join("mitigator.toml");
+    let path = file.to_str().context("the path is text")?;
+    for (sources, expected) in [(65_536, true), (262_144, false)] {
+        fs::write(&file, format!("[capacities]\nsources = {sources}\n"))?;
+        let said = installation.run(&["run", "-i", "typo", "--config", path])?.stderr;
+        let is_told = said.contains("sources 262144, not 65536") && said.contains("mitigator detach");
+        ensure!(is_told == expected, "{sources}: {said}");
+    }
+    Ok(())
+}
+
+/// A full table makes ticks fail: the attacker does not fit.
+fn failed_tick() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let directory = scratch_directory("full")?;
+    let place = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let (configuration, feed) = (place("mitigator.toml"), place("feed.txt"));
+    fs::write(&configuration, "[capacities]\nblocks = 65536\n")?;
+    let lines: Vec<String> = (0..65_536).map(|n| Ipv4Addr::from(0x0b00_0000 + n).to_string()).collect();
+    fs::write(&feed, lines.join("\n"))?;
+    let arguments = ["-i", scene.victim.name(), "--config", &configuration, "--interval", "3s"];
+    let agent = installation.start(&arguments)?;
+    installation.done(&["blocklist", "import", &feed])?;
+    scene.flood(&[ATTACKER], 20_000, Duration::from_secs(4))?.finish()?;
+    pause(Duration::from_secs(1));
+    let failures = agent.log().matches("a tick failed").count();
+    ensure!((1..=2).contains(&failures), "{failures} failed ticks in 5 s: {}", agent.log());
+    agent.end()?;
     Ok(())
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use mitigator_common::{BlockOrigin, PrefixKey};
+use rustc_hash::FxHashMap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Answer, Places};
 use crate::clock::Clock;
-use crate::config::{Config, ModeChoice, parse_interval};
+use crate::config::{Capacities, Config, ModeChoice, parse_interval};
 use crate::control_loop::{ControlLoop, Tick};
 use crate::guard::Guard;
 use crate::kernel::agent_lock::AgentLock;
@@ -18,6 +19,7 @@ use crate::kernel::attachment::{self, Attachment, ForeignProgram};
 use crate::kernel::blocks::BlockTables;
 use crate::kernel::privileges;
 use crate::kernel::xdp::XdpDataPlane;
+use crate::pipeline::blocklist::Changes;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::verdict::{Decision, Subject, Verdict};
@@ -91,6 +93,9 @@ impl RunArgs {
     fn attach(&self, places: &Places, config: &Config) -> Result<Vec<Attachment>> {
         let pins = places.pins();
         let made_maps = !pins.exist();
+        if let Ok(standing) = XdpDataPlane::capacities(&pins) {
+            tell_of_capacities(&standing, &config.capacities);
+        }
         let protected: Vec<String> =
             attachment::list(&pins)?.into_iter().map(|attachment| attachment.interface).collect();
         let foreign = if self.replace { ForeignProgram::Replace } else { ForeignProgram::Refuse };
@@ -110,11 +115,37 @@ impl RunArgs {
     }
 }
 
+/// Maps that are pinned are taken as they are.
+fn tell_of_capacities(standing: &Capacities, configured: &Capacities) {
+    let different = differences(standing, configured);
+    if !different.is_empty() {
+        tracing::warn!(
+            "the tables that are pinned keep their capacities: {}; to change them, stop the agent, then \
+             `mitigator detach`, which forgets all blocks, and `mitigator run`",
+            different.join(", ")
+        );
+    }
+}
+
+fn differences(standing: &Capacities, configured: &Capacities) -> Vec<String> {
+    [
+        ("sources", standing.sources, configured.sources),
+        ("blocks", standing.blocks, configured.blocks),
+        ("prefixes", standing.prefixes, configured.prefixes),
+    ]
+    .into_iter()
+    .filter(|(_, standing, configured)| standing != configured)
+    .map(|(name, standing, configured)| format!("{name} {standing}, not {configured}"))
+    .collect()
+}
+
 /// The running agent: the control loop with its surroundings.
 struct Agent {
     control: ControlLoop<XdpDataPlane>,
     store: Store,
     guard: Guard,
+    /// Until the next tick.
+    pause: Duration,
     style: Style,
     started: Clock,
     summary: Summary,
@@ -141,7 +172,8 @@ impl Agent {
         let configured = config.allow.iter();
         let guard =
             Guard::new(configured.map(|prefix| PrefixKey::new(prefix.network(), prefix.prefix_len())));
-        Ok(Self { control, store, guard, style, started, summary: Summary::default() })
+        let pause = config.interval;
+        Ok(Self { control, store, guard, pause, style, started, summary: Summary::default() })
     }
 
     async fn run(mut self, mut stop: StopSignals) -> Result<()> {
@@ -153,7 +185,8 @@ impl Agent {
                 biased;
                 () = stop.received() => break,
                 () = tokio::time::sleep_until(next_tick) => {
-                    next_tick = tokio::time::Instant::now() + self.tick();
+                    self.tick();
+                    next_tick = tokio::time::Instant::now() + self.pause;
                 }
                 _ = guard.tick() => {
                     if let Err(error) = self.guard() {
@@ -167,8 +200,8 @@ impl Agent {
         Ok(())
     }
 
-    /// One tick; a failed one is reported and the loop goes on. Returns when to look again.
-    fn tick(&mut self) -> Duration {
+    /// One tick; a failed one is reported, and tried again after the pause of the last good one.
+    fn tick(&mut self) {
         let clock = Clock::now();
         match self.control.tick(clock.monotonic()) {
             Ok(tick) => {
@@ -178,12 +211,9 @@ impl Agent {
                 if let Err(error) = self.report(&tick, &clock) {
                     tracing::error!("cannot keep the history of decisions: {error:#}");
                 }
-                tick.next_in
+                self.pause = tick.next_in;
             }
-            Err(error) => {
-                tracing::error!("a tick failed, the next one tries again: {error:#}");
-                Duration::from_millis(250)
-            }
+            Err(error) => tracing::error!("a tick failed, the next one tries again: {error:#}"),
         }
     }
 
@@ -191,8 +221,9 @@ impl Agent {
         // Writing took time; the moment of a decision is when it was in force.
         let at_unix_ms = Clock::now().unix_ms();
         let mut stored = Vec::with_capacity(tick.verdicts.len());
+        let ends = ends_of(&tick.changes);
         for verdict in &tick.verdicts {
-            let until_unix_ms = end_of(verdict, tick, clock);
+            let until_unix_ms = end_of(verdict, &ends).map(|end| clock.to_unix_ms(end));
             self.summary.blocked += u64::from(until_unix_ms.is_some());
             stored.push(stored_decision(verdict, at_unix_ms, until_unix_ms)?);
             tell(&Event::Verdict { at_unix_ms, verdict: verdict.clone(), until_unix_ms }, self.style);
@@ -263,19 +294,17 @@ impl StopSignals {
     }
 }
 
+/// When each block that was written ends.
+fn ends_of(changes: &Changes) -> FxHashMap<Target, Timestamp> {
+    changes.blocks.iter().map(|block| (block.target, block.until)).collect()
+}
+
 /// When the block that a verdict asked for ends; `None` when it was not written.
-fn end_of(verdict: &Verdict, tick: &Tick, clock: &Clock) -> Option<u64> {
-    let Subject::Target(target) = &verdict.subject else {
-        return None;
-    };
-    if verdict.decision != Decision::Block {
-        return None;
+fn end_of(verdict: &Verdict, ends: &FxHashMap<Target, Timestamp>) -> Option<Timestamp> {
+    match (&verdict.subject, verdict.decision) {
+        (Subject::Target(target), Decision::Block) => ends.get(target).copied(),
+        _ => None,
     }
-    tick.changes
-        .blocks
-        .iter()
-        .find(|block| block.target == *target)
-        .map(|block| clock.to_unix_ms(block.until))
 }
 
 fn stored_decision(verdict: &Verdict, at_unix_ms: u64, until_unix_ms: Option<u64>) -> Result<StoredDecision> {
@@ -287,4 +316,20 @@ fn stored_decision(verdict: &Verdict, at_unix_ms: u64, until_unix_ms: Option<u64
         until_unix_ms,
         evidence: serde_json::to_value(&verdict.evidence)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_capacities_that_a_configuration_does_not_change() {
+        let standing = Capacities::default();
+        assert_eq!(differences(&standing, &standing), Vec::<String>::new());
+        let configured = Capacities { blocks: 65_536, prefixes: 1_024, ..standing };
+        assert_eq!(
+            differences(&standing, &configured),
+            ["blocks 1048576, not 65536", "prefixes 65536, not 1024"]
+        );
+    }
 }
