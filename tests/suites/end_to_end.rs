@@ -249,8 +249,10 @@ fn restart_adopts() -> Result<()> {
     let scene = Scene::set()?;
     let installation = scene.installation()?;
     let agent = installation.start(&["-i", scene.victim.name()])?;
+    let sent = scene.flood(&[VISITOR], 100, Duration::from_millis(500))?.finish()?.sent.total();
     installation.done(&["block", "198.18.2.1"])?;
     let before = installation.json(&["status"])?;
+    ensure!(sent > 0 && passed(&installation, VISITOR)? == sent, "not all of {sent} packets were counted");
     agent.kill()?;
     ensure!(installation.json(&["status"])?["agent"]["running"] == false, "a killed agent runs");
     let agent = installation.start(&["-i", scene.victim.name()])?;
@@ -260,7 +262,8 @@ fn restart_adopts() -> Result<()> {
         "the old program stayed"
     );
     ensure!(!scene.reaches("198.18.2.1")?, "the block was lost");
-    ensure!(number(&after["packets"]) >= number(&before["packets"]), "the counters were lost");
+    ensure!(number(&after["packets"]) >= number(&before["packets"]), "the totals were lost");
+    ensure!(passed(&installation, VISITOR)? == sent, "the counters of a source were lost");
     agent.end()?;
     Ok(())
 }
