@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Answer, Places};
 use crate::clock::Clock;
+use crate::guard::guard;
 use crate::kernel::blocks::NewBlock;
 use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::target::Target;
@@ -60,6 +61,7 @@ struct Row {
 impl BlockArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
         let plane = places.open_data_plane()?;
+        guard(plane.blocks())?;
         let allowed = plane.blocks().allow_list()?;
         for target in &self.targets {
             check(target, &allowed, self.force)?;

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::block::parse_time;
 use super::{Answer, Places};
 use crate::clock::Clock;
+use crate::guard::guard;
 use crate::kernel::blocks::{NewBlock, StandingBlock};
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::target::Target;
@@ -235,6 +236,7 @@ impl ImportArgs {
         let plane = places.open_data_plane()?;
         let blocks = self.blocks(&parsed.entries, &clock);
         make_sure_it_fits(&plane, &blocks)?;
+        guard(plane.blocks())?;
         let bar = progress_bar(blocks.len());
         let excepted = plane.blocks().block_all(&blocks, |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();

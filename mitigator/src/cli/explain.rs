@@ -14,12 +14,12 @@ use mitigator_common::{BlockOrigin, NEVER_EXPIRES, PrefixKey, Source};
 use serde::Serialize;
 use tracing::warn;
 
-use super::run::AgentLock;
 use super::sources::pause;
 use super::{Answer, Cli, Places};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::kernel::DataPlane;
+use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::activity::History;
 use crate::pipeline::features::{self, Feature};
@@ -174,7 +174,7 @@ impl ExplainArgs {
 /// The configuration file that the running agent was given, as its command line says; `None` when there is no
 /// agent, or it runs with the defaults.
 fn config_of_agent(places: &Places) -> Option<PathBuf> {
-    let process = PathBuf::from(format!("/proc/{}", AgentLock::holder(places)?));
+    let process = PathBuf::from(format!("/proc/{}", AgentLock::holder(&places.pins()).ok()??.pid?));
     let line = fs::read(process.join("cmdline")).ok()?;
     let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(OsStr::from_bytes);
     let matches = Cli::command().try_get_matches_from(words).ok()?;

@@ -81,7 +81,7 @@ pub struct Places {
     /// Directory in a BPF file system for pinned maps and links
     #[arg(long, global = true, value_name = "DIR", default_value = pins::DEFAULT_ROOT, env = "MITIGATOR_PIN_DIR", help_heading = "Places")]
     pub pin_dir: PathBuf,
-    /// Directory for the history of decisions and the agent's lock
+    /// Directory for the history of decisions
     #[arg(long, global = true, value_name = "DIR", default_value = store::DEFAULT_DIRECTORY, env = "MITIGATOR_STATE_DIR", help_heading = "Places")]
     pub state_dir: PathBuf,
 }

@@ -8,8 +8,8 @@ use clap::Args;
 use mitigator_common::Outcome;
 use serde::Serialize;
 
-use super::run::AgentLock;
 use super::{Answer, Places};
+use crate::kernel::agent_lock::{AgentLock, Holder};
 use crate::kernel::attachment::{self, Attachment};
 use crate::kernel::blocks::Fill;
 use crate::kernel::privileges;
@@ -51,8 +51,8 @@ const NOT_ATTACHED: &str =
 impl StatusArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
         privileges::require(&places.pin_dir)?;
-        let pid = AgentLock::holder(places);
-        let agent = AgentStatus { running: pid.is_some(), pid };
+        let holder = AgentLock::holder(&places.pins())?;
+        let agent = AgentStatus { running: holder.is_some(), pid: holder.and_then(|holder| holder.pid) };
         let attached = attachment::list(&places.pins())?;
         // Before the first `run` and after `detach`: an answer, not a failure.
         if attached.is_empty() && !places.pins().exist() {
@@ -114,11 +114,10 @@ fn text(status: &Status) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "attached   {interface}, {} mode, program {program_id}", mode.name());
     }
-    let _ = match status.agent.pid {
-        Some(pid) => writeln!(text, "agent      running, process {pid}"),
-        None => {
-            writeln!(text, "agent      not running: blocks stay until they expire, no new ones are decided")
-        }
+    let _ = if status.agent.running {
+        writeln!(text, "agent      running, {}", Holder { pid: status.agent.pid })
+    } else {
+        writeln!(text, "agent      not running: blocks stay until they expire, no new ones are decided")
     };
     let _ = writeln!(
         text,

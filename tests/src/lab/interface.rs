@@ -145,22 +145,13 @@ impl Interface {
         self.ip_lines(destinations, |destination| format!("route replace {destination} dev {}", self.name))
     }
 
-    /// Adds a tagged interface on top of this one, up and without addresses.
+    /// Sets the largest packet it takes, in bytes without the Ethernet header.
     ///
     /// # Errors
     ///
-    /// When the kernel has no VLAN support (tagged frames can still be sent raw), or refuses.
-    pub fn add_vlan(&self, id: u16) -> Result<Self> {
-        // "ml" + process + link + side stays within 11 characters, so the tag fits.
-        let name = format!("{}.{id}", self.name);
-        self.host
-            .ip_batch(&[
-                format!("link add link {} name {name} type vlan id {id}", self.name),
-                format!("link set {name} up"),
-            ])
-            .with_context(|| format!("cannot make a VLAN interface on `{}`", self.name))?;
-        let index = self.host.enter(|| if_nametoindex(name.as_str()))??;
-        Ok(Self { host: self.host.clone(), name, index, mac: self.mac })
+    /// When the kernel refuses the size.
+    pub fn set_mtu(&self, bytes: u32) -> Result<()> {
+        self.host.ip_batch(&[format!("link set {} mtu {bytes}", self.name)])
     }
 
     /// Switches an offload.
