@@ -41,9 +41,38 @@ impl Clock {
             self.unix_ns.saturating_sub(self.monotonic_ns - at.ns) / 1_000_000
         }
     }
+
+    /// Milliseconds since the Unix epoch as a monotonic time; what was before the machine's start is its start.
+    #[must_use]
+    pub const fn from_unix_ms(&self, at: u64) -> Timestamp {
+        let at_ns = at.saturating_mul(1_000_000);
+        Timestamp::from_ns(if at_ns >= self.unix_ns {
+            self.monotonic_ns.saturating_add(at_ns - self.unix_ns)
+        } else {
+            self.monotonic_ns.saturating_sub(self.unix_ns - at_ns)
+        })
+    }
 }
 
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock).map(Duration::from).unwrap_or_default();
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_either_clock() {
+        let clock = Clock { monotonic_ns: 5_000_000_000, unix_ns: 1_000_000_000_000 };
+        for (description, monotonic_ms, unix_ms) in
+            [("the reading", 5_000, 1_000_000), ("later", 65_000, 1_060_000), ("earlier", 4_000, 999_000)]
+        {
+            let at = Timestamp::from_ns(monotonic_ms * 1_000_000);
+            assert_eq!((clock.to_unix_ms(at), clock.from_unix_ms(unix_ms)), (unix_ms, at), "{description}");
+        }
+        assert_eq!(clock.from_unix_ms(1), Timestamp::from_ns(0), "before the start");
+        assert_eq!(clock.from_unix_ms(u64::MAX).ns, u64::MAX - 1_000_000_000_000 + 5_000_000_000);
+    }
 }

@@ -3,54 +3,95 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use anyhow::{Context, Result};
 use mitigator_common::{AllowReason, PrefixKey};
 use nix::ifaddrs::getifaddrs;
-use procfs::net::TcpState;
-use procfs::process::FDTarget;
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, Process};
+use procfs::{ProcError, ProcResult};
 
-/// Guarded addresses as full-length prefixes, each once, with the first reason found.
-///
-/// What cannot be read is left out: guarding a part is better than guarding nothing.
+/// What a look at the machine came to.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Guarded addresses as full-length prefixes, each once, with the first reason found.
+    pub guarded: Vec<(PrefixKey, AllowReason)>,
+    /// Reasons of which something could not be read, each once: there may be more of them.
+    pub unread: Vec<(AllowReason, anyhow::Error)>,
+}
+
+/// Looks for what must never be blocked.
 #[must_use]
-pub fn guarded() -> Vec<(PrefixKey, AllowReason)> {
-    let found = [
-        (AllowReason::LocalAddress, local_addresses()),
-        (AllowReason::DefaultGateway, default_gateways()),
-        (AllowReason::Resolver, resolvers()),
+pub fn look() -> Found {
+    gather([
+        (AllowReason::LocalAddress, vec![local_addresses()]),
+        (AllowReason::DefaultGateway, vec![default_gateways_v4(), default_gateways_v6()]),
+        // The stub resolver of systemd stands in the first, those that it asks in the second.
+        (
+            AllowReason::Resolver,
+            vec![resolvers("/etc/resolv.conf"), resolvers("/run/systemd/resolve/resolv.conf")],
+        ),
         (AllowReason::SshPeer, ssh_peers()),
-    ];
+    ])
+}
+
+fn gather(parts: impl IntoIterator<Item = (AllowReason, Vec<Result<Vec<IpAddr>>>)>) -> Found {
     let mut guarded = BTreeMap::new();
-    for (reason, addresses) in found {
-        for address in addresses.into_iter().filter(|address| !address.is_unspecified()) {
-            guarded.entry(PrefixKey::new(address.to_canonical(), address_bits(address))).or_insert(reason);
+    let mut unread = Vec::new();
+    for (reason, parts) in parts {
+        let mut error = None;
+        for part in parts {
+            let addresses = part.unwrap_or_else(|failed| {
+                error = Some(failed);
+                Vec::new()
+            });
+            for address in addresses.into_iter().filter(|address| !address.is_unspecified()) {
+                guarded
+                    .entry(PrefixKey::new(address.to_canonical(), address_bits(address)))
+                    .or_insert(reason);
+            }
         }
+        unread.extend(error.map(|error| (reason, error)));
     }
-    guarded.into_iter().collect()
+    Found { guarded: guarded.into_iter().collect(), unread }
 }
 
 fn address_bits(address: IpAddr) -> u8 {
     if address.to_canonical().is_ipv4() { 32 } else { 128 }
 }
 
-fn local_addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = getifaddrs() else {
-        return Vec::new();
-    };
-    interfaces
+fn local_addresses() -> Result<Vec<IpAddr>> {
+    let interfaces = getifaddrs().context("cannot list the addresses of this machine")?;
+    Ok(interfaces
         .filter_map(|interface| interface.address)
         .filter_map(|address| {
             let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
             v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
         })
-        .collect()
+        .collect())
 }
 
-fn default_gateways() -> Vec<IpAddr> {
-    let v4 = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let v6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
-    gateways_v4(&v4).into_iter().map(IpAddr::V4).chain(gateways_v6(&v6).into_iter().map(IpAddr::V6)).collect()
+fn default_gateways_v4() -> Result<Vec<IpAddr>> {
+    let path = "/proc/net/route";
+    let table = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    Ok(gateways_v4(&table).into_iter().map(IpAddr::V4).collect())
+}
+
+/// Without IPv6 there is no such table.
+fn default_gateways_v6() -> Result<Vec<IpAddr>> {
+    let table = read_if_there("/proc/net/ipv6_route")?;
+    Ok(gateways_v6(&table).into_iter().map(IpAddr::V6).collect())
+}
+
+/// The text of a file, empty when there is none.
+fn read_if_there(path: &str) -> Result<String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {path}")),
+    }
 }
 
 /// Columns of `/proc/net/route`: interface, destination, gateway, ...; addresses in hexadecimal, in
@@ -82,13 +123,8 @@ fn gateways_v6(table: &str) -> Vec<Ipv6Addr> {
         .collect()
 }
 
-fn resolvers() -> Vec<IpAddr> {
-    // The stub resolver of systemd stands in the first, those that it asks in the second.
-    ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .flat_map(|text| name_servers(&text))
-        .collect()
+fn resolvers(path: &str) -> Result<Vec<IpAddr>> {
+    Ok(name_servers(&read_if_there(path)?))
 }
 
 fn name_servers(text: &str) -> Vec<IpAddr> {
@@ -100,39 +136,61 @@ fn name_servers(text: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-/// Connections that an `sshd` holds, or that come to port 22.
-fn ssh_peers() -> Vec<IpAddr> {
-    let established: Vec<_> = [procfs::net::tcp(), procfs::net::tcp6()]
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.state == TcpState::Established)
-        .collect();
-    if established.is_empty() {
-        return Vec::new();
-    }
-    let held = sockets_of_sshd();
-    established
-        .into_iter()
-        .filter(|entry| entry.local_address.port() == 22 || held.contains(&entry.inode))
-        .map(|entry| entry.remote_address.ip())
-        .collect()
+/// Peers of connections that an `sshd` holds, or that come to port 22.
+fn ssh_peers() -> Vec<Result<Vec<IpAddr>>> {
+    let v6 = match procfs::net::tcp6() {
+        Err(ProcError::NotFound(_)) => Ok(Vec::new()),
+        result => result,
+    };
+    let established: Vec<Result<Vec<TcpNetEntry>>> = [procfs::net::tcp(), v6].map(established).into();
+    let is_anybody_there = established.iter().flatten().any(|entries| !entries.is_empty());
+    let held = if is_anybody_there { sockets_of_sshd() } else { Ok(HashSet::new()) };
+    let (held, error) = held.map_or_else(|error| (HashSet::new(), Some(error)), |held| (held, None));
+    let peers_of = |entries: Vec<TcpNetEntry>| {
+        let by_ssh = entries
+            .into_iter()
+            .filter(|entry| entry.local_address.port() == 22 || held.contains(&entry.inode));
+        by_ssh.map(|entry| entry.remote_address.ip()).collect()
+    };
+    let peers = established.into_iter().map(|entries| entries.map(peers_of));
+    peers.chain(error.map(Err)).collect()
 }
 
-fn sockets_of_sshd() -> HashSet<u64> {
-    let Ok(processes) = procfs::process::all_processes() else {
-        return HashSet::new();
-    };
-    processes
-        .flatten()
-        .filter(|process| process.stat().is_ok_and(|stat| stat.comm.starts_with("sshd")))
-        .filter_map(|process| process.fd().ok())
-        .flat_map(Iterator::flatten)
-        .filter_map(|descriptor| match descriptor.target {
-            FDTarget::Socket(inode) => Some(inode),
-            _ => None,
-        })
-        .collect()
+fn established(table: ProcResult<Vec<TcpNetEntry>>) -> Result<Vec<TcpNetEntry>> {
+    let mut entries = table.context("cannot read the TCP connections")?;
+    entries.retain(|entry| entry.state == TcpState::Established);
+    Ok(entries)
+}
+
+fn sockets_of_sshd() -> Result<HashSet<u64>> {
+    let mut sockets = HashSet::new();
+    for process in procfs::process::all_processes().context("cannot list the processes")? {
+        sockets.extend(if_to_be_seen(process.and_then(|process| sockets_if_sshd(&process)))?);
+    }
+    Ok(sockets)
+}
+
+fn sockets_if_sshd(process: &Process) -> ProcResult<Vec<u64>> {
+    let mut sockets = Vec::new();
+    if process.stat()?.comm.starts_with("sshd") {
+        for descriptor in process.fd()? {
+            match descriptor.map(|descriptor| descriptor.target) {
+                Ok(FDTarget::Socket(inode)) => sockets.push(inode),
+                // One that was closed while one looked must not hide the others.
+                Ok(_) | Err(ProcError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+/// Processes end while one looks, and what a process without the rights cannot see it never sees.
+fn if_to_be_seen(sockets: ProcResult<Vec<u64>>) -> Result<Vec<u64>> {
+    match sockets {
+        Err(ProcError::NotFound(_) | ProcError::PermissionDenied(_)) => Ok(Vec::new()),
+        sockets => sockets.context("cannot look for the sockets of sshd"),
+    }
 }
 
 #[cfg(test)]
@@ -160,8 +218,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_empty_and_what_cannot_be_read_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        fs::write(path("good"), b"# caf\xe9\nnameserver 192.0.2.53\n").unwrap();
+        fs::create_dir(path("no file")).unwrap();
+        let found = gather([
+            (AllowReason::Resolver, vec![resolvers(&path("no file")), resolvers(&path("good"))]),
+            (AllowReason::DefaultGateway, vec![resolvers(&path("missing"))]),
+        ]);
+        let expected = PrefixKey::new("192.0.2.53".parse().unwrap(), 32);
+        assert_eq!(found.guarded, [(expected, AllowReason::Resolver)]);
+        let unread: Vec<_> = found.unread.iter().map(|(reason, _)| *reason).collect();
+        assert_eq!(unread, [AllowReason::Resolver]);
+    }
+
+    #[test]
     fn loopback_is_always_guarded() {
         let loopback = PrefixKey::new("127.0.0.1".parse().unwrap(), 32);
-        assert!(guarded().contains(&(loopback, AllowReason::LocalAddress)));
+        assert!(look().guarded.contains(&(loopback, AllowReason::LocalAddress)));
     }
 }

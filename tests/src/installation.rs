@@ -45,6 +45,12 @@ pub struct Answer {
     pub stderr: String,
 }
 
+/// The program under test: `built`, or what `MITIGATOR_BINARY` names.
+#[must_use]
+pub fn program(built: &Path) -> PathBuf {
+    std::env::var_os("MITIGATOR_BINARY").map_or_else(|| built.to_owned(), PathBuf::from)
+}
+
 impl Installation {
     /// `program` on `host`, or where the test itself runs.
     ///
@@ -55,8 +61,12 @@ impl Installation {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let pins = PathBuf::from(format!("/sys/fs/bpf/mitigator-test-{}-{number}", std::process::id()));
         remove_at_end(&pins);
-        let program = std::env::var_os("MITIGATOR_BINARY").map_or_else(|| program.to_owned(), PathBuf::from);
-        Ok(Self { program, host: host.cloned(), pins, state: scratch_directory("installation")? })
+        Ok(Self {
+            program: self::program(program),
+            host: host.cloned(),
+            pins,
+            state: scratch_directory("installation")?,
+        })
     }
 
     /// Where its maps and links are pinned.
@@ -150,10 +160,16 @@ impl Agent {
                 Ok(event) if event["event"] == kind => return Ok(event),
                 Ok(_) => {}
                 Err(_) => {
-                    bail!("no event `{kind}`: {}", std::fs::read_to_string(&self.log).unwrap_or_default())
+                    bail!("no event `{kind}`: {}", self.log())
                 }
             }
         }
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Ends it with SIGTERM and returns all events it had not been asked for.

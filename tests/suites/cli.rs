@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mitigator_tests::installation::Installation;
-use mitigator_tests::lab::Lab;
+use mitigator_tests::lab::{Core, Lab};
 use mitigator_tests::suite::{self, Needs, Trial};
+use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
+use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
 const VERBS: [&str; 11] = [
@@ -29,10 +31,16 @@ fn main() -> ExitCode {
     suite::run(vec![
         Trial::new("every_verb_has_help", Needs::Nothing, help),
         Trial::new("wrong_use_gets_a_sentence_and_status_2", Needs::Nothing, wrong_use),
+        Trial::new("a_reader_that_goes_away_is_no_error", Needs::Nothing, closed_pipe),
         Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
         Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
+        Trial::new("after_detach_status_answers_no", Needs::Root, after_detach),
         Trial::new("import_is_all_or_nothing_and_names_bad_lines", Needs::Root, import),
+        Trial::new("an_export_keeps_the_ends_of_blocks", Needs::Root, export),
         Trial::new("a_million_addresses_import_and_export", Needs::Root, million),
+        Trial::new("an_expired_block_hides_no_wider_one", Needs::Root, nested_blocks),
+        Trial::new("a_reason_is_that_of_the_block_that_stands", Needs::Root, reasons),
+        Trial::new("explain_holds_traffic_against_the_agents_limits", Needs::Root, limits),
         Trial::new("reports_have_their_documented_keys", Needs::Root, schema),
     ])
 }
@@ -48,6 +56,22 @@ fn help() -> Result<()> {
         let (status, stdout, _) = call(&[verb, "--help"])?;
         ensure!(status == 0 && stdout.contains("Usage: mitigator"), "{verb}: {stdout}");
         ensure!(!stdout.contains("Arguments of"), "{verb}: the help speaks of the source code: {stdout}");
+    }
+    for (verb, hint) in [
+        (&["status"][..], "Exit status 1"),
+        (&["unblock"], "before its block would have ended"),
+        (&["unblock"], "Exit status 1"),
+        (&["allow", "remove"], "Exit status 1"),
+        (&["blocklist", "import"], "# until 2026-01-31T12:00:00Z"),
+        (&["explain"], "Exit status 0 when the address is blocked, 1"),
+        (&["detach"], "Exit status 1"),
+        (&["replay"], "the host that takes part in most packets"),
+        (&["replay"], "2 when the capture is damaged"),
+    ] {
+        let (_, stdout, _) = call(&[verb, &["--help"]].concat())?;
+        // The width of the terminal breaks lines anywhere.
+        let words: Vec<&str> = stdout.split_whitespace().collect();
+        ensure!(words.join(" ").contains(hint), "{verb:?} does not say `{hint}`: {stdout}");
     }
     for shell in ["bash", "zsh", "fish"] {
         ensure!(call(&["completions", shell])?.1.contains("blocklist"), "{shell}");
@@ -79,6 +103,17 @@ fn wrong_use() -> Result<()> {
     Ok(())
 }
 
+fn closed_pipe() -> Result<()> {
+    for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"]] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let output = Command::new(PROGRAM).args(arguments).stdout(writer).stderr(Stdio::piped()).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success() && stderr.is_empty(), "{arguments:?}: {}, {stderr}", output.status);
+    }
+    Ok(())
+}
+
 fn without_rights() -> Result<()> {
     for arguments in [&["status"][..], &["run", "-i", "lo"], &["block", "192.0.2.7"], &["detach"]] {
         let output = Command::new("setpriv")
@@ -101,8 +136,7 @@ fn without_rights() -> Result<()> {
 
 fn not_attached() -> Result<()> {
     let installation = Installation::new(Path::new(PROGRAM), None)?;
-    for arguments in
-        [&["status"][..], &["sources"], &["explain", "192.0.2.7"], &["blocklist", "list"], &["allow", "list"]]
+    for arguments in [&["sources"][..], &["explain", "192.0.2.7"], &["blocklist", "list"], &["allow", "list"]]
     {
         let answer = installation.run(arguments)?;
         ensure!(
@@ -110,6 +144,8 @@ fn not_attached() -> Result<()> {
             "{arguments:?}: {answer:?}"
         );
     }
+    let answer = installation.run(&["status"])?;
+    ensure!(answer.status == 1 && answer.stdout.contains("mitigator run -i"), "{answer:?}");
     ensure!(installation.run(&["detach"])?.status == 1, "detached nothing");
     let answer = installation.run(&["run", "-i", "no-such-if"])?;
     ensure!(answer.status == 2 && answer.stderr.contains("no interface `no-such-if`"), "{answer:?}");
@@ -158,6 +194,39 @@ fn import() -> Result<()> {
     Ok(())
 }
 
+fn export() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("out.txt");
+    let path = file.to_str().context("the path is text")?;
+    let ends = || {
+        let blocks = installation.json(&["blocklist", "list"])?["blocks"].take();
+        let end_of = |target: &str| {
+            let block = blocks.as_array().into_iter().flatten().find(|block| block["target"] == target);
+            Ok::<_, anyhow::Error>(block.context("a block")?["until_unix_ms"].as_i64())
+        };
+        Ok::<_, anyhow::Error>((end_of("192.0.2.7")?, end_of("192.0.2.8")?, end_of("198.51.100.0/24")?))
+    };
+    installation.done(&["block", "192.0.2.7", "198.51.100.0/24", "--for", "1h"])?;
+    installation.done(&["block", "192.0.2.8"])?;
+    let before = ends()?;
+    installation.done(&["blocklist", "export", path])?;
+    installation.done(&["blocklist", "clear"])?;
+    fs::write(&file, fs::read_to_string(&file)? + "192.0.2.9 # until 2020-01-31T12:00:00Z\n")?;
+    let report = installation.json(&["blocklist", "import", path])?;
+    ensure!(report["imported"] == 3 && report["ended_lines"] == 1, "{report}");
+    let after = ends()?;
+    let same = |before: Option<i64>, after: Option<i64>| match (before, after) {
+        // The file is exact to the second.
+        (Some(before), Some(after)) => (before - after).abs() <= 1_100,
+        (before, after) => before == after,
+    };
+    ensure!(before.0.is_some() && same(before.0, after.0), "an address: {before:?} {after:?}");
+    ensure!(before.1.is_none() && same(before.1, after.1), "without an end: {before:?} {after:?}");
+    ensure!(same(before.2, after.2), "a prefix: {before:?} {after:?}");
+    Ok(())
+}
+
 fn million() -> Result<()> {
     let (installation, _lab) = attached()?;
     let directory = tempfile::tempdir()?;
@@ -183,11 +252,105 @@ fn million() -> Result<()> {
     Ok(())
 }
 
+fn nested_blocks() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    installation.done(&["block", "192.0.2.0/24"])?;
+    installation.done(&["block", "192.0.2.0/28", "--for", "1s"])?;
+    let covering = || {
+        let report = installation.json(&["explain", "192.0.2.7", "--over", "0s"])?;
+        Ok::<_, anyhow::Error>((report["blocked"].clone(), report["blocks"][0]["target"].clone()))
+    };
+    ensure!(covering()? == (true.into(), "192.0.2.0/28".into()), "the longest prefix is named");
+    pause(Duration::from_millis(1_100));
+    ensure!(covering()? == (true.into(), "192.0.2.0/24".into()), "{:?}", covering()?);
+    Ok(())
+}
+
+fn reasons() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    let directory = tempfile::tempdir()?;
+    let feed = directory.path().join("feed.txt");
+    fs::write(&feed, "192.0.2.7\n")?;
+    let import = ["blocklist", "import", feed.to_str().context("the path is text")?];
+    let with_words = ["block", "192.0.2.7", "--reason", "words"];
+    for (description, verbs, expected) in [
+        ("a block with words", &[&with_words[..]][..], Value::from("words")),
+        ("then one without", &[&with_words, &["block", "192.0.2.7"]], Value::Null),
+        ("then one of a file", &[&with_words, &import], Value::Null),
+        ("a clear between", &[&with_words, &["blocklist", "clear"], &["block", "192.0.2.7"]], Value::Null),
+        ("other words", &[&with_words, &["block", "192.0.2.7", "--reason", "other"]], "other".into()),
+    ] {
+        for verb in verbs {
+            installation.done(verb)?;
+        }
+        let report = installation.json(&["explain", "192.0.2.7"])?;
+        ensure!(report["blocks"][0]["reason"] == expected, "{description}: {report}");
+    }
+    Ok(())
+}
+
+fn limits() -> Result<()> {
+    let lab = Lab::new()?;
+    let (a, b) = (lab.host("a")?, lab.host("b")?);
+    let (outside, victim) = lab.link(&a, &b)?;
+    let addressing = Addressing { from_mac: outside.mac(), to_mac: victim.mac(), to: [198, 18, 0, 1].into() };
+    let frames = Frames::udp(addressing, &[[198, 18, 1, 1].into()], 9)?;
+    let installation = Installation::new(Path::new(PROGRAM), Some(&b))?;
+    let directory = tempfile::tempdir()?;
+    let file = |name: &str, patience: u32| {
+        let path = directory.path().join(name);
+        fs::write(&path, format!("[detection]\npatience = {patience}.0\n"))?;
+        path.into_os_string().into_string().map_err(|path| anyhow::anyhow!("{path:?} is no text"))
+    };
+    let (agents, own) = (file("agents.toml", 3)?, file("own.toml", 2)?);
+    let source_floor = |more: &[&str]| {
+        let report = installation.json(&[&["explain", "198.18.1.1", "--over", "300ms"], more].concat())?;
+        let traffic = &report["traffic"];
+        let gates = traffic["vectors"][0]["gates"].as_array().with_context(|| report.to_string())?;
+        let gate = gates.iter().find(|gate| gate["name"] == "source_floor").context("source_floor")?;
+        Ok::<_, anyhow::Error>((traffic["limits_of"].clone(), gate["limit"].as_f64()))
+    };
+
+    let agent = installation.start(&["-i", victim.name(), "--config", &agents])?;
+    let pace = Pace::PerSecond(200);
+    let _traffic = Flood::start(&outside, frames, pace, Duration::from_secs(20), Core::usable()?[0], now())?;
+    ensure!(source_floor(&[])? == (agents.clone().into(), Some(3_000.0)), "{:?}", source_floor(&[])?);
+    let given = source_floor(&["--config", &own])?;
+    ensure!(given == (own.clone().into(), Some(2_000.0)), "{given:?}");
+    fs::write(&agents, "patience = \"none\"")?;
+    ensure!(source_floor(&[])? == ("defaults".into(), Some(1_000.0)), "{:?}", source_floor(&[])?);
+    agent.end()?;
+    ensure!(source_floor(&[])? == ("defaults".into(), Some(1_000.0)), "{:?}", source_floor(&[])?);
+    Ok(())
+}
+
+fn after_detach() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    let keys = |report: &Value| Some(report.as_object()?.keys().cloned().collect::<Vec<_>>());
+    ensure!(installation.run(&["status"])?.status == 0, "attached");
+    let before = installation.json(&["status"])?;
+    installation.done(&["detach"])?;
+    ensure!(installation.run(&["status"])?.status == 1, "a negative answer");
+    let after = installation.json(&["status"])?;
+    ensure!(keys(&before) == keys(&after), "{after}");
+    ensure!(keys(&before["outcomes"]) == keys(&after["outcomes"]), "{after}");
+    ensure!(after["attached"] == serde_json::json!([]) && after["sources"]["capacity"] == 0, "{after}");
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "traffic is sent in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the kernel's clock has to go on")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 fn schema() -> Result<()> {
     let (installation, _lab) = attached()?;
     installation.done(&["block", "192.0.2.7", "--for", "1h", "--reason", "words"])?;
-    #[expect(clippy::disallowed_methods, reason = "the block has to be younger than the report")]
-    std::thread::sleep(Duration::from_millis(10));
     for (arguments, keys) in [
         (
             &["status"][..],

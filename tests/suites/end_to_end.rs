@@ -1,16 +1,18 @@
 //! Does the victim stay reachable, and does the filter do what its operator said? The whole program on real
 //! packets between namespaces. Trials named `vm_...` run inside every virtual machine too.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mitigator_tests::installation::Installation;
-use mitigator_tests::lab::{Core, Host, Interface, Lab};
+use mitigator_tests::installation::{self, Installation};
+use mitigator_tests::lab::{Child, Core, Host, Interface, Lab, scratch_directory};
 use mitigator_tests::suite::{self, Needs, Trial};
 use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
+use nix::fcntl::{Flock, FlockArg};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
 const VICTIM: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -30,14 +32,22 @@ fn main() -> ExitCode {
         trial("a_killed_agent_lets_no_packet_of_a_blocked_source_through", kill_in_mid_flood),
         trial("the_next_run_adopts_what_a_killed_one_left", restart_adopts),
         trial("detach_leaves_nothing_behind", detach_leaves_nothing),
+        trial("what_somebody_else_keeps_in_the_pin_directory_stays", foreign_files),
         trial("a_foreign_program_is_refused_and_replaced_only_when_asked", foreign_program),
         trial("ipv6_sources_are_blocked_by_their_64", ipv6),
         trial("tagged_packets_are_blocked_too", vlan),
+        trial("an_interface_with_a_dot_in_its_name_is_protected", dotted_name),
         trial("generic_mode_filters_as_well", generic_mode),
+        trial("the_mode_can_be_changed_and_blocks_stand", mode_change),
+        trial("a_run_that_fails_leaves_the_protection_as_it_was", failed_run),
+        trial("changed_capacities_are_told_while_the_tables_stand", changed_capacities),
+        trial("a_failed_tick_is_told_and_the_next_one_waits_its_turn", failed_tick),
         trial("observing_blocks_nobody", observing),
         trial("the_allow_list_beats_every_block", allow_beats_block),
         trial("guard_rails_refuse_what_would_lock_out", guard_rails),
-        trial("a_second_agent_is_refused", second_agent),
+        trial("without_an_agent_who_is_on_the_machine_is_guarded_all_the_same", guard_without_agent),
+        trial("a_second_agent_is_refused_whatever_its_state_directory", second_agent),
+        trial("who_looks_at_the_lock_does_not_keep_an_agent_from_starting", looking_on),
     ])
 }
 
@@ -73,10 +83,23 @@ impl Scene {
         Installation::new(Path::new(PROGRAM), Some(&self.victim_host))
     }
 
+    /// Runs a verb that has to be refused on the victim, with places that are no installation's; what it said.
+    fn refused(&self, arguments: &[&str], pins: &Path, state: &Path) -> Result<String> {
+        let mut command = self.victim_host.command(installation::program(Path::new(PROGRAM)));
+        command.args(arguments).arg("--pin-dir").arg(pins).arg("--state-dir").arg(state);
+        let mut process = Child::spawn(Child::piped(command))?;
+        let status = process.wait_for(Duration::from_secs(10))?;
+        ensure!(
+            status.is_some_and(|status| status.code() == Some(2)),
+            "{arguments:?} was not refused: {status:?}"
+        );
+        Ok(process.stderr_to_end())
+    }
+
     fn flood(&self, sources: &[Ipv4Addr], rate: u32, duration: Duration) -> Result<Flood> {
         let addressing = Addressing { from_mac: self.outside.mac(), to_mac: self.victim.mac(), to: VICTIM };
         let frames = Frames::udp(addressing, sources, 9)?;
-        Flood::start(&self.outside, frames, Pace::PerSecond(rate), duration, Core(0), now())
+        Flood::start(&self.outside, frames, Pace::PerSecond(rate), duration, generator_core()?, now())
     }
 
     /// Whether a datagram from `source` reaches a socket of the victim.
@@ -226,8 +249,10 @@ fn restart_adopts() -> Result<()> {
     let scene = Scene::set()?;
     let installation = scene.installation()?;
     let agent = installation.start(&["-i", scene.victim.name()])?;
+    let sent = scene.flood(&[VISITOR], 100, Duration::from_millis(500))?.finish()?.sent.total();
     installation.done(&["block", "198.18.2.1"])?;
     let before = installation.json(&["status"])?;
+    ensure!(sent > 0 && passed(&installation, VISITOR)? == sent, "not all of {sent} packets were counted");
     agent.kill()?;
     ensure!(installation.json(&["status"])?["agent"]["running"] == false, "a killed agent runs");
     let agent = installation.start(&["-i", scene.victim.name()])?;
@@ -237,7 +262,8 @@ fn restart_adopts() -> Result<()> {
         "the old program stayed"
     );
     ensure!(!scene.reaches("198.18.2.1")?, "the block was lost");
-    ensure!(number(&after["packets"]) >= number(&before["packets"]), "the counters were lost");
+    ensure!(number(&after["packets"]) >= number(&before["packets"]), "the totals were lost");
+    ensure!(passed(&installation, VISITOR)? == sent, "the counters of a source were lost");
     agent.end()?;
     Ok(())
 }
@@ -255,6 +281,28 @@ fn detach_leaves_nothing() -> Result<()> {
     ensure!(!link.contains("xdp"), "a program is left: {link}");
     ensure!(scene.reaches("198.18.1.1")?, "still blocked");
     ensure!(installation.run(&["detach"])?.status == 1, "detached twice");
+    Ok(())
+}
+
+fn foreign_files() -> Result<()> {
+    let scene = Scene::set()?;
+    let elsewhere = scratch_directory("elsewhere")?;
+    let precious = elsewhere.path().join("letters");
+    fs::create_dir(&precious)?;
+    for arguments in [&["run", "-i", "typo"][..], &["detach"]] {
+        let said = scene.refused(arguments, elsewhere.path(), &elsewhere.path().join("state"))?;
+        ensure!(said.contains("not on a BPF file system"), "{arguments:?}: {said}");
+        ensure!(precious.is_dir(), "{arguments:?} removed what is not mitigator's");
+    }
+    let installation = scene.installation()?;
+    let precious = installation.pins().join("letters");
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    fs::create_dir(&precious)?;
+    installation.done(&["detach"])?;
+    let left: Vec<_> =
+        fs::read_dir(installation.pins())?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    fs::remove_dir(&precious).and_then(|()| fs::remove_dir(installation.pins()))?;
+    ensure!(left == [precious], "left: {left:?}");
     Ok(())
 }
 
@@ -308,7 +356,8 @@ fn vlan() -> Result<()> {
         let frames = Frames::new(tagged.collect()).context("frames")?;
         let (dropped_before, passed_before) = (dropped(&installation)?, passed(&installation, VISITOR)?);
         let pace = Pace::PerSecond(500);
-        let flood = Flood::start(&scene.outside, frames, pace, Duration::from_millis(500), Core(0), now())?;
+        let flood =
+            Flood::start(&scene.outside, frames, pace, Duration::from_millis(500), generator_core()?, now())?;
         let sent = flood.finish()?.sent.total();
         pause(Duration::from_millis(100));
         let dropped = dropped(&installation)? - dropped_before;
@@ -320,6 +369,28 @@ fn vlan() -> Result<()> {
     Ok(())
 }
 
+/// A VLAN interface in name only, because not every kernel can make a real one.
+fn dotted_name() -> Result<()> {
+    let scene = Scene::set()?;
+    let (name, dotted) = (scene.victim.name(), format!("{}.100", scene.victim.name()));
+    scene.victim_host.ip_batch(&[
+        format!("link set {name} down"),
+        format!("link set {name} name {dotted}"),
+        format!("link set {dotted} up"),
+    ])?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", &dotted, "--xdp-mode", "generic"])?.end()?;
+    installation.done(&["block", "198.18.1.1"])?;
+    let agent = installation.start(&["-i", &dotted, "--xdp-mode", "generic"])?;
+    let attached = &installation.json(&["status"])?["attached"];
+    ensure!(attached[0]["interface"] == dotted && attached[1].is_null(), "{attached}");
+    ensure!(!scene.reaches("198.18.1.1")?, "still reachable");
+    ensure!(scene.reaches("198.18.2.1")?, "somebody else is blocked");
+    agent.end()?;
+    ensure!(installation.json(&["detach"])?["detached"][0] == dotted, "detached another interface");
+    Ok(())
+}
+
 fn generic_mode() -> Result<()> {
     let scene = Scene::set()?;
     let installation = scene.installation()?;
@@ -328,6 +399,93 @@ fn generic_mode() -> Result<()> {
     installation.done(&["block", "198.18.1.1"])?;
     ensure!(!scene.reaches("198.18.1.1")?, "still reachable");
     ensure!(scene.reaches("198.18.2.1")?, "somebody else is blocked");
+    agent.end()?;
+    Ok(())
+}
+
+fn mode_change() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name(), "--xdp-mode", "generic"])?.end()?;
+    installation.done(&["block", "198.18.1.1"])?;
+    for mode in ["native", "generic"] {
+        let agent = installation.start(&["-i", scene.victim.name(), "--xdp-mode", mode])?;
+        let attached = installation.json(&["status"])?["attached"][0]["mode"].clone();
+        ensure!(attached == mode, "{attached} rather than {mode}");
+        ensure!(!scene.reaches("198.18.1.1")?, "{mode}: still reachable");
+        agent.end()?;
+    }
+    Ok(())
+}
+
+/// Whatever makes it fail: native mode is impossible while the other end of a veth sends large packets.
+fn failed_run() -> Result<()> {
+    let scene = Scene::set()?;
+    let name = scene.victim.name();
+    scene.outside.set_mtu(9_000)?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", name])?.end()?;
+    installation.done(&["block", "198.18.1.1", "198.18.2.1"])?;
+    installation.done(&["allow", "add", "198.18.1.1"])?;
+    let before = installation.json(&["status"])?["attached"].clone();
+    ensure!(before[0]["mode"] == "generic", "{before}");
+    for (description, arguments, hint) in [
+        ("another mode", &["run", "-i", name, "--xdp-mode", "native"][..], "generic mode as before"),
+        (
+            "another mode, before another interface",
+            &["run", "-i", name, "--xdp-mode", "native", "-i", "typo"],
+            name,
+        ),
+        ("another interface", &["run", "-i", "typo"], "no interface `typo`"),
+        ("another interface after this one", &["run", "-i", name, "-i", "typo"], "no interface `typo`"),
+    ] {
+        let refused = installation.run(arguments)?;
+        ensure!(refused.status == 2 && refused.stderr.contains(hint), "{description}: {refused:?}");
+        let after = installation.json(&["status"])?["attached"].clone();
+        ensure!(after[0]["interface"] == name && after[0]["mode"] == "generic", "{description}: {after}");
+        ensure!(!scene.reaches("198.18.2.1")?, "{description}: the block is lost");
+        ensure!(scene.reaches("198.18.1.1")?, "{description}: the allow list is lost");
+    }
+    installation.done(&["detach"])?;
+    ensure!(installation.run(&["run", "-i", name, "-i", "typo"])?.status == 2, "attached to a typo");
+    let link = scene.victim_host.run("ip", &["link", "show", "dev", name])?;
+    ensure!(!link.contains("xdp") && !installation.pins().exists(), "a run that failed left: {link}");
+    Ok(())
+}
+
+fn changed_capacities() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    let directory = scratch_directory("configuration")?;
+    let file = directory.path().join("mitigator.toml");
+    let path = file.to_str().context("the path is text")?;
+    for (sources, expected) in [(65_536, true), (262_144, false)] {
+        fs::write(&file, format!("[capacities]\nsources = {sources}\n"))?;
+        let said = installation.run(&["run", "-i", "typo", "--config", path])?.stderr;
+        let is_told = said.contains("sources 262144, not 65536") && said.contains("mitigator detach");
+        ensure!(is_told == expected, "{sources}: {said}");
+    }
+    Ok(())
+}
+
+/// A full table makes ticks fail: the attacker does not fit.
+fn failed_tick() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let directory = scratch_directory("full")?;
+    let place = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let (configuration, feed) = (place("mitigator.toml"), place("feed.txt"));
+    fs::write(&configuration, "[capacities]\nblocks = 65536\n")?;
+    let lines: Vec<String> = (0..65_536).map(|n| Ipv4Addr::from(0x0b00_0000 + n).to_string()).collect();
+    fs::write(&feed, lines.join("\n"))?;
+    let arguments = ["-i", scene.victim.name(), "--config", &configuration, "--interval", "3s"];
+    let agent = installation.start(&arguments)?;
+    installation.done(&["blocklist", "import", &feed])?;
+    scene.flood(&[ATTACKER], 20_000, Duration::from_secs(4))?.finish()?;
+    pause(Duration::from_secs(1));
+    let failures = agent.log().matches("a tick failed").count();
+    ensure!((1..=2).contains(&failures), "{failures} failed ticks in 5 s: {}", agent.log());
     agent.end()?;
     Ok(())
 }
@@ -401,12 +559,68 @@ fn guard_rails() -> Result<()> {
     Ok(())
 }
 
+/// The agent stops, and only then somebody logs in: an SSH session is a connection to port 22.
+fn guard_without_agent() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    installation.done(&["allow", "add", "203.0.113.7"])?;
+    let listener = scene.victim_host.enter(|| TcpListener::bind((VICTIM, 22)))??;
+    let _session = scene.outside_host.enter(|| TcpStream::connect((VICTIM, 22)))??;
+    let (_accepted, peer) = listener.accept()?;
+    ensure!(peer.ip() == VISITOR, "{peer} logged in");
+    let visitor = VISITOR.to_string();
+    let refused = installation.run(&["block", &visitor])?;
+    ensure!(refused.status == 2 && refused.stderr.contains("ssh session"), "{refused:?}");
+    let feed = scratch_directory("feed")?;
+    let file = feed.path().join("feed.txt");
+    fs::write(&file, format!("{visitor}\n{ATTACKER}\n"))?;
+    let path = file.to_str().context("the path is text")?;
+    let imported = installation.json(&["blocklist", "import", path])?;
+    ensure!(imported["imported"] == 2 && imported["excepted"] == 1, "{imported}");
+    ensure!(scene.reaches(&visitor)?, "who is logged in is locked out");
+    ensure!(!scene.reaches(&ATTACKER.to_string())?, "the attacker is not blocked");
+    let allowed = installation.done(&["allow", "list"])?;
+    ensure!(allowed.contains("203.0.113.7") && allowed.contains("127.0.0.1"), "entries are lost: {allowed}");
+    Ok(())
+}
+
 fn second_agent() -> Result<()> {
     let scene = Scene::set()?;
     let installation = scene.installation()?;
     let agent = installation.start(&["-i", scene.victim.name()])?;
-    let second = installation.run(&["run", "-i", scene.victim.name()])?;
-    ensure!(second.status == 2 && second.stderr.contains("already"), "{second:?}");
+    let status = installation.json(&["status"])?["agent"].clone();
+    ensure!(status["running"] == true, "{status}");
+    let process = format!("process {}", status["pid"]);
+    let another_state = scratch_directory("state")?;
+    for arguments in [&["run", "-i", scene.victim.name()][..], &["detach"]] {
+        let said = scene.refused(arguments, installation.pins(), another_state.path())?;
+        ensure!(said.contains(&process), "{arguments:?} beside {process}: {said}");
+    }
+    ensure!(installation.json(&["status"])?["attached"][0]["interface"] == scene.victim.name(), "detached");
     agent.end()?;
     Ok(())
+}
+
+/// As `status` does, for longer than it ever takes.
+fn looking_on() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    let looked_at = Flock::lock(File::open(installation.pins())?, FlockArg::LockSharedNonblock)
+        .map_err(|(_, error)| error)
+        .context("the stopped agent holds its lock")?;
+    let looking = std::thread::spawn(move || {
+        pause(Duration::from_millis(150));
+        drop(looked_at);
+    });
+    let started = installation.start(&["-i", scene.victim.name()]);
+    looking.join().map_err(|_| anyhow::anyhow!("the thread that looked on panicked"))?;
+    started?.end()?;
+    Ok(())
+}
+
+/// The first core that may be used.
+fn generator_core() -> Result<Core> {
+    Core::usable()?.first().copied().context("no core may be used")
 }

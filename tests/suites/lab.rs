@@ -1,10 +1,12 @@
 //! The lab itself: hosts that reach each other, and nothing left behind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use mitigator::kernel::maps;
+use mitigator::kernel::pins::Pins;
 use mitigator_tests::lab::{Child, Core, Lab};
 use mitigator_tests::suite::{self, Needs, Trial};
 use nix::sys::signal::Signal;
@@ -24,6 +26,12 @@ fn main() -> ExitCode {
         Trial::new("the_next_lab_cleans_up_after_a_killed_run", Needs::Root, || {
             cleans_up_after(Signal::SIGKILL)
         }),
+        Trial::new("an_interrupted_bench_leaves_no_pins", Needs::Root, || {
+            bench_leaves_no_pins(Signal::SIGINT)
+        }),
+        Trial::new("the_next_lab_removes_the_pins_of_a_killed_bench", Needs::Root, || {
+            bench_leaves_no_pins(Signal::SIGKILL)
+        }),
     ])
 }
 
@@ -34,7 +42,7 @@ fn reach_each_other() -> Result<()> {
     here.add_addresses(&["198.18.1.1/16".parse()?, "fd00:18::1:1/64".parse()?])?;
     there.add_addresses(&["198.18.0.1/16".parse()?, "fd00:18::1/64".parse()?])?;
     here.add_neighbours(&["198.18.0.1".parse()?, "fd00:18::1".parse()?], there.mac())?;
-    there.receive_on(Core(0))?;
+    there.receive_on(Core::usable()?[0])?;
     let before = there.counters()?;
     for address in ["198.18.0.1:9", "[fd00:18::1]:9"] {
         let sent = outside.enter(|| -> Result<usize> {
@@ -75,6 +83,21 @@ fn cleans_up_after(signal: Signal) -> Result<()> {
     drop(Lab::new()?);
     wait_until("its child is gone", || Ok(!sleeper.exists() || is_dead(&sleeper)))?;
     ensure!(!namespace.exists(), "`{}` was left behind", namespace.display());
+    Ok(())
+}
+
+/// Ends the bench with `signal` while it measures, and looks for its pins.
+fn bench_leaves_no_pins(signal: Signal) -> Result<()> {
+    let mut bench = Child::spawn(Child::piped(Command::new(env!("CARGO_BIN_EXE_mitigator-bench"))))?;
+    let pins = PathBuf::from(format!("/sys/fs/bpf/mitigator-bench-{}", bench.pid()));
+    let maps = Pins::below(&pins).maps();
+    wait_until("the bench has pinned its maps", || Ok(maps::ALL.iter().all(|map| maps.join(map).exists())))?;
+    bench.signal(signal)?;
+    bench.wait_for(Duration::from_secs(10))?.context("the bench goes on")?;
+    if signal == Signal::SIGKILL {
+        drop(Lab::new()?);
+    }
+    ensure!(!pins.exists(), "`{}` was left behind", pins.display());
     Ok(())
 }
 

@@ -19,13 +19,9 @@ pub struct Requirement {
 }
 
 /// For the tests and the demo.
-pub const FOR_TESTS: [Requirement; 6] = [
+pub const FOR_TESTS: [Requirement; 2] = [
     Requirement { program: "ip", package: "iproute2", purpose: "network namespaces and veth pairs" },
-    Requirement { program: "ethtool", package: "ethtool", purpose: "the same offloads in each phase" },
     Requirement { program: "nginx", package: "nginx-light", purpose: "the victim of the demo" },
-    Requirement { program: "curl", package: "curl", purpose: "a client that is not ours" },
-    Requirement { program: "hping3", package: "hping3", purpose: "a flood that is not ours" },
-    Requirement { program: "bpftool", package: "bpftool", purpose: "a second opinion on maps and programs" },
 ];
 
 /// The machine.
@@ -59,6 +55,23 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 /// The first program that meets the requirement.
 pub fn find(wanted: &Requirement) -> Option<PathBuf> {
     find_in(system_directories().chain(unpacked::program_directories()), wanted)
+}
+
+/// A call of the first program of that name, wherever it is.
+///
+/// # Errors
+/// When there is none; the sentence says how to get it.
+pub fn command(program: &str) -> Result<Command> {
+    Ok(unpacked::command(&required(program)?))
+}
+
+/// As [`find_program`], when nothing goes on without it.
+///
+/// # Errors
+/// When there is none; the sentence says how to get it.
+pub fn required(program: &str) -> Result<PathBuf> {
+    find_program(program)
+        .with_context(|| format!("the program `{program}` is missing; run `cargo xtask setup`"))
 }
 
 /// As [`find`], with the system alone.
@@ -192,8 +205,8 @@ mod tests {
     #[test]
     fn a_person_can_copy_the_command() {
         assert_eq!(
-            install_command(&["cpio", "curl"]),
-            "apt-get update && apt-get install --no-install-recommends cpio curl"
+            install_command(&["cpio", "zstd"]),
+            "apt-get update && apt-get install --no-install-recommends cpio zstd"
         );
     }
 }

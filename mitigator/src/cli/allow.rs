@@ -27,6 +27,8 @@ enum Action {
         prefixes: Vec<PrefixKey>,
     },
     /// Take prefixes off the list
+    ///
+    /// Exit status 1 when one was not on it.
     Remove {
         /// Addresses or prefixes, as `mitigator allow list` shows them
         #[arg(value_name = "ADDR|PREFIX", required = true, value_parser = parse_prefix)]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Answer, Places};
 use crate::clock::Clock;
+use crate::guard::guard;
 use crate::kernel::blocks::NewBlock;
 use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::target::Target;
@@ -25,7 +26,7 @@ pub(super) struct BlockArgs {
     /// End of the block, for example 90s, 10m or 2h; without it, until `mitigator unblock`
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     duration: Option<Duration>,
-    /// Remembered for `mitigator explain`
+    /// Remembered for `mitigator explain`, in place of the words of an earlier block
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Block a very wide prefix, or one that covers an allowed address (which stays reachable)
@@ -60,6 +61,7 @@ struct Row {
 impl BlockArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
         let plane = places.open_data_plane()?;
+        guard(plane.blocks())?;
         let allowed = plane.blocks().allow_list()?;
         for target in &self.targets {
             check(target, &allowed, self.force)?;
@@ -92,11 +94,18 @@ impl BlockArgs {
         Ok(Answer::Done)
     }
 
+    /// A block without words takes those of an earlier one away: they were not about this one.
     fn remember(&self, places: &Places, clock: &Clock) -> Result<()> {
-        let Some(reason) = &self.reason else { return Ok(()) };
-        let store = Store::open(&places.state_dir)?;
+        let store = match &self.reason {
+            Some(_) => Some(Store::open(&places.state_dir)?),
+            None => places.open_store()?,
+        };
+        let Some(store) = store else { return Ok(()) };
         for target in &self.targets {
-            store.set_reason(&target.to_string(), reason, clock.unix_ms())?;
+            match &self.reason {
+                Some(reason) => store.set_reason(&target.to_string(), reason, clock.unix_ms())?,
+                None => store.remove_reason(&target.to_string())?,
+            }
         }
         Ok(())
     }

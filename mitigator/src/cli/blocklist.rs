@@ -1,5 +1,6 @@
 //! `mitigator blocklist`: all blocks at once.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde::Serialize;
 use super::block::parse_time;
 use super::{Answer, Places};
 use crate::clock::Clock;
+use crate::guard::guard;
 use crate::kernel::blocks::{NewBlock, StandingBlock};
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::target::Target;
@@ -43,6 +45,9 @@ enum Action {
         json: bool,
     },
     /// Block what a file lists: one address or prefix a line, `#` starts a comment
+    ///
+    /// A comment that begins like `# until 2026-01-31T12:00:00Z` says when the block of its line ends, as
+    /// `export` writes it; to other programs it is a comment. Lines whose time is past are skipped and counted.
     Import(ImportArgs),
     /// Write what is blocked to a file that `import` takes; `-` for standard output
     Export {
@@ -67,7 +72,7 @@ struct ImportArgs {
     /// Import the good lines although there are bad ones
     #[arg(long)]
     skip_bad: bool,
-    /// End of the blocks, for example 1h; without it, until they are cleared
+    /// End of the blocks whose lines name none, for example 1h; without it, until they are cleared
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     duration: Option<Duration>,
     /// Take prefixes wider than /16 (IPv4) or /32 (IPv6) too
@@ -192,14 +197,27 @@ struct ImportReport {
     imported: usize,
     /// Of them, sharing an address with the allow list, which beats them.
     excepted: usize,
+    /// Bad ones.
     skipped_lines: usize,
+    /// Lines whose time was past.
+    ended_lines: usize,
 }
 
 /// The good lines of a file, and what is wrong with the others.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Parsed {
-    targets: Vec<Target>,
+    entries: Vec<Entry>,
+    /// Lines whose time was past.
+    ended: usize,
     bad: Vec<String>,
+}
+
+/// A good line.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    target: Target,
+    /// `None`: the line names no end.
+    until_unix_ms: Option<u64>,
 }
 
 impl ImportArgs {
@@ -209,28 +227,43 @@ impl ImportArgs {
         } else {
             self.file.display().to_string()
         };
-        let mut parsed =
-            parse(open(&self.file)?, self.force).with_context(|| format!("cannot read {name}"))?;
+        let clock = Clock::now();
+        let parsed = parse(open(&self.file)?, self.force, clock.unix_ms())
+            .with_context(|| format!("cannot read {name}"))?;
         if !parsed.bad.is_empty() {
             self.complain(&name, &parsed.bad)?;
         }
-        parsed.targets.sort_unstable();
-        parsed.targets.dedup();
         let plane = places.open_data_plane()?;
-        let end = self.duration.map(|duration| Clock::now().monotonic() + duration);
-        let expires_at_ns = end.map_or(NEVER_EXPIRES, |end| end.ns);
-        let blocks: Vec<NewBlock> = parsed
-            .targets
-            .iter()
-            .map(|target| NewBlock { target: *target, expires_at_ns, origin: BlockOrigin::Import })
-            .collect();
+        let blocks = self.blocks(&parsed.entries, &clock);
         make_sure_it_fits(&plane, &blocks)?;
+        guard(plane.blocks())?;
         let bar = progress_bar(blocks.len());
         let excepted = plane.blocks().block_all(&blocks, |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
-        let report = ImportReport { imported: blocks.len(), excepted, skipped_lines: parsed.bad.len() };
+        let report = ImportReport {
+            imported: blocks.len(),
+            excepted,
+            skipped_lines: parsed.bad.len(),
+            ended_lines: parsed.ended,
+        };
         print_report(self.json, &report, || import_text(&report))?;
         Ok(Answer::Done)
+    }
+
+    /// One block per target; of a target that is listed twice, the one that ends later.
+    fn blocks(&self, entries: &[Entry], clock: &Clock) -> Vec<NewBlock> {
+        let end_of_others = self.duration.map_or(NEVER_EXPIRES, |duration| (clock.monotonic() + duration).ns);
+        let mut blocks: Vec<NewBlock> = entries
+            .iter()
+            .map(|Entry { target, until_unix_ms }| NewBlock {
+                target: *target,
+                expires_at_ns: until_unix_ms.map_or(end_of_others, |until| clock.from_unix_ms(until).ns),
+                origin: BlockOrigin::Import,
+            })
+            .collect();
+        blocks.sort_unstable_by_key(|block| (block.target, Reverse(block.expires_at_ns)));
+        blocks.dedup_by_key(|block| block.target);
+        blocks
     }
 
     fn complain(&self, name: &str, bad: &[String]) -> Result<()> {
@@ -281,7 +314,7 @@ fn open(file: &Path) -> Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::with_capacity(1 << 20, opened)))
 }
 
-fn parse(mut lines: impl BufRead, force: bool) -> Result<Parsed> {
+fn parse(mut lines: impl BufRead, force: bool, now_unix_ms: u64) -> Result<Parsed> {
     let mut parsed = Parsed::default();
     let mut line = Vec::new();
     for number in 1_u64.. {
@@ -290,21 +323,41 @@ fn parse(mut lines: impl BufRead, force: bool) -> Result<Parsed> {
             break;
         }
         let text = String::from_utf8_lossy(&line);
-        let entry = text.split('#').next().unwrap_or_default().trim();
-        if entry.is_empty() {
+        let (entry, comment) = text.split_once('#').unwrap_or((&text, ""));
+        if entry.trim().is_empty() {
             continue;
         }
-        match entry.parse::<Target>() {
-            Ok(target) if target.is_too_wide() && !force => {
+        match parse_entry(entry, comment) {
+            Ok(Entry { target, .. }) if target.is_too_wide() && !force => {
                 parsed.bad.push(format!(
                     "line {number}: {target} is wider than /16 (IPv4) or /32 (IPv6); `--force` takes it"
                 ));
             }
-            Ok(target) => parsed.targets.push(target),
+            Ok(Entry { until_unix_ms: Some(until), .. }) if until <= now_unix_ms => parsed.ended += 1,
+            Ok(entry) => parsed.entries.push(entry),
             Err(error) => parsed.bad.push(format!("line {number}: {error}")),
         }
     }
     Ok(parsed)
+}
+
+fn parse_entry(entry: &str, comment: &str) -> Result<Entry> {
+    Ok(Entry { target: entry.trim().parse()?, until_unix_ms: end_in(comment)? })
+}
+
+/// The end that a comment names, as `export` writes it.
+///
+/// # Errors
+///
+/// When it begins with `until` and a number that is no time: without an end, the block would stay for ever.
+fn end_in(comment: &str) -> Result<Option<u64>> {
+    let time = comment.trim_start().strip_prefix("until ").unwrap_or_default().trim_start();
+    let time = time.split([' ', '\t', ',', '\r', '\n']).next().unwrap_or_default();
+    if !time.starts_with(|first: char| first.is_ascii_digit()) {
+        return Ok(None);
+    }
+    let end = units::parse_unix_ms(time);
+    end.map(Some).with_context(|| format!("until `{time}`: write it like 2026-01-31T12:00:00Z"))
 }
 
 fn progress_bar(length: usize) -> ProgressBar {
@@ -325,6 +378,9 @@ fn import_text(report: &ImportReport) -> String {
     }
     if report.skipped_lines > 0 {
         text.push_str(&format!("{} bad lines were skipped\n", report.skipped_lines));
+    }
+    if report.ended_lines > 0 {
+        text.push_str(&format!("{} lines were skipped, as their time is past\n", report.ended_lines));
     }
     text
 }
@@ -356,10 +412,11 @@ fn write_list(mut out: impl Write, blocks: &[StandingBlock], clock: &Clock) -> R
     for StandingBlock { target, entry } in blocks {
         let origin = entry.origin().name();
         if entry.expires_at_ns == NEVER_EXPIRES {
-            writeln!(out, "{target} # {origin}")?;
+            writeln!(out, "{target} # by {origin}")?;
         } else {
             let until = clock.to_unix_ms(Timestamp::from_ns(entry.expires_at_ns));
-            writeln!(out, "{target} # {origin}, until {}", units::unix_ms(until))?;
+            // `end_in` reads it.
+            writeln!(out, "{target} # until {}, by {origin}", units::unix_ms(until))?;
         }
     }
     out.flush()?;
@@ -391,12 +448,31 @@ mod tests {
     #[test]
     fn names_every_bad_line_by_its_number() {
         let text =
-            b"# feed\n192.0.2.7\n\n 192.0.2.0/24 # net\nnonsense\n2001:db8::1\r\n10.0.0.0/8\n\xff\xfe\n";
-        let parsed = parse(&text[..], false).unwrap();
-        let shown: Vec<String> = parsed.targets.iter().map(ToString::to_string).collect();
+            b"# feed\n192.0.2.7\n\n 192.0.2.0/24 # net\nnonsense\n2001:db8::1\r\n10.0.0.0/8\n\xff\xfe\n\
+              192.0.2.9 # until 2026-01-31\n";
+        let parsed = parse(&text[..], false, 0).unwrap();
+        let shown: Vec<String> = parsed.entries.iter().map(|entry| entry.target.to_string()).collect();
         assert_eq!(shown, ["192.0.2.7", "192.0.2.0/24", "2001:db8::/64"]);
         let numbers: Vec<&str> = parsed.bad.iter().map(|line| line.split(':').next().unwrap()).collect();
-        assert_eq!(numbers, ["line 5", "line 7", "line 8"]);
-        assert_eq!(parse(&b"10.0.0.0/8"[..], true).unwrap().bad, Vec::<String>::new());
+        assert_eq!(numbers, ["line 5", "line 7", "line 8", "line 9"]);
+        assert_eq!(parse(&b"10.0.0.0/8"[..], true, 0).unwrap().bad, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_comment_may_name_the_end_of_its_block() {
+        let noon = 1_769_860_800_000;
+        for (line, now, expected) in [
+            ("192.0.2.7 # until 2026-01-31T12:00:00Z, by agent", noon - 1, Some(Some(noon))),
+            ("192.0.2.7 #until  2026-01-31T12:00:00Z\r\n", noon - 1, Some(Some(noon))),
+            ("192.0.2.7 # until 2026-01-31T12:00:00Z", noon, None),
+            ("192.0.2.7 # not until 2026-01-31T12:00:00Z", noon, Some(None)),
+            ("192.0.2.7 # until they behave", noon, Some(None)),
+            ("192.0.2.7", noon, Some(None)),
+        ] {
+            let parsed = parse(line.as_bytes(), false, now).unwrap();
+            assert_eq!(parsed.bad, Vec::<String>::new(), "{line}");
+            assert_eq!(parsed.entries.first().map(|entry| entry.until_unix_ms), expected, "{line}");
+            assert_eq!(parsed.ended, usize::from(expected.is_none()), "{line}");
+        }
     }
 }

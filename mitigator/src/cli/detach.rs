@@ -4,8 +4,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::run::AgentLock;
 use super::{Answer, Places};
+use crate::kernel::agent_lock::AgentLock;
+use crate::kernel::pins::Pins;
 use crate::kernel::{attachment, privileges};
 use crate::report::output::{print_json, print_text};
 
@@ -25,14 +26,9 @@ struct Report {
 impl DetachArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
         privileges::require(&places.pin_dir)?;
-        if let Some(pid) = AgentLock::holder(places) {
-            bail!(
-                "the agent is running (process {pid}) and would go on without its filter; stop it first: `kill {pid}`"
-            );
-        }
         let pins = places.pins();
         let was_there = pins.root().exists();
-        let report = Report { detached: attachment::detach(&pins)? };
+        let report = Report { detached: if was_there { detach(&pins)? } else { Vec::new() } };
         if self.json {
             print_json(&report)?;
         } else if was_there {
@@ -46,5 +42,15 @@ impl DetachArgs {
             print_text("nothing is attached\n")?;
         }
         Ok(if was_there { Answer::Done } else { Answer::Negative })
+    }
+}
+
+fn detach(pins: &Pins) -> Result<Vec<String>> {
+    match AgentLock::take(pins)? {
+        Ok(_lock) => attachment::detach(pins),
+        Err(holder) => {
+            let how = holder.pid.map_or_else(String::new, |pid| format!(": `kill {pid}`"));
+            bail!("the agent is running ({holder}) and would go on without its filter; stop it first{how}")
+        }
     }
 }

@@ -1,18 +1,25 @@
 //! `mitigator explain`: why an address is blocked, or why it is not.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Args;
-use mitigator_common::{NEVER_EXPIRES, PrefixKey, Source};
+use clap::{Args, CommandFactory};
+use mitigator_common::{BlockOrigin, NEVER_EXPIRES, PrefixKey, Source};
 use serde::Serialize;
+use tracing::warn;
 
 use super::sources::pause;
-use super::{Answer, Places};
+use super::{Answer, Cli, Places};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::kernel::DataPlane;
+use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::activity::History;
 use crate::pipeline::features::{self, Feature};
@@ -27,10 +34,10 @@ use crate::store::StoredDecision;
 
 /// Decisions about an address that are shown.
 const SHOWN_DECISIONS: u32 = 5;
+/// Whose limits hold without a configuration file.
+const DEFAULTS: &str = "defaults";
 
 /// Arguments of `mitigator explain`.
-///
-/// Exit status 0 when the address is blocked, 1 when it is not.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
     /// The address
@@ -39,6 +46,9 @@ pub(super) struct ExplainArgs {
     /// Time over which the traffic of an address that is not blocked is measured
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::sources::parse_over)]
     over: Duration,
+    /// Configuration file (TOML) whose limits the traffic is held against [default: that of the running agent]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -70,7 +80,7 @@ struct Block {
     origin: &'static str,
     hits: u64,
     until_unix_ms: Option<u64>,
-    /// In the operator's words.
+    /// In the operator's words; of the operator's blocks only.
     reason: Option<String>,
 }
 
@@ -78,6 +88,8 @@ struct Block {
 struct Traffic {
     window_s: f64,
     features: std::collections::BTreeMap<&'static str, f64>,
+    /// Whose limits the gates have: a configuration file, or `defaults`.
+    limits_of: String,
     /// How far the source is from each verdict.
     vectors: Vec<Standing>,
 }
@@ -97,9 +109,10 @@ impl ExplainArgs {
         let source = Source::from(address);
         let mut blocks = Vec::new();
         for block in plane.blocks().covering(address, clock.monotonic().ns)? {
-            let reason = match &store {
-                Some(store) => store.reason(&block.target.to_string())?,
-                None => None,
+            // Every block of the operator sets or removes the words, so they are about this one.
+            let reason = match (&store, block.entry.origin()) {
+                (Some(store), BlockOrigin::Operator) => store.reason(&block.target.to_string())?,
+                _ => None,
             };
             blocks.push(Block {
                 target: block.target,
@@ -115,17 +128,18 @@ impl ExplainArgs {
             None => Vec::new(),
         };
         let blocked = !blocks.is_empty() && allowed_by.is_empty();
-        let traffic = if blocked { None } else { self.measure(&mut plane, source)? };
+        let traffic = if blocked { None } else { self.measure(places, &mut plane, source)? };
         let report =
             Report { address, source: source.to_string(), blocked, allowed_by, blocks, decisions, traffic };
         print_report(self.json, &report, || text(&report, self.over))?;
         Ok(if blocked { Answer::Done } else { Answer::Negative })
     }
 
-    fn measure(&self, plane: &mut XdpDataPlane, source: Source) -> Result<Option<Traffic>> {
+    fn measure(&self, places: &Places, plane: &mut XdpDataPlane, source: Source) -> Result<Option<Traffic>> {
         if self.over.is_zero() {
             return Ok(None);
         }
+        let (limits, limits_of) = self.limits(places)?;
         let shortest = Duration::from_millis(1);
         let mut history = History::default();
         history.advance(plane.read_counters(Clock::now().monotonic())?, shortest);
@@ -137,9 +151,36 @@ impl ExplainArgs {
         Ok(Some(Traffic {
             window_s: activity.interval.as_secs_f64(),
             features: features::extract(&activity).named(row).collect(),
-            vectors: verdict::standings(&activity, row, &DetectionSettings::default()),
+            limits_of,
+            vectors: verdict::standings(&activity, row, &limits),
         }))
     }
+
+    /// The settings that decide about the source, and where they are from.
+    fn limits(&self, places: &Places) -> Result<(DetectionSettings, String)> {
+        if let Some(file) = &self.config {
+            return Ok((Config::load(Some(file))?.detection, file.display().to_string()));
+        }
+        if let Some(file) = config_of_agent(places) {
+            match Config::load(Some(&file)) {
+                Ok(config) => return Ok((config.detection, file.display().to_string())),
+                Err(error) => warn!("the limits are the defaults, not the agent's: {error:#}"),
+            }
+        }
+        Ok((DetectionSettings::default(), DEFAULTS.to_owned()))
+    }
+}
+
+/// The configuration file that the running agent was given, as its command line says; `None` when there is no
+/// agent, or it runs with the defaults.
+fn config_of_agent(places: &Places) -> Option<PathBuf> {
+    let process = PathBuf::from(format!("/proc/{}", AgentLock::holder(&places.pins()).ok()??.pid?));
+    let line = fs::read(process.join("cmdline")).ok()?;
+    let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(OsStr::from_bytes);
+    let matches = Cli::command().try_get_matches_from(words).ok()?;
+    let file = matches.subcommand_matches("run")?.get_one::<PathBuf>("config")?;
+    // What is relative is so to the agent's directory, not to ours.
+    Some(if file.is_absolute() { file.clone() } else { process.join("cwd").join(file) })
 }
 
 fn text(report: &Report, over: Duration) -> String {
@@ -260,6 +301,10 @@ fn tell_traffic(text: &mut String, traffic: &Traffic) {
     }
     if traffic.vectors.is_empty() {
         let _ = writeln!(text, "None of its traffic is of a kind that attacks are made of.");
+    } else if traffic.limits_of == DEFAULTS {
+        let _ = writeln!(text, "\nThe limits are the defaults.");
+    } else {
+        let _ = writeln!(text, "\nThe limits are those of {}.", traffic.limits_of);
     }
 }
 

@@ -81,7 +81,7 @@ pub struct Places {
     /// Directory in a BPF file system for pinned maps and links
     #[arg(long, global = true, value_name = "DIR", default_value = pins::DEFAULT_ROOT, env = "MITIGATOR_PIN_DIR", help_heading = "Places")]
     pub pin_dir: PathBuf,
-    /// Directory for the history of decisions and the agent's lock
+    /// Directory for the history of decisions
     #[arg(long, global = true, value_name = "DIR", default_value = store::DEFAULT_DIRECTORY, env = "MITIGATOR_STATE_DIR", help_heading = "Places")]
     pub state_dir: PathBuf,
 }
@@ -113,27 +113,50 @@ impl Places {
     }
 }
 
+/// The comments are what `--help` shows; those of the arguments' structures are not.
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Attach to interfaces and defend them until stopped
+    ///
+    /// Ctrl-C or SIGTERM ends it. The filter stays attached with all blocks, and the next `run` takes it over
+    /// without a gap; `mitigator detach` removes it.
     Run(run::RunArgs),
     /// Show what is attached, what it saw and what it dropped
+    ///
+    /// Exit status 1 when attached to no interface.
     Status(status::StatusArgs),
     /// Show who sends what, loudest first
     Sources(sources::SourcesArgs),
     /// Block addresses or prefixes
     Block(block::BlockArgs),
     /// Take blocks back
+    ///
+    /// The agent does not block the source again before its block would have ended; `mitigator allow add`
+    /// keeps it from ever doing so.
+    ///
+    /// Exit status 1 when something was not blocked.
     Unblock(unblock::UnblockArgs),
     /// Show or change what is never blocked
     Allow(allow::AllowArgs),
     /// Show, import, export or clear all blocks
     Blocklist(blocklist::BlocklistArgs),
     /// Say why an address is blocked, or why it is not
+    ///
+    /// When it is not, what it sends is measured and held against what the agent blocks for.
+    ///
+    /// Exit status 0 when the address is blocked, 1 when it is not.
     Explain(explain::ExplainArgs),
     /// Take the filter off every interface and forget all blocks
+    ///
+    /// The agent has to be stopped before. Exit status 1 when nothing was attached.
     Detach(detach::DetachArgs),
     /// Run the same decisions on a capture; needs no rights
+    ///
+    /// Reads pcap and pcapng, plain or compressed with gzip or zstd, in the capture's own time. Without
+    /// `--victim` the host that takes part in most packets is taken as the protected one, whose own packets
+    /// are left out; on standard input, and when no host stands out, every packet is judged.
+    ///
+    /// Exit status 0 with or without an attack, 2 when the capture is damaged: what stands before is reported.
     Replay(replay::ReplayArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),

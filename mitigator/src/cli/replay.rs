@@ -28,12 +28,6 @@ use crate::report::units;
 const SHOWN_ROWS: usize = 20;
 
 /// Arguments of `mitigator replay`.
-///
-/// Reads pcap and pcapng, plain or compressed with gzip or zstd, in the capture's own time. Without
-/// `--victim` the host that takes part in most packets is taken as the protected one, whose own packets
-/// are left out; on standard input, and when no host stands out, every packet is judged.
-///
-/// Exit status 0 with or without an attack, 2 when the capture is damaged: what stands before is reported.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
     /// The capture; `-` for standard input

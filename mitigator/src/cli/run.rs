@@ -1,25 +1,25 @@
 //! `mitigator run`: the agent. Attaches, ticks, tells, leaves cleanly.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use mitigator_common::{AllowReason, BlockOrigin, PrefixKey};
-use nix::fcntl::{Flock, FlockArg};
+use mitigator_common::{BlockOrigin, PrefixKey};
+use rustc_hash::FxHashMap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Answer, Places};
 use crate::clock::Clock;
-use crate::config::{Config, ModeChoice, parse_interval};
+use crate::config::{Capacities, Config, ModeChoice, parse_interval};
 use crate::control_loop::{ControlLoop, Tick};
-use crate::host;
+use crate::guard::Guard;
+use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::attachment::{self, Attachment, ForeignProgram};
 use crate::kernel::blocks::BlockTables;
 use crate::kernel::privileges;
 use crate::kernel::xdp::XdpDataPlane;
+use crate::pipeline::blocklist::Changes;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::verdict::{Decision, Subject, Verdict};
@@ -64,7 +64,12 @@ impl RunArgs {
         config.detection.observe_only = self.observe;
         privileges::require(&places.pin_dir)?;
         let store = Store::open(&places.state_dir)?;
-        let _lock = AgentLock::take(places)?;
+        let _lock = AgentLock::take(&places.pins())?.map_err(|holder| {
+            anyhow!(
+                "an agent is running already ({holder}); stop it first, or give this one another --pin-dir and \
+                 --state-dir"
+            )
+        })?;
         let style = if self.json { Style::JsonLines } else { Style::Log };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -84,76 +89,63 @@ impl RunArgs {
         Ok(Answer::Done)
     }
 
-    /// All interfaces or none: what was attached afresh comes off again when a later one fails.
+    /// All interfaces or none: when one fails, those that were protected before this run are, and no others.
     fn attach(&self, places: &Places, config: &Config) -> Result<Vec<Attachment>> {
         let pins = places.pins();
+        let made_maps = !pins.exist();
+        if let Ok(standing) = XdpDataPlane::capacities(&pins) {
+            tell_of_capacities(&standing, &config.capacities);
+        }
+        let protected: Vec<String> =
+            attachment::list(&pins)?.into_iter().map(|attachment| attachment.interface).collect();
         let foreign = if self.replace { ForeignProgram::Replace } else { ForeignProgram::Refuse };
-        let mut attached: Vec<Attachment> = Vec::new();
-        for interface in &self.interfaces {
-            match attachment::attach(&pins, interface, self.xdp_mode, foreign, &config.capacities) {
-                Ok(attachment) => attached.push(attachment),
-                Err(error) => {
-                    for earlier in attached.iter().filter(|earlier| !earlier.is_adopted) {
-                        fs::remove_file(pins.link(&earlier.interface)).ok();
-                    }
-                    if pins.links()?.is_empty() {
-                        pins.remove()?;
-                    }
-                    return Err(error);
-                }
+        let attached: Result<_> = self
+            .interfaces
+            .iter()
+            .map(|interface| attachment::attach(&pins, interface, self.xdp_mode, foreign, &config.capacities))
+            .collect();
+        if attached.is_err() {
+            let fresh: Vec<String> =
+                self.interfaces.iter().filter(|name| !protected.contains(name)).cloned().collect();
+            if let Err(error) = attachment::undo(&pins, &fresh, made_maps) {
+                tracing::error!("cannot take off what was attached before the failure: {error:#}");
             }
         }
-        Ok(attached)
+        attached
     }
 }
 
-/// Held by the one agent of an installation; gone with its process, however that ends.
-pub(super) struct AgentLock {
-    _file: Flock<File>,
+/// Maps that are pinned are taken as they are.
+fn tell_of_capacities(standing: &Capacities, configured: &Capacities) {
+    let different = differences(standing, configured);
+    if !different.is_empty() {
+        tracing::warn!(
+            "the tables that are pinned keep their capacities: {}; to change them, stop the agent, then \
+             `mitigator detach`, which forgets all blocks, and `mitigator run`",
+            different.join(", ")
+        );
+    }
 }
 
-impl AgentLock {
-    fn path(places: &Places) -> PathBuf {
-        places.state_dir.join("agent.lock")
-    }
-
-    fn take(places: &Places) -> Result<Self> {
-        let path = Self::path(places);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        let Ok(mut file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-            let pid = Self::holder(places).map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-            bail!(
-                "an agent is running already (process {pid}); stop it first, or give this one another \
-                 --pin-dir and --state-dir"
-            );
-        };
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
-        Ok(Self { _file: file })
-    }
-
-    /// The process number of the running agent.
-    pub(super) fn holder(places: &Places) -> Option<u32> {
-        let path = Self::path(places);
-        let file = File::open(&path).ok()?;
-        match Flock::lock(file, FlockArg::LockSharedNonblock) {
-            Ok(_) => None,
-            Err(_) => fs::read_to_string(&path).ok()?.trim().parse().ok(),
-        }
-    }
+fn differences(standing: &Capacities, configured: &Capacities) -> Vec<String> {
+    [
+        ("sources", standing.sources, configured.sources),
+        ("blocks", standing.blocks, configured.blocks),
+        ("prefixes", standing.prefixes, configured.prefixes),
+    ]
+    .into_iter()
+    .filter(|(_, standing, configured)| standing != configured)
+    .map(|(name, standing, configured)| format!("{name} {standing}, not {configured}"))
+    .collect()
 }
 
 /// The running agent: the control loop with its surroundings.
 struct Agent {
     control: ControlLoop<XdpDataPlane>,
     store: Store,
-    configured: Vec<(PrefixKey, AllowReason)>,
+    guard: Guard,
+    /// Until the next tick.
+    pause: Duration,
     style: Style,
     started: Clock,
     summary: Summary,
@@ -177,12 +169,11 @@ impl Agent {
             .collect();
         let mut control = ControlLoop::new(plane, config.interval, config.detection, config.blocking);
         control.adopt(left);
-        let configured = config
-            .allow
-            .iter()
-            .map(|prefix| (PrefixKey::new(prefix.network(), prefix.prefix_len()), AllowReason::Configuration))
-            .collect();
-        Ok(Self { control, store, configured, style, started, summary: Summary::default() })
+        let configured = config.allow.iter();
+        let guard =
+            Guard::new(configured.map(|prefix| PrefixKey::new(prefix.network(), prefix.prefix_len())));
+        let pause = config.interval;
+        Ok(Self { control, store, guard, pause, style, started, summary: Summary::default() })
     }
 
     async fn run(mut self, mut stop: StopSignals) -> Result<()> {
@@ -194,7 +185,8 @@ impl Agent {
                 biased;
                 () = stop.received() => break,
                 () = tokio::time::sleep_until(next_tick) => {
-                    next_tick = tokio::time::Instant::now() + self.tick();
+                    self.tick();
+                    next_tick = tokio::time::Instant::now() + self.pause;
                 }
                 _ = guard.tick() => {
                     if let Err(error) = self.guard() {
@@ -208,8 +200,8 @@ impl Agent {
         Ok(())
     }
 
-    /// One tick; a failed one is reported and the loop goes on. Returns when to look again.
-    fn tick(&mut self) -> Duration {
+    /// One tick; a failed one is reported, and tried again after the pause of the last good one.
+    fn tick(&mut self) {
         let clock = Clock::now();
         match self.control.tick(clock.monotonic()) {
             Ok(tick) => {
@@ -219,12 +211,9 @@ impl Agent {
                 if let Err(error) = self.report(&tick, &clock) {
                     tracing::error!("cannot keep the history of decisions: {error:#}");
                 }
-                tick.next_in
+                self.pause = tick.next_in;
             }
-            Err(error) => {
-                tracing::error!("a tick failed, the next one tries again: {error:#}");
-                Duration::from_millis(250)
-            }
+            Err(error) => tracing::error!("a tick failed, the next one tries again: {error:#}"),
         }
     }
 
@@ -232,8 +221,9 @@ impl Agent {
         // Writing took time; the moment of a decision is when it was in force.
         let at_unix_ms = Clock::now().unix_ms();
         let mut stored = Vec::with_capacity(tick.verdicts.len());
+        let ends = ends_of(&tick.changes);
         for verdict in &tick.verdicts {
-            let until_unix_ms = end_of(verdict, tick, clock);
+            let until_unix_ms = end_of(verdict, &ends).map(|end| clock.to_unix_ms(end));
             self.summary.blocked += u64::from(until_unix_ms.is_some());
             stored.push(stored_decision(verdict, at_unix_ms, until_unix_ms)?);
             tell(&Event::Verdict { at_unix_ms, verdict: verdict.clone(), until_unix_ms }, self.style);
@@ -259,9 +249,7 @@ impl Agent {
     }
 
     fn guard(&mut self) -> Result<()> {
-        let mut wanted = host::guarded();
-        wanted.extend(&self.configured);
-        let change = self.control.plane().blocks().set_guarded(&wanted)?;
+        let change = self.guard.refresh(self.control.plane().blocks())?;
         for (key, reason) in change.added {
             tracing::debug!(prefix = %Target::Prefix(key), reason = reason.name(), "guarded");
         }
@@ -306,19 +294,17 @@ impl StopSignals {
     }
 }
 
+/// When each block that was written ends.
+fn ends_of(changes: &Changes) -> FxHashMap<Target, Timestamp> {
+    changes.blocks.iter().map(|block| (block.target, block.until)).collect()
+}
+
 /// When the block that a verdict asked for ends; `None` when it was not written.
-fn end_of(verdict: &Verdict, tick: &Tick, clock: &Clock) -> Option<u64> {
-    let Subject::Target(target) = &verdict.subject else {
-        return None;
-    };
-    if verdict.decision != Decision::Block {
-        return None;
+fn end_of(verdict: &Verdict, ends: &FxHashMap<Target, Timestamp>) -> Option<Timestamp> {
+    match (&verdict.subject, verdict.decision) {
+        (Subject::Target(target), Decision::Block) => ends.get(target).copied(),
+        _ => None,
     }
-    tick.changes
-        .blocks
-        .iter()
-        .find(|block| block.target == *target)
-        .map(|block| clock.to_unix_ms(block.until))
 }
 
 fn stored_decision(verdict: &Verdict, at_unix_ms: u64, until_unix_ms: Option<u64>) -> Result<StoredDecision> {
@@ -330,4 +316,20 @@ fn stored_decision(verdict: &Verdict, at_unix_ms: u64, until_unix_ms: Option<u64
         until_unix_ms,
         evidence: serde_json::to_value(&verdict.evidence)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_capacities_that_a_configuration_does_not_change() {
+        let standing = Capacities::default();
+        assert_eq!(differences(&standing, &standing), Vec::<String>::new());
+        let configured = Capacities { blocks: 65_536, prefixes: 1_024, ..standing };
+        assert_eq!(
+            differences(&standing, &configured),
+            ["blocks 1048576, not 65536", "prefixes 65536, not 1024"]
+        );
+    }
 }

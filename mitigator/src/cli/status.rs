@@ -8,10 +8,13 @@ use clap::Args;
 use mitigator_common::Outcome;
 use serde::Serialize;
 
-use super::run::AgentLock;
 use super::{Answer, Places};
+use crate::kernel::agent_lock::{AgentLock, Holder};
 use crate::kernel::attachment::{self, Attachment};
 use crate::kernel::blocks::Fill;
+use crate::kernel::privileges;
+use crate::kernel::xdp::XdpDataPlane;
+use crate::pipeline::snapshot::OutcomeTotals;
 use crate::report::output::print_report;
 use crate::report::units;
 
@@ -42,49 +45,79 @@ struct AgentStatus {
     pid: Option<u32>,
 }
 
+const NOT_ATTACHED: &str =
+    "attached   to no interface: nothing is filtered; `mitigator run -i INTERFACE` attaches\n";
+
 impl StatusArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
-        let plane = places.open_data_plane()?;
-        let totals = plane.outcomes()?;
-        let outcomes: BTreeMap<_, _> =
-            Outcome::ALL.iter().map(|outcome| outcome.name()).zip(totals).collect();
-        let dropped = Outcome::ALL.iter().zip(totals).filter(|(outcome, _)| outcome.is_drop());
-        let (blocked_sources, blocked_prefixes) = plane.blocks().fill()?;
-        let pid = AgentLock::holder(places);
-        let status = Status {
-            attached: attachment::list(&places.pins())?,
-            agent: AgentStatus { running: pid.is_some(), pid },
-            packets: totals.iter().sum(),
-            dropped_packets: dropped.map(|(_, count)| count).sum(),
-            outcomes,
-            sources: Fill { used: plane.sources().read_all()?.len(), capacity: plane.sources().capacity() },
-            blocked_sources,
-            blocked_prefixes,
-            allowed_prefixes: plane.blocks().allow_list()?.entries().len(),
-        };
+        privileges::require(&places.pin_dir)?;
+        let holder = AgentLock::holder(&places.pins())?;
+        let agent = AgentStatus { running: holder.is_some(), pid: holder.and_then(|holder| holder.pid) };
+        let attached = attachment::list(&places.pins())?;
+        // Before the first `run` and after `detach`: an answer, not a failure.
+        if attached.is_empty() && !places.pins().exist() {
+            print_report(self.json, &Status::without_tables(agent), || NOT_ATTACHED.to_owned())?;
+            return Ok(Answer::Negative);
+        }
+        let status = Status::read(&places.open_data_plane()?, attached, agent)?;
         print_report(self.json, &status, || text(&status))?;
         // Pinned maps without a link filter nothing: not attached is a negative answer.
         Ok(if status.attached.is_empty() { Answer::Negative } else { Answer::Done })
     }
 }
 
+impl Status {
+    fn read(plane: &XdpDataPlane, attached: Vec<Attachment>, agent: AgentStatus) -> Result<Self> {
+        let totals = plane.outcomes()?;
+        let dropped = Outcome::ALL.iter().zip(totals).filter(|(outcome, _)| outcome.is_drop());
+        let (blocked_sources, blocked_prefixes) = plane.blocks().fill()?;
+        Ok(Self {
+            attached,
+            agent,
+            packets: totals.iter().sum(),
+            dropped_packets: dropped.map(|(_, count)| count).sum(),
+            outcomes: by_name(totals),
+            sources: Fill { used: plane.sources().read_all()?.len(), capacity: plane.sources().capacity() },
+            blocked_sources,
+            blocked_prefixes,
+            allowed_prefixes: plane.blocks().allow_list()?.entries().len(),
+        })
+    }
+
+    fn without_tables(agent: AgentStatus) -> Self {
+        let no_table = Fill { used: 0, capacity: 0 };
+        Self {
+            attached: Vec::new(),
+            agent,
+            packets: 0,
+            dropped_packets: 0,
+            outcomes: by_name(OutcomeTotals::default()),
+            sources: no_table,
+            blocked_sources: no_table,
+            blocked_prefixes: no_table,
+            allowed_prefixes: 0,
+        }
+    }
+}
+
+fn by_name(totals: OutcomeTotals) -> BTreeMap<&'static str, u64> {
+    Outcome::ALL.iter().map(|outcome| outcome.name()).zip(totals).collect()
+}
+
 fn text(status: &Status) -> String {
     let mut text = String::new();
     if status.attached.is_empty() {
-        text.push_str(
-            "attached   to no interface: nothing is filtered; `mitigator run -i INTERFACE` attaches\n",
-        );
+        text.push_str(NOT_ATTACHED);
     }
     for attachment in &status.attached {
         let Attachment { interface, mode, program_id, .. } = attachment;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "attached   {interface}, {} mode, program {program_id}", mode.name());
     }
-    let _ = match status.agent.pid {
-        Some(pid) => writeln!(text, "agent      running, process {pid}"),
-        None => {
-            writeln!(text, "agent      not running: blocks stay until they expire, no new ones are decided")
-        }
+    let _ = if status.agent.running {
+        writeln!(text, "agent      running, {}", Holder { pid: status.agent.pid })
+    } else {
+        writeln!(text, "agent      not running: blocks stay until they expire, no new ones are decided")
     };
     let _ = writeln!(
         text,

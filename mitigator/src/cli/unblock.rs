@@ -11,9 +11,6 @@ use crate::report::output::print_report;
 use crate::store::Store;
 
 /// Arguments of `mitigator unblock`.
-///
-/// The agent does not block the source again before its block would have ended; `mitigator allow
-/// add` keeps it from ever doing so.
 #[derive(Debug, Args)]
 pub(super) struct UnblockArgs {
     /// What to unblock, as `mitigator blocklist list` shows it

@@ -1,17 +1,17 @@
-//! Attaches the program to interfaces and keeps it there: modes, pinned links, adoption of what an
-//! earlier agent left, foreign programs.
+//! Attaches the program to interfaces and takes it off: modes, pinned links, foreign programs.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::links::FdLink;
+use aya::programs::xdp::XdpMode;
 
+use super::adoption;
 use super::bpf_call::{self, LINK_KIND_XDP, XdpLinkInfo};
 use super::netlink;
-use super::pins::Pins;
+use super::pins::{LinkPin, Pins};
 use super::program::LoadedProgram;
 use crate::config::{Capacities, ModeChoice};
 
@@ -32,6 +32,21 @@ impl Mode {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
+        }
+    }
+
+    /// As the kernel takes it: `XDP_FLAGS_DRV_MODE` or `XDP_FLAGS_SKB_MODE`.
+    pub(super) const fn flags(self) -> u32 {
+        match self {
+            Self::Native => 1 << 2,
+            Self::Generic => 1 << 1,
+        }
+    }
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Native => Self::Generic,
+            Self::Generic => Self::Native,
         }
     }
 }
@@ -65,7 +80,7 @@ pub enum ForeignProgram {
 /// # Errors
 ///
 /// When the interface does not exist, has a foreign program that may not be replaced, or the kernel
-/// refuses every mode asked for.
+/// refuses every mode asked for. An interface that was protected before still is.
 pub fn attach(
     pins: &Pins,
     interface: &str,
@@ -75,7 +90,7 @@ pub fn attach(
 ) -> Result<Attachment> {
     let index = nix::net::if_::if_nametoindex(interface)
         .map_err(|_| anyhow::anyhow!("there is no interface `{interface}`; `ip link` lists them"))?;
-    if let Some(adopted) = adopt(pins, interface, index, choice, capacities)? {
+    if let Some(adopted) = adoption::adopt(pins, interface, index, choice, capacities)? {
         return Ok(adopted);
     }
     make_room(interface, index, foreign)?;
@@ -83,57 +98,6 @@ pub fn attach(
     let program_id = netlink::attached_program(index)?.map_or(0, |program| program.id);
     let why = join(&why, advice(index, mode));
     Ok(Attachment { interface: interface.to_owned(), mode, program_id, why, is_adopted: false })
-}
-
-/// Puts the program into a link that an earlier agent pinned, of this schema or another.
-fn adopt(
-    pins: &Pins,
-    interface: &str,
-    index: u32,
-    choice: ModeChoice,
-    capacities: &Capacities,
-) -> Result<Option<Attachment>> {
-    for pin in pins.links()?.into_iter().filter(|pin| pin.interface == interface) {
-        let link = open_link(&pin.path)?;
-        let info = link_info(&link)?;
-        let attached = netlink::attached_program(index)?;
-        let is_alive = info.interface_index == index;
-        let fits = attached.is_some_and(|program| choice.accepts(program.mode));
-        if !is_alive || !fits {
-            // The interface was made anew, or another mode is wanted: a link keeps its mode.
-            drop(link);
-            fs::remove_file(&pin.path)
-                .with_context(|| format!("cannot remove the stale pin {}", pin.path.display()))?;
-            continue;
-        }
-        let mut loaded = LoadedProgram::load(pins, capacities)?;
-        let fd_link = PinnedLink::from_pin(&pin.path)?;
-        drop(link);
-        let fd_link: FdLink = fd_link.into();
-        let link = XdpLink::try_from(fd_link)
-            .with_context(|| format!("the pin {} is not a link of an XDP program", pin.path.display()))?;
-        let program = loaded.program_mut()?;
-        let id = program
-            .attach_to_link(link)
-            .with_context(|| format!("cannot replace the program on `{interface}`"))?;
-        let home = pins.link(interface);
-        if pin.path != home {
-            let link: FdLink = program.take_link(id)?.try_into()?;
-            drop(link.pin(&home)?);
-            fs::remove_file(&pin.path)?;
-        }
-        let program_id = loaded.id()?;
-        let mode = attached.map_or(Mode::Generic, |program| program.mode);
-        let why = "found attached by an earlier run, and taken over without a gap".to_owned();
-        return Ok(Some(Attachment {
-            interface: interface.to_owned(),
-            mode,
-            program_id,
-            why,
-            is_adopted: true,
-        }));
-    }
-    Ok(None)
 }
 
 fn make_room(interface: &str, index: u32, foreign: ForeignProgram) -> Result<()> {
@@ -191,7 +155,9 @@ fn attach_afresh(
     capacities: &Capacities,
 ) -> Result<(Mode, String)> {
     let native_error = if choice.accepts(Mode::Native) {
-        match attach_in(pins, interface, index, Mode::Native, capacities) {
+        match LoadedProgram::load(pins, capacities)
+            .and_then(|loaded| attach_in(loaded, pins, interface, index, Mode::Native))
+        {
             Ok(()) => return Ok((Mode::Native, String::new())),
             Err(error) if !choice.accepts(Mode::Generic) => {
                 return Err(error).with_context(|| {
@@ -203,7 +169,8 @@ fn attach_afresh(
     } else {
         None
     };
-    attach_in(pins, interface, index, Mode::Generic, capacities)
+    LoadedProgram::load(pins, capacities)
+        .and_then(|loaded| attach_in(loaded, pins, interface, index, Mode::Generic))
         .with_context(|| format!("cannot attach to `{interface}` in any mode"))?;
     let why = match native_error {
         None => "generic mode was asked for".to_owned(),
@@ -212,8 +179,13 @@ fn attach_afresh(
     Ok((Mode::Generic, why))
 }
 
-fn attach_in(pins: &Pins, interface: &str, index: u32, mode: Mode, capacities: &Capacities) -> Result<()> {
-    let mut loaded = LoadedProgram::load(pins, capacities)?;
+pub(super) fn attach_in(
+    mut loaded: LoadedProgram,
+    pins: &Pins,
+    interface: &str,
+    index: u32,
+    mode: Mode,
+) -> Result<()> {
     let program = loaded.program_mut()?;
     let flags = match mode {
         Mode::Native => XdpMode::Driver,
@@ -230,7 +202,7 @@ fn attach_in(pins: &Pins, interface: &str, index: u32, mode: Mode, capacities: &
 }
 
 /// What the operator should know about this mode on this kind of interface.
-fn advice(index: u32, mode: Mode) -> &'static str {
+pub(super) fn advice(index: u32, mode: Mode) -> &'static str {
     match (mode, netlink::is_veth(index)) {
         (Mode::Native, true) => {
             "on a veth, native mode switches TCP segmentation offload off at the peer: bulk TCP loses about half its \
@@ -244,7 +216,7 @@ fn advice(index: u32, mode: Mode) -> &'static str {
     }
 }
 
-fn join(first: &str, second: &str) -> String {
+pub(super) fn join(first: &str, second: &str) -> String {
     match (first, second) {
         ("", only) | (only, "") => only.to_owned(),
         (first, second) => format!("{first}; {second}"),
@@ -282,6 +254,19 @@ pub fn list(pins: &Pins) -> Result<Vec<Attachment>> {
     Ok(found)
 }
 
+/// Takes the program off `interfaces` again, and removes the maps that no link is left to need, after
+/// a run that failed had made them.
+///
+/// # Errors
+///
+/// When a pin cannot be removed.
+pub fn undo(pins: &Pins, interfaces: &[String], made_maps: bool) -> Result<()> {
+    for pin in pins.links()?.into_iter().filter(|pin| interfaces.contains(&pin.interface)) {
+        take_off(&pin)?;
+    }
+    if made_maps { pins.remove_unused() } else { Ok(()) }
+}
+
 /// Detaches from every interface and removes all pins; returns the interfaces that were attached.
 ///
 /// # Errors
@@ -290,19 +275,25 @@ pub fn list(pins: &Pins) -> Result<Vec<Attachment>> {
 pub fn detach(pins: &Pins) -> Result<Vec<String>> {
     let mut detached = Vec::new();
     for pin in pins.links()? {
-        let link = PinnedLink::from_pin(&pin.path)
-            .with_context(|| format!("cannot open the link at {}", pin.path.display()))?;
-        drop(link.unpin().with_context(|| format!("cannot remove {}", pin.path.display()))?);
+        take_off(&pin)?;
         detached.push(pin.interface);
     }
     pins.remove()?;
     Ok(detached)
 }
 
-fn open_link(path: &Path) -> Result<std::os::fd::OwnedFd> {
+/// At once, rather than when the kernel gets around to freeing the link.
+fn take_off(pin: &LinkPin) -> Result<()> {
+    let link = open_link(&pin.path)?;
+    bpf_call::link_detach(&link)
+        .with_context(|| format!("cannot take the program off `{}`", pin.interface))?;
+    fs::remove_file(&pin.path).with_context(|| format!("cannot remove {}", pin.path.display()))
+}
+
+pub(super) fn open_link(path: &Path) -> Result<OwnedFd> {
     bpf_call::open_pin(path).with_context(|| format!("cannot open the link at {}", path.display()))
 }
 
-fn link_info(link: &std::os::fd::OwnedFd) -> Result<XdpLinkInfo> {
+pub(super) fn link_info(link: &OwnedFd) -> Result<XdpLinkInfo> {
     bpf_call::link_info(link.as_fd()).context("cannot ask the kernel about a link")
 }

@@ -131,29 +131,31 @@ impl BlockTables {
         }
     }
 
-    /// The unexpired blocks that cover an address: its source's, and the longest blocked prefix.
+    /// The unexpired blocks that cover an address: its source's, and the longest prefix. As in the kernel,
+    /// an expired prefix hides no shorter one.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
     pub fn covering(&self, address: std::net::IpAddr, now_ns: u64) -> Result<Vec<StandingBlock>> {
         let source = Source::from(address);
-        let by_source = self.sources.get(&source)?.map(|entry| (Target::Source(source), entry));
+        let stands = |entry: &BlockEntry| !entry.is_expired(now_ns);
+        let by_source =
+            self.sources.get(&source)?.filter(stands).map(|entry| (Target::Source(source), entry));
         let wanted = Target::Prefix(PrefixKey::new(address, 128)).range();
         let by_prefix = self
             .prefixes
             .read_all()?
             .into_iter()
-            .filter(|(key, _)| {
+            .filter(|(key, entry)| {
                 let range = crate::pipeline::target::range_of(*key);
-                range.first <= wanted.first && wanted.last <= range.last
+                range.first <= wanted.first && wanted.last <= range.last && stands(entry)
             })
             .max_by_key(|(key, _)| key.length)
             .map(|(key, entry)| (Target::Prefix(key), entry));
         Ok(by_source
             .into_iter()
             .chain(by_prefix)
-            .filter(|(_, entry)| !entry.is_expired(now_ns))
             .map(|(target, entry)| StandingBlock { target, entry })
             .collect())
     }

@@ -15,11 +15,14 @@ const MAP_LOOKUP_ELEM: i64 = 1;
 const MAP_UPDATE_ELEM: i64 = 2;
 const MAP_DELETE_ELEM: i64 = 3;
 const MAP_GET_NEXT_KEY: i64 = 4;
+const OBJ_PIN: i64 = 6;
 const OBJ_GET: i64 = 7;
+const PROG_GET_FD_BY_ID: i64 = 13;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
 const MAP_LOOKUP_BATCH: i64 = 24;
 const MAP_UPDATE_BATCH: i64 = 26;
 const MAP_DELETE_BATCH: i64 = 27;
+const LINK_CREATE: i64 = 28;
 const LINK_GET_FD_BY_ID: i64 = 30;
 const LINK_DETACH: i64 = 34;
 
@@ -70,10 +73,18 @@ struct InfoAttributes {
 }
 
 #[repr(C)]
-struct LinkAttributes {
+struct IdAttributes {
     id_or_fd: u32,
     next_id: u32,
     open_flags: u32,
+}
+
+#[repr(C)]
+struct NewLinkAttributes {
+    program_fd: u32,
+    interface_index: u32,
+    attach_type: u32,
+    flags: u32,
 }
 
 /// Start of the kernel's `struct bpf_link_info`, as far as XDP fills it.
@@ -90,6 +101,8 @@ pub(super) struct XdpLinkInfo {
     more: [u32; 27],
 }
 
+/// `BPF_XDP`.
+const ATTACH_TYPE_XDP: u32 = 37;
 /// `BPF_LINK_TYPE_XDP`.
 pub(super) const LINK_KIND_XDP: u32 = 6;
 
@@ -223,6 +236,31 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     own(call(OBJ_GET, &mut attributes)?)
 }
 
+/// Pins a link at `path`, which must be free.
+pub(super) fn pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let fd = number_of(link.as_fd());
+    let mut attributes = PathAttributes { path: address_of(path.as_bytes_with_nul()), fd, flags: 0 };
+    call(OBJ_PIN, &mut attributes).map(drop)
+}
+
+/// Opens a program by its number, which keeps it in the kernel.
+pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attributes = IdAttributes { id_or_fd: id, next_id: 0, open_flags: 0 };
+    own(call(PROG_GET_FD_BY_ID, &mut attributes)?)
+}
+
+/// Attaches an XDP program to an interface by a link of its own; `flags` choose the mode. Kernel 5.9.
+pub(super) fn xdp_link(program: &OwnedFd, interface_index: u32, flags: u32) -> io::Result<OwnedFd> {
+    let mut attributes = NewLinkAttributes {
+        program_fd: number_of(program.as_fd()),
+        interface_index,
+        attach_type: ATTACH_TYPE_XDP,
+        flags,
+    };
+    own(call(LINK_CREATE, &mut attributes)?)
+}
+
 /// What the kernel says of a link. Kernel 5.9 for XDP links.
 pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<XdpLinkInfo> {
     let mut info = XdpLinkInfo::default();
@@ -237,7 +275,7 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<XdpLinkInfo> {
 
 /// Opens a link by its number. Kernel 5.8.
 pub(super) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
-    let mut attributes = LinkAttributes { id_or_fd: id, next_id: 0, open_flags: 0 };
+    let mut attributes = IdAttributes { id_or_fd: id, next_id: 0, open_flags: 0 };
     own(call(LINK_GET_FD_BY_ID, &mut attributes)?)
 }
 
@@ -250,6 +288,6 @@ fn own(result: i64) -> io::Result<OwnedFd> {
 
 /// Detaches what a link holds; the link itself stays as an empty shell. Kernel 5.9.
 pub(super) fn link_detach(link: &OwnedFd) -> io::Result<()> {
-    let mut attributes = LinkAttributes { id_or_fd: number_of(link.as_fd()), next_id: 0, open_flags: 0 };
+    let mut attributes = IdAttributes { id_or_fd: number_of(link.as_fd()), next_id: 0, open_flags: 0 };
     call(LINK_DETACH, &mut attributes).map(drop)
 }

@@ -9,6 +9,8 @@ use crate::pipeline::blocklist::Changes;
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::time::Timestamp;
 
+mod adoption;
+pub mod agent_lock;
 pub mod attachment;
 pub mod blocks;
 mod bpf_call;

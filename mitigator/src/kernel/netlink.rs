@@ -66,15 +66,9 @@ pub(super) fn is_veth(interface_index: u32) -> bool {
 
 /// Takes off a program that was attached without a link.
 pub(super) fn take_off(interface_index: u32, mode: Mode) -> Result<()> {
-    const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
-    const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
-    let flags = match mode {
-        Mode::Native => XDP_FLAGS_DRV_MODE,
-        Mode::Generic => XDP_FLAGS_SKB_MODE,
-    };
     let mut message = LinkMessage::default();
     message.header.index = interface_index;
-    message.attributes.push(LinkAttribute::Xdp(vec![LinkXdp::Fd(-1), LinkXdp::Flags(flags)]));
+    message.attributes.push(LinkAttribute::Xdp(vec![LinkXdp::Fd(-1), LinkXdp::Flags(mode.flags())]));
     ask(RouteNetlinkMessage::SetLink(message), NLM_F_REQUEST | NLM_F_ACK)
         .context("cannot take the foreign XDP program off")?;
     Ok(())

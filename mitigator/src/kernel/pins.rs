@@ -1,9 +1,10 @@
 //! `Pins`: where maps and links live in bpffs, and the lock that writers take.
 //!
-//! `<root>/v<schema>/<MAP>` and `<root>/v<schema>/links/<interface>`. The schema number keeps
+//! `<root>/v<schema>/<MAP>` and `<root>/v<schema>/links/<interface>`, its dots written as `%2E`. The schema number keeps
 //! programs of different layouts away from each other's maps.
 
 use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,12 @@ use mitigator_common::SCHEMA;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use super::maps;
+
 /// Where pins are unless the operator says otherwise.
 pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/mitigator";
+/// The directory of a schema's links.
+const LINKS: &str = "links";
 
 /// Paths of one installation in bpffs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +57,7 @@ impl Pins {
     /// Where the link of an interface is pinned.
     #[must_use]
     pub fn link(&self, interface: &str) -> PathBuf {
-        self.maps().join("links").join(interface)
+        self.maps().join(LINKS).join(pin_name(interface))
     }
 
     /// Makes the directories, readable by the owner alone.
@@ -61,16 +66,8 @@ impl Pins {
     ///
     /// When bpffs is missing or not writable.
     pub fn create(&self) -> Result<()> {
-        let existing = self.root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-        let kind = statfs(existing).with_context(|| format!("cannot look at {}", existing.display()))?;
-        if kind.filesystem_type() != BPF_FS_MAGIC {
-            bail!(
-                "{} is not on a BPF file system, so the filter could not outlive the agent; \
-                 try `mount -t bpf bpf /sys/fs/bpf`",
-                self.root.display()
-            );
-        }
-        let links = self.maps().join("links");
+        self.require_bpf_file_system()?;
+        let links = self.maps().join(LINKS);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -78,23 +75,37 @@ impl Pins {
             .with_context(|| format!("cannot make {}", links.display()))
     }
 
+    /// Asks the nearest directory above that exists.
+    fn require_bpf_file_system(&self) -> Result<()> {
+        let existing = self.root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let kind = statfs(existing).with_context(|| format!("cannot look at {}", existing.display()))?;
+        if kind.filesystem_type() != BPF_FS_MAGIC {
+            bail!(
+                "{} is not on a BPF file system, and nothing else can hold the filter and outlive the agent; \
+                 try `--pin-dir {DEFAULT_ROOT}` after `mount -t bpf bpf /sys/fs/bpf`",
+                self.root.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Whether maps of this schema are pinned.
     #[must_use]
     pub fn exist(&self) -> bool {
-        self.maps().join(super::maps::SOURCE_COUNTERS).exists()
+        self.maps().join(maps::SOURCE_COUNTERS).exists()
     }
 
     /// The pinned links of every schema, by interface name.
     ///
     /// # Errors
     ///
-    /// When a directory cannot be read.
+    /// When a directory cannot be read, or the root is not in bpffs.
     pub fn links(&self) -> Result<Vec<LinkPin>> {
         let mut found = Vec::new();
-        for schema in entries(&self.root)? {
-            for path in entries(&schema.join("links"))? {
-                if let Some(interface) = path.file_name().and_then(|name| name.to_str()) {
-                    found.push(LinkPin { interface: interface.to_owned(), path: path.clone() });
+        for schema in self.schemas()? {
+            for path in entries(&schema.join(LINKS))? {
+                if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                    found.push(LinkPin { interface: interface_of(name), path: path.clone() });
                 }
             }
         }
@@ -102,18 +113,45 @@ impl Pins {
         Ok(found)
     }
 
-    /// Removes every pin and directory. What is pinned nowhere else is gone with it.
+    /// Removes what mitigator pinned, of every schema, and the directories that are empty then. What is
+    /// pinned nowhere else is gone with it; what somebody else put there stays.
     ///
     /// # Errors
     ///
-    /// When a file cannot be removed.
+    /// When a pin cannot be removed, or the root is not in bpffs.
     pub fn remove(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.root) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", self.root.display()))
-            }
-            _ => Ok(()),
+        for schema in self.schemas()? {
+            remove_schema(&schema)?;
         }
+        self.remove_root()
+    }
+
+    /// Like [`Pins::remove`] for the maps of this schema alone, unless a link stands that needs them.
+    ///
+    /// # Errors
+    ///
+    /// When a pin cannot be removed, or the root is not in bpffs.
+    pub fn remove_unused(&self) -> Result<()> {
+        let schema = self.maps();
+        if self.schemas()?.contains(&schema) && entries(&schema.join(LINKS))?.is_empty() {
+            remove_schema(&schema)?;
+        }
+        self.remove_root()
+    }
+
+    fn remove_root(&self) -> Result<()> {
+        remove_directory(&self.root).map(drop)
+    }
+
+    /// The directories `v<number>` that are there.
+    fn schemas(&self) -> Result<Vec<PathBuf>> {
+        if !self.root.exists() {
+            return Ok(Vec::new());
+        }
+        self.require_bpf_file_system()?;
+        let mut schemas = entries(&self.root)?;
+        schemas.retain(|path| is_schema(path) && path.symlink_metadata().is_ok_and(|found| found.is_dir()));
+        Ok(schemas)
     }
 
     /// Waits for, then holds, the right to change block and allow lists, so that no block is written
@@ -131,13 +169,103 @@ impl Pins {
     }
 }
 
+/// bpffs takes no dots in names, and VLAN interfaces have one: `eth0.100` is pinned as `eth0%2E100`.
+fn pin_name(interface: &str) -> String {
+    interface.replace('%', "%25").replace('.', "%2E")
+}
+
+/// The interface that [`pin_name`] was made of.
+fn interface_of(pin_name: &str) -> String {
+    pin_name.replace("%2E", ".").replace("%25", "%")
+}
+
+fn is_schema(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.strip_prefix('v')).is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+fn remove_schema(schema: &Path) -> Result<()> {
+    let links = schema.join(LINKS);
+    let maps = maps::ALL.iter().map(|name| schema.join(name));
+    for pin in entries(&links)?.into_iter().chain(maps) {
+        unless_missing(fs::remove_file(&pin)).with_context(|| format!("cannot remove {}", pin.display()))?;
+    }
+    remove_directory(&links)?;
+    if !remove_directory(schema)? {
+        tracing::warn!(directory = %schema.display(), "left: it holds pins that are not mitigator's");
+    }
+    Ok(())
+}
+
+/// Removes a directory that is empty; `false` when it is not, or something is mounted there.
+fn remove_directory(directory: &Path) -> Result<bool> {
+    match unless_missing(fs::remove_dir(directory)) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) => {
+            Ok(false)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", directory.display())),
+    }
+}
+
+fn unless_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(directory) {
         Ok(entries) => entries
             .map(|entry| Ok(entry?.path()))
-            .collect::<std::io::Result<_>>()
+            .collect::<io::Result<_>>()
             .with_context(|| format!("cannot read {}", directory.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", directory.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_outside_of_bpffs_is_neither_used_nor_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let precious = home.path().join(format!("v{SCHEMA}")).join(maps::BLOCKLIST);
+        fs::create_dir(precious.parent().unwrap()).unwrap();
+        fs::write(&precious, "letters").unwrap();
+        for root in [home.path().to_owned(), home.path().join("missing")] {
+            let pins = Pins::below(&root);
+            let error = pins.create().unwrap_err().to_string();
+            assert!(error.contains("is not on a BPF file system"), "{error}");
+        }
+        let pins = Pins::below(home.path());
+        assert!(pins.remove().is_err() && pins.remove_unused().is_err() && pins.links().is_err());
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "letters");
+        assert_eq!(Pins::below(&home.path().join("missing")).links().unwrap(), []);
+    }
+
+    #[test]
+    fn every_interface_has_a_pin_name_of_its_own() {
+        for (interface, expected) in [
+            ("eth0", "eth0"),
+            ("eth0.100", "eth0%2E100"),
+            ("a.b.c", "a%2Eb%2Ec"),
+            ("50%", "50%25"),
+            ("eth0%2E100", "eth0%252E100"),
+            ("%25.%2E", "%2525%2E%252E"),
+        ] {
+            assert_eq!(pin_name(interface), expected);
+            assert_eq!(interface_of(expected), interface);
+        }
+    }
+
+    #[test]
+    fn schemas_are_v_and_a_number() {
+        for (name, expected) in [("v1", true), ("v12", true), ("v", false), ("w1", false), ("v1x", false)] {
+            assert_eq!(is_schema(&Path::new("/sys/fs/bpf").join(name)), expected, "{name}");
+        }
     }
 }

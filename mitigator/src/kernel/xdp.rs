@@ -9,6 +9,7 @@ use super::blocks::{BlockTables, NewBlock};
 use super::maps;
 use super::pins::Pins;
 use super::table::Table;
+use crate::config::Capacities;
 use crate::pipeline::allowlist::AllowList;
 use crate::pipeline::blocklist::Changes;
 use crate::pipeline::snapshot::{Coverage, OutcomeTotals, Snapshot};
@@ -42,6 +43,24 @@ impl XdpDataPlane {
             sources: Table::open(&directory, maps::SOURCE_COUNTERS)?,
             outcomes,
             blocks: BlockTables::open(pins)?,
+        })
+    }
+
+    /// The capacities of the pinned maps, which are those that they were made with.
+    ///
+    /// # Errors
+    ///
+    /// When a map is not pinned or may not be opened.
+    pub fn capacities(pins: &Pins) -> Result<Capacities> {
+        let entries = |name: &str| -> Result<u32> {
+            let map = MapData::from_pin(pins.maps().join(name))
+                .with_context(|| format!("cannot open the map {name}"))?;
+            Ok(map.info()?.max_entries())
+        };
+        Ok(Capacities {
+            sources: entries(maps::SOURCE_COUNTERS)?,
+            blocks: entries(maps::BLOCKLIST)?,
+            prefixes: entries(maps::BLOCK_PREFIXES)?,
         })
     }
 

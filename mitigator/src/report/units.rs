@@ -33,11 +33,19 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// A wall-clock time in UTC, to the second.
+/// A wall-clock time in UTC, to the second; [`parse_unix_ms`] reads it.
 #[must_use]
 pub fn unix_ms(at: u64) -> String {
     let time = std::time::UNIX_EPOCH + Duration::from_millis(at);
     humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// Milliseconds since the Unix epoch of a time that is written like `2026-01-31T12:00:00Z`; `None` when it is
+/// written otherwise.
+#[must_use]
+pub fn parse_unix_ms(text: &str) -> Option<u64> {
+    let time = humantime::parse_rfc3339(text).ok()?;
+    u64::try_from(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 #[cfg(test)]
@@ -63,5 +71,7 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(250)), "0.2s");
         assert_eq!(duration(Duration::from_secs(3_723)), "1h 2m 3s");
         assert_eq!(unix_ms(0), "1970-01-01T00:00:00Z");
+        assert_eq!(parse_unix_ms(&unix_ms(1_769_860_800_000)), Some(1_769_860_800_000));
+        assert_eq!(parse_unix_ms("2026-01-31"), None);
     }
 }

@@ -17,7 +17,7 @@ use mitigator::kernel::program::LoadedProgram;
 use mitigator::kernel::xdp::XdpDataPlane;
 use mitigator::pipeline::target::Target;
 use mitigator_common::{BlockOrigin, NEVER_EXPIRES, Source};
-use mitigator_tests::lab::{missing_for_bpf, remove_at_end};
+use mitigator_tests::lab::{leave_nothing_behind, missing_for_bpf, remove_at_end};
 use serde::Serialize;
 
 /// Measures the XDP program: nanoseconds per packet by the kernel's own test run.
@@ -100,6 +100,7 @@ fn packets() -> Result<Vec<(&'static str, Vec<u8>)>> {
 }
 
 fn measure(arguments: &Arguments) -> Result<String> {
+    leave_nothing_behind()?;
     let directory = PathBuf::from(format!("/sys/fs/bpf/mitigator-bench-{}", std::process::id()));
     remove_at_end(&directory);
     let pins = Pins::below(&directory);

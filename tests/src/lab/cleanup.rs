@@ -20,6 +20,8 @@ use super::{NAMESPACE_PREFIX, child, ip};
 
 /// Where iproute2 keeps its named namespaces.
 const NAMESPACES: &str = "/run/netns";
+/// What the names of directories in the BPF file system begin with, before the process id.
+const PINS_PREFIXES: [&str; 4] = ["mitigator-demo-", "mitigator-bench-", "mitigator-test-", NAMESPACE_PREFIX];
 
 static BELONGINGS: Mutex<Belongings> =
     Mutex::new(Belongings { children: Vec::new(), namespaces: Vec::new(), directories: Vec::new() });
@@ -32,9 +34,20 @@ struct Belongings {
     directories: Vec<PathBuf>,
 }
 
-/// Removes a directory with all it holds when the process is ended by a signal. If it is
-/// `/sys/fs/bpf/mitigator-demo-PID` or `/sys/fs/bpf/mitigator-lab-PID-...`, the next lab does so after this process
-/// was killed outright.
+/// Removes what dead processes left behind, and has SIGINT, SIGTERM and SIGHUP clean up after this one before they
+/// end it. Every lab begins with it; who pins without a lab calls it first.
+///
+/// # Errors
+///
+/// When a leftover cannot be removed, or signals cannot be watched for.
+pub fn leave_nothing_behind() -> Result<()> {
+    remove_leftovers()?;
+    install_signal_handler()
+}
+
+/// Removes a directory with all it holds when the process is ended by a signal; see [`leave_nothing_behind`]. If it is
+/// `/sys/fs/bpf/mitigator-KIND-PID` or begins so, with the kind demo, bench, test or lab, the next lab does so after
+/// this process was killed outright.
 pub fn remove_at_end(directory: &Path) {
     belongings().directories.push(directory.to_owned());
 }
@@ -77,7 +90,7 @@ pub(super) fn remove_namespaces_of(prefix: &str) {
 }
 
 /// Removes namespaces and pinned directories of labs whose process is dead.
-pub(super) fn remove_leftovers() -> Result<()> {
+fn remove_leftovers() -> Result<()> {
     let leftover =
         |name: &str| owner_of(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
     for name in names_in(Path::new(NAMESPACES)) {
@@ -85,18 +98,17 @@ pub(super) fn remove_leftovers() -> Result<()> {
             ip(&["netns", "del", &name]).with_context(|| format!("cannot remove the leftover `{name}`"))?;
         }
     }
-    for (parent, prefix) in [("/sys/fs/bpf", "mitigator-demo-"), ("/sys/fs/bpf", NAMESPACE_PREFIX)] {
-        for name in names_in(Path::new(parent)) {
-            if name.strip_prefix(prefix).is_some_and(leftover) {
-                remove_directory(&Path::new(parent).join(name));
-            }
+    let pins = Path::new("/sys/fs/bpf");
+    for name in names_in(pins) {
+        if PINS_PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(leftover)) {
+            remove_directory(&pins.join(name));
         }
     }
     Ok(())
 }
 
 /// From the first call on, SIGINT, SIGTERM and SIGHUP clean up before they end the process.
-pub(super) fn install_signal_handler() -> Result<()> {
+fn install_signal_handler() -> Result<()> {
     static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
     let installed = INSTALLED.get_or_init(|| {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| error.to_string())?;

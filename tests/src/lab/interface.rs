@@ -82,7 +82,7 @@ impl Interface {
             for offload in [Offload::TcpSegmentation, Offload::Segmentation] {
                 interface.set_offload(offload, Switch::Off)?;
             }
-            interface.ip_link("up")?;
+            interface.host.ip_batch(&[format!("link set {} up", interface.name)])?;
             Ok(interface)
         };
         Ok((open(host_a, name_a, mac_a)?, open(host_b, name_b, mac_b)?))
@@ -151,25 +151,7 @@ impl Interface {
     ///
     /// When the kernel refuses the size.
     pub fn set_mtu(&self, bytes: u32) -> Result<()> {
-        self.ip_link(&format!("mtu {bytes}"))
-    }
-
-    /// Adds a tagged interface on top of this one, up and without addresses.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel has no VLAN support (tagged frames can still be sent raw), or refuses.
-    pub fn add_vlan(&self, id: u16) -> Result<Self> {
-        // "ml" + process + link + side stays within 11 characters, so the tag fits.
-        let name = format!("{}.{id}", self.name);
-        self.host
-            .ip_batch(&[
-                format!("link add link {} name {name} type vlan id {id}", self.name),
-                format!("link set {name} up"),
-            ])
-            .with_context(|| format!("cannot make a VLAN interface on `{}`", self.name))?;
-        let index = self.host.enter(|| if_nametoindex(name.as_str()))??;
-        Ok(Self { host: self.host.clone(), name, index, mac: self.mac })
+        self.host.ip_batch(&[format!("link set {} mtu {bytes}", self.name)])
     }
 
     /// Switches an offload.
@@ -235,10 +217,6 @@ impl Interface {
             pause();
         }
         bail!("the kernel started no receiving thread for `{}`", self.name)
-    }
-
-    fn ip_link(&self, setting: &str) -> Result<()> {
-        self.host.ip_batch(&[format!("link set {} {setting}", self.name)])
     }
 
     fn ip_lines<T>(&self, items: &[T], line: impl Fn(&T) -> String) -> Result<()> {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, bail};
 
 pub use child::Child;
-pub use cleanup::{remove_at_end, scratch_directory};
+pub use cleanup::{leave_nothing_behind, remove_at_end, scratch_directory};
 pub use host::Host;
 pub use interface::{Interface, Offload, Switch, TrafficCounters};
 pub use rights::{find_program, missing_for_bpf, missing_for_loading, missing_for_namespaces};
@@ -57,6 +57,20 @@ pub struct Lab {
 pub struct Core(pub usize);
 
 impl Core {
+    /// Those that the calling thread may use, the lowest number first: at least one.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn usable() -> Result<Vec<Self>> {
+        let cores = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))
+            .context("cannot ask which cores may be used")?;
+        Ok((0..nix::sched::CpuSet::count())
+            .filter(|core| cores.is_set(*core).unwrap_or(false))
+            .map(Self)
+            .collect())
+    }
+
     /// Keeps the calling thread, and what it starts from here on, on this core.
     ///
     /// # Errors
@@ -97,8 +111,7 @@ impl Lab {
         if !missing.is_empty() {
             bail!("cannot make network namespaces: {}", missing.join("; "));
         }
-        cleanup::remove_leftovers()?;
-        cleanup::install_signal_handler()?;
+        leave_nothing_behind()?;
         let number = LABS_MADE.fetch_add(1, Ordering::Relaxed);
         Ok(Self { name: format!("{NAMESPACE_PREFIX}{}-{number}", std::process::id()) })
     }
@@ -154,5 +167,18 @@ mod tests {
     fn a_core_that_does_not_exist_is_refused() {
         let message = Core(100_000).pin_this_thread().unwrap_err().to_string();
         assert!(message.contains("core 100000"), "{message}");
+    }
+
+    #[test]
+    fn only_cores_that_may_be_used_are_offered() {
+        let all = Core::usable().unwrap();
+        assert!(!all.is_empty());
+        for core in all {
+            let offered = std::thread::spawn(move || {
+                core.pin_this_thread().unwrap();
+                Core::usable().unwrap()
+            });
+            assert_eq!(offered.join().unwrap(), [core]);
+        }
     }
 }

@@ -17,9 +17,6 @@ use super::http::{Afterwards, Connection};
 use super::permit::Permit;
 use crate::lab::{Core, Interface};
 
-/// A page that takes longer counts as failed. TCP asks for a lost connection again after one second: a single lost
-/// packet shows as a slow page, as it does to people, two in a row as a failed one.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// From the start of one request to the start of the next: uniform around the mean, so that visitors do not march.
 const SHORTEST_STEP_MS: u64 = 50;
 const STEP_SPREAD_MS: u64 = 100;
@@ -60,6 +57,10 @@ pub struct HttpClients {
 }
 
 impl HttpClients {
+    /// A page that takes longer counts as failed. TCP asks for a lost connection again after one second: a single
+    /// lost packet shows as a slow page, as it does to people, two in a row as a failed one.
+    pub const PATIENCE: Duration = Duration::from_secs(3);
+
     /// Starts one client per address of `clients`, behind `interface`, all on one thread on `core`. They work
     /// until stopped, but no longer than `at_most`.
     ///
@@ -155,6 +156,12 @@ impl Requests {
         self.all.len() - self.answered()
     }
 
+    /// How many took more than `limit`, failed ones among them.
+    #[must_use]
+    pub fn slower_than(&self, limit: Duration) -> usize {
+        self.all.iter().filter(|request| request.took > limit).count()
+    }
+
     /// The share that did not get their page, 0 to 1; 0 when nobody asked.
     #[must_use]
     pub fn failed_share(&self) -> f64 {
@@ -204,7 +211,7 @@ async fn visit(
         let afterwards = if pages_left > 0 { Afterwards::KeepOpen } else { Afterwards::Close };
         let began = now();
         let page = fetch(connection.take(), client, target.server, path, afterwards);
-        let result = tokio::time::timeout(PATIENCE, page).await;
+        let result = tokio::time::timeout(HttpClients::PATIENCE, page).await;
         let answered = matches!(result, Ok(Ok(_)));
         requests.push(Request { began, took: now().duration_since(began), answered });
         connection = result.ok().and_then(Result::ok).flatten();
@@ -258,6 +265,7 @@ mod tests {
             Requests { all: vec![request(0, 10, true), request(50, 60, true), request(90, 1000, false)] };
         let at = |ms| origin + Duration::from_millis(ms);
         assert_eq!((requests.answered(), requests.failed()), (2, 1));
+        assert_eq!(requests.slower_than(Duration::from_millis(10)), 2);
         assert_eq!(requests.quantile(0.5), Some(Duration::from_millis(60)));
         assert_eq!(requests.quantile(0.99), Some(Duration::from_millis(1000)));
         assert_eq!(requests.ended_between(at(0), at(100)).answered(), 1);

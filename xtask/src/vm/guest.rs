@@ -11,10 +11,11 @@ use anyhow::{Context, Result, bail};
 use super::kernel::KernelFiles;
 use super::modules;
 use super::suites::{Programs, SUITES};
-use crate::{process, requirements, unpacked};
+use crate::process;
+use crate::requirements::{self, required};
 
-/// What the suites may call. The shell of busybox would run its own `ip`, wherever PATH leads.
-const TOOLS: [&str; 6] = ["sh", "ip", "tc", "ethtool", "bpftool", "chrt"];
+/// What the suites call. The shell of busybox would run its own `ip`, wherever PATH leads.
+const TOOLS: [&str; 2] = ["sh", "ip"];
 const INIT: &str = include_str!("guest-init.sh");
 
 /// Makes the initramfs and says where it is.
@@ -46,11 +47,6 @@ pub fn build(files: &KernelFiles, programs: &Programs) -> Result<PathBuf> {
     guest.pack(&files.directory.join("initramfs"))
 }
 
-fn required(program: &str) -> Result<PathBuf> {
-    requirements::find_program(program)
-        .with_context(|| format!("the program `{program}` is missing; run `cargo xtask setup`"))
-}
-
 struct Guest {
     root: PathBuf,
 }
@@ -79,7 +75,7 @@ impl Guest {
         let list: String = self.paths()?.into_iter().map(|path| path + "\n").collect();
         let output =
             fs::File::create(archive).with_context(|| format!("cannot write {}", archive.display()))?;
-        let mut command = unpacked::command(&required("cpio")?);
+        let mut command = requirements::command("cpio")?;
         command.args(["--create", "--format=newc", "--owner=+0:+0", "--quiet"]).current_dir(&self.root);
         let mut cpio = command.stdin(Stdio::piped()).stdout(output).spawn().context("cannot start `cpio`")?;
         let mut stdin = cpio.stdin.take().context("cpio takes no list")?;

@@ -6,11 +6,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::{process, requirements};
 
 /// What the suites take, first what they cannot do without.
 const REQUIRED: [&str; 3] = ["virtio_pci", "virtio_net", "veth"];
@@ -101,7 +100,7 @@ fn read_module(file: &Path) -> Result<Vec<u8>> {
         Some("gz") => "gzip",
         _ => return fs::read(file).with_context(|| format!("cannot read {}", file.display())),
     };
-    let mut command = Command::new(program);
+    let mut command = requirements::command(program)?;
     let output = command.args(["--decompress", "--stdout"]).arg(file).output();
     let output = output.with_context(|| format!("cannot start `{}`", process::spelled(&command)))?;
     if !output.status.success() {

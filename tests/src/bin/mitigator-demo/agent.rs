@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::arguments::Arguments;
 use crate::clock::pause;
 use crate::recording::Block;
-use crate::stage::{SERVERS, Stage};
+use crate::stage::Stage;
 
 /// How long it may take to attach, and to leave.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -78,7 +78,7 @@ impl Agent {
             command.arg("--config").arg(config);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
-        SERVERS.pin_command(&mut command);
+        stage.cores.servers.pin_command(&mut command);
         let mut process = Child::spawn(command)?;
         let heard = Arc::new(Mutex::new(Heard::default()));
         let hearing = Arc::clone(&heard);

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use mitigator_tests::lab::Interface;
+use mitigator_tests::lab::{Core, Interface};
 use mitigator_tests::traffic::{
     Addressing, Captured, Flood, FloodRecord, Frames, HttpFlood, Pace, Redirection,
 };
 
 use crate::arguments::{Arguments, AttackKind, Rate};
 use crate::replayed::frames_of;
-use crate::stage::{self, SENDERS, Stage};
+use crate::stage::{self, Stage};
 
 /// A port where nobody listens.
 const DISCARD_PORT: u16 = 9;
@@ -76,13 +76,13 @@ impl Attack {
             Aim::Victim => (&stage.outside, stage.to_victim()),
         };
         let flood = |frames, pace| {
-            Flood::start(interface, frames, pace, duration, SENDERS, origin).map(Running::Frames)
+            Flood::start(interface, frames, pace, duration, stage.cores.senders, origin).map(Running::Frames)
         };
         let sources = stage::attackers();
         match &self.weapon {
             Weapon::Udp => flood(Frames::udp(addressing, &sources, DISCARD_PORT)?, self.pace()),
             Weapon::Syn => flood(Frames::syn(addressing, &sources, HTTP_PORT, SEED)?, self.pace()),
-            Weapon::Http => self.start_http(interface, addressing, duration, origin),
+            Weapon::Http => self.start_http(interface, addressing, duration, stage.cores.senders, origin),
             Weapon::Capture(captured) => {
                 let Redirection { frames, pace, .. } = redirected(captured, addressing)?;
                 flood(frames, if self.rate.is_some() { self.pace() } else { pace })
@@ -95,11 +95,12 @@ impl Attack {
         interface: &Interface,
         addressing: Addressing,
         duration: Duration,
+        core: Core,
         origin: Instant,
     ) -> Result<Running> {
         let target = stage::pages_of(addressing.to);
         let pace = self.pace();
-        HttpFlood::start(interface, &self.attackers, &target, &pace, duration, SENDERS, origin)
+        HttpFlood::start(interface, &self.attackers, &target, &pace, duration, core, origin)
             .map(Running::Requests)
     }
 

@@ -14,6 +14,9 @@ use crate::stage::covers;
 /// Other work beyond this is worth a word: a stall of the server's core of a millisecond overruns its receive queue.
 const NOTICEABLY_BUSY: f64 = 0.1;
 
+/// A lost packet costs a visitor this long, until TCP sends it again.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// What came out. Shares are 0 to 1; times in milliseconds since the first attack packet left.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
@@ -34,6 +37,8 @@ pub(crate) struct Figures {
     pub(crate) protected_whole_attack: Service,
     /// Requests that began after the last block and failed.
     pub(crate) failed_after_last_block: usize,
+    /// Requests that began after the last block and took more than a second, failed ones among them.
+    pub(crate) slow_after_last_block: usize,
     pub(crate) attack_packets_per_s: f64,
     /// Answers the attackers got per second without mitigator, if they asked for any.
     pub(crate) attack_requests_per_s: Option<f64>,
@@ -70,6 +75,7 @@ impl Figures {
         let (from, to) = (attack_began(recording), recording.protected.to);
         let since_last_block =
             from + last_ms.map_or(Duration::ZERO, |ms| Duration::from_secs_f64(ms / 1000.0));
+        let after_last_block = recording.requests.begun_between(since_last_block.min(to), to);
         let mut figures = Self {
             attack: recording.attack,
             attackers: recording.attackers.len(),
@@ -86,7 +92,8 @@ impl Figures {
             ),
             protected: Service::of(&recording.requests, since_last_block.min(to), to),
             protected_whole_attack: Service::of(&recording.requests, from, to),
-            failed_after_last_block: recording.requests.begun_between(since_last_block.min(to), to).failed(),
+            failed_after_last_block: after_last_block.failed(),
+            slow_after_last_block: after_last_block.slower_than(SLOW),
             attack_packets_per_s: rounded(attack_packets_per_s(recording)),
             attack_requests_per_s: sends_requests(recording)
                 .then(|| rounded(recording.unprotected.flood.per_second())),

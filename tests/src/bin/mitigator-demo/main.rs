@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use mitigator_tests::lab::{find_program, missing_for_bpf};
+use mitigator_tests::lab::{Core, find_program, missing_for_bpf};
 
 use arguments::Arguments;
 use figures::Figures;
@@ -70,14 +70,16 @@ fn what_is_missing(arguments: &Arguments) -> Vec<String> {
     if find_program("nginx").is_none() {
         missing.push("nginx is missing (run `cargo xtask setup`)".to_owned());
     }
-    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
-        missing.push("it takes two cores, one for the senders and one for the server".to_owned());
+    if Core::usable().is_ok_and(|cores| cores.len() < 2) {
+        missing.push(stage::TOO_FEW_CORES.to_owned());
     }
     match arguments.mitigator() {
         Ok(program) if program.is_file() => {}
         Ok(program) => {
-            missing
-                .push(format!("there is no mitigator at `{}` (run `cargo xtask build`)", program.display()));
+            missing.push(format!(
+                "there is no mitigator at `{}` (`cargo xtask demo` builds it beside this program)",
+                program.display()
+            ));
         }
         Err(error) => missing.push(format!("{error:#}")),
     }

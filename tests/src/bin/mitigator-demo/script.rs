@@ -15,13 +15,15 @@ use crate::measure::{self, Reading};
 use crate::progress::Progress;
 use crate::recording::{AgentRecord, Block, Phase, Recording};
 use crate::sampler::Sampler;
-use crate::stage::{self, Attackers, SENDERS, Stage, covers};
+use crate::stage::{self, Attackers, Cores, Stage, covers};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(5);
 const ATTACK: Duration = Duration::from_secs(6);
-/// For requests of the last phase to fail or succeed before the next begins.
-const RECOVERY: Duration = Duration::from_secs(2);
+/// For every request of an attack without mitigator to fail or succeed before the next phase begins.
+const RECOVERY: Duration = HttpClients::PATIENCE.saturating_add(Duration::from_secs(1));
+/// Between phases that leave nobody waiting.
+const BREATH: Duration = Duration::from_secs(1);
 /// What the agent sees of normal traffic before the attack.
 const BEFORE_ATTACK: Duration = Duration::from_secs(3);
 /// The attack begins at any moment of the agent's default interval.
@@ -33,29 +35,31 @@ const POLL: Duration = Duration::from_millis(5);
 const AT_MOST: Duration = Duration::from_secs(59);
 
 /// About how long it takes.
-pub(crate) const LENGTH: Duration = Duration::from_secs(29);
+pub(crate) const LENGTH: Duration = Duration::from_secs(31);
 
 /// Plays all of it.
 pub(crate) fn play(arguments: &Arguments, progress: &Progress) -> Result<Recording> {
     progress.say("looking whether the machine is idle");
     let busy_share_before = machine::busy_share()?;
-    SENDERS.pin_this_thread()?;
+    let cores = Cores::choose()?;
+    cores.senders.pin_this_thread()?;
     progress.say("setting the stage");
-    let stage = Stage::set(match arguments.attack {
+    let attackers = match arguments.attack {
         AttackKind::Http => Attackers::Answer,
         _ => Attackers::AreSilent,
-    })?;
+    };
+    let stage = Stage::set(attackers, cores)?;
     let attack = Attack::prepare(arguments, &stage)?;
     let origin = now();
     let clients: Vec<_> = stage::clients().into_iter().map(IpAddr::from).collect();
     let target = stage::pages_of(stage.to_victim().to);
-    let visitors = HttpClients::start(&stage.outside, &clients, &target, AT_MOST, SENDERS)?;
+    let visitors = HttpClients::start(&stage.outside, &clients, &target, AT_MOST, cores.senders)?;
     let queue = watch_victims_queue(&stage, origin);
     pause(WARM_UP);
 
     progress.say("quiet: the attack goes into a sink");
     let quiet = attack_for(QUIET, &attack, &stage, Aim::Sink, origin)?;
-    pause(RECOVERY / 2);
+    pause(BREATH);
     progress.say("attack without mitigator");
     let unprotected = attack_for(ATTACK, &attack, &stage, Aim::Victim, origin)?;
     progress.say("recovering");
@@ -74,7 +78,7 @@ pub(crate) fn play(arguments: &Arguments, progress: &Progress) -> Result<Recordi
     let to = flood.ended;
     let last = Reading::take(&agent.questions(), &attack.attackers)?;
     let protected = Phase { from, to, flood };
-    pause(RECOVERY / 2);
+    pause(BREATH);
 
     progress.say("clearing the stage");
     let [dropped] = drops.stop()?;

@@ -2,7 +2,7 @@
 //! swallows what the quiet phase sends.
 //!
 //! ```text
-//!   core 0                                        core 1
+//!   one core                                      another core
 //!   outside: visitors, attackers, generator ───── victim: nginx, the agent
 //!        └─── sink: drops what it gets
 //! ```
@@ -11,16 +11,32 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ipnet::{IpNet, Ipv4Net};
 use mitigator_tests::lab::{Core, Host, Interface, Lab};
 use mitigator_tests::traffic::{Addressing, Destination, HttpTarget};
 use mitigator_tests::web_server::{PAGES, WebServer};
 
-/// Generator, visitors and this program.
-pub(crate) const SENDERS: Core = Core(0);
-/// The victim's receiving thread, its web server, the agent.
-pub(crate) const SERVERS: Core = Core(1);
+/// Who works where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cores {
+    /// Generator, visitors and this program.
+    pub(crate) senders: Core,
+    /// The victim's receiving thread, its web server, the agent.
+    pub(crate) servers: Core,
+}
+
+impl Cores {
+    /// The first two that this thread may use; to be asked before it is pinned to one.
+    pub(crate) fn choose() -> Result<Self> {
+        match Core::usable()?[..] {
+            [senders, servers, ..] => Ok(Self { senders, servers }),
+            _ => bail!("{TOO_FEW_CORES}"),
+        }
+    }
+}
+
+pub(crate) const TOO_FEW_CORES: &str = "it takes two cores, one for the senders and one for the server";
 
 pub(crate) const CLIENTS: usize = 40;
 pub(crate) const ATTACKERS: usize = 60;
@@ -37,6 +53,7 @@ const HTTP_PORT: u16 = 80;
 
 /// Everything in its place; dropping it strikes the set.
 pub(crate) struct Stage {
+    pub(crate) cores: Cores,
     pub(crate) victim: Host,
     pub(crate) victim_side: Interface,
     pub(crate) outside: Interface,
@@ -56,7 +73,7 @@ pub(crate) enum Attackers {
 }
 
 impl Stage {
-    pub(crate) fn set(attackers_may: Attackers) -> Result<Self> {
+    pub(crate) fn set(attackers_may: Attackers, cores: Cores) -> Result<Self> {
         let lab = Lab::new()?;
         let (outside_host, victim, sink) = (lab.host("outside")?, lab.host("victim")?, lab.host("sink")?);
         let (outside, victim_side) = lab.link(&outside_host, &victim)?;
@@ -83,10 +100,10 @@ impl Stage {
             format!("route add default via {GATEWAY_V6}"),
         ])?;
 
-        outside.receive_on(SENDERS)?;
-        victim_side.receive_on(SERVERS)?;
-        let web_server = WebServer::start(&victim, SocketAddr::new(VICTIM.into(), HTTP_PORT), SERVERS)?;
-        Ok(Self { victim, victim_side, outside, to_sink, _web_server: web_server, _lab: lab })
+        outside.receive_on(cores.senders)?;
+        victim_side.receive_on(cores.servers)?;
+        let web_server = WebServer::start(&victim, SocketAddr::new(VICTIM.into(), HTTP_PORT), cores.servers)?;
+        Ok(Self { cores, victim, victim_side, outside, to_sink, _web_server: web_server, _lab: lab })
     }
 
     pub(crate) fn to_victim(&self) -> Addressing {

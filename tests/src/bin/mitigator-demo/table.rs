@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use mitigator_tests::traffic::HttpClients;
+
 use crate::figures::{Figures, Service};
 
 /// The whole text, ending in a line feed.
@@ -25,13 +27,25 @@ pub(crate) fn of(figures: &Figures) -> String {
         ("first block after", milliseconds(figures.time_to_first_block_ms)),
         ("all blocked after", milliseconds(figures.time_to_all_blocked_ms)),
         ("dropped from then on", figures.dropped_share_after_block.map_or("-".to_owned(), exact_percent)),
-        ("failed from then on", format!("{} requests", figures.failed_after_last_block)),
+        ("failed from then on", requests(figures.failed_after_last_block)),
+        ("over 1 s from then on", requests(figures.slow_after_last_block)),
         ("XDP mode", figures.xdp_mode.clone()),
     ] {
         line(&mut text, format_args!("  {name:<22}{value}"));
     }
+    text.push('\n');
+    text.push_str(&legend());
     line(&mut text, format_args!("\n{}\n", figures.conclusion));
     text
+}
+
+/// What the figures do not say about how they came about.
+fn legend() -> String {
+    format!(
+        "  A visitor waits {} seconds for a page; one that takes longer has failed.\n  \
+         The kernel's thread that receives for the victim (NAPI) runs at real-time priority, before nginx.\n",
+        HttpClients::PATIENCE.as_secs()
+    )
 }
 
 fn rate_of(figures: &Figures) -> String {
@@ -53,6 +67,10 @@ fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
 
 fn p99(service: Service) -> String {
     service.p99_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"))
+}
+
+fn requests(count: usize) -> String {
+    format!("{count} request{}", if count == 1 { "" } else { "s" })
 }
 
 fn percent(share: f64) -> String {
