@@ -13,6 +13,7 @@ use super::bpf_call::{self, LINK_KIND_XDP, XdpLinkInfo};
 use super::netlink;
 use super::pins::{LinkPin, Pins};
 use super::program::LoadedProgram;
+use super::sent;
 use crate::config::{Capacities, ModeChoice};
 
 /// Where the kernel runs the program.
@@ -90,14 +91,22 @@ pub fn attach(
 ) -> Result<Attachment> {
     let index = nix::net::if_::if_nametoindex(interface)
         .map_err(|_| anyhow::anyhow!("there is no interface `{interface}`; `ip link` lists them"))?;
-    if let Some(adopted) = adoption::adopt(pins, interface, index, choice, capacities)? {
-        return Ok(adopted);
+    let mut attachment = match adoption::adopt(pins, interface, index, choice, capacities)? {
+        Some(adopted) => adopted,
+        None => {
+            make_room(interface, index, foreign)?;
+            let (mode, why) = attach_afresh(pins, interface, index, choice, capacities)?;
+            let program_id = netlink::attached_program(index)?.map_or(0, |program| program.id);
+            let why = join(&why, advice(index, mode));
+            Attachment { interface: interface.to_owned(), mode, program_id, why, is_adopted: false }
+        }
+    };
+    if let Err(error) = sent::attach(pins, interface, capacities) {
+        let without =
+            format!("what this host sends is not seen ({error:#}), so answers are judged as floods are");
+        attachment.why = join(&attachment.why, &without);
     }
-    make_room(interface, index, foreign)?;
-    let (mode, why) = attach_afresh(pins, interface, index, choice, capacities)?;
-    let program_id = netlink::attached_program(index)?.map_or(0, |program| program.id);
-    let why = join(&why, advice(index, mode));
-    Ok(Attachment { interface: interface.to_owned(), mode, program_id, why, is_adopted: false })
+    Ok(attachment)
 }
 
 fn make_room(interface: &str, index: u32, foreign: ForeignProgram) -> Result<()> {
@@ -262,6 +271,7 @@ pub fn list(pins: &Pins) -> Result<Vec<Attachment>> {
 /// When a pin cannot be removed.
 pub fn undo(pins: &Pins, interfaces: &[String], made_maps: bool) -> Result<()> {
     for pin in pins.links()?.into_iter().filter(|pin| interfaces.contains(&pin.interface)) {
+        sent::take_off(pins, &pin.interface)?;
         take_off(&pin)?;
     }
     if made_maps { pins.remove_unused() } else { Ok(()) }
@@ -275,6 +285,7 @@ pub fn undo(pins: &Pins, interfaces: &[String], made_maps: bool) -> Result<()> {
 pub fn detach(pins: &Pins) -> Result<Vec<String>> {
     let mut detached = Vec::new();
     for pin in pins.links()? {
+        sent::take_off(pins, &pin.interface)?;
         take_off(&pin)?;
         detached.push(pin.interface);
     }

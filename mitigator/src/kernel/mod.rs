@@ -20,6 +20,7 @@ pub mod pins;
 pub mod privileges;
 pub mod program;
 pub mod replay;
+mod sent;
 pub mod table;
 pub mod xdp;
 

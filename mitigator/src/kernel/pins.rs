@@ -1,6 +1,7 @@
 //! `Pins`: where maps and links live in bpffs, and the lock that writers take.
 //!
-//! `<root>/v<schema>/<MAP>` and `<root>/v<schema>/links/<interface>`, its dots written as `%2E`. The schema number keeps
+//! `<root>/v<schema>/<MAP>`, `<root>/v<schema>/links/<interface>` and `<root>/v<schema>/sent/<interface>`, dots
+//! written as `%2E`. The schema number keeps
 //! programs of different layouts away from each other's maps.
 
 use std::fs::{self, DirBuilder, File};
@@ -19,6 +20,8 @@ use super::maps;
 pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/mitigator";
 /// The directory of a schema's links.
 const LINKS: &str = "links";
+/// The directory of a schema's links of what is sent.
+const SENT: &str = "sent";
 
 /// Paths of one installation in bpffs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +63,12 @@ impl Pins {
         self.maps().join(LINKS).join(pin_name(interface))
     }
 
+    /// Where the link that counts what an interface sends is pinned.
+    #[must_use]
+    pub fn sent_link(&self, interface: &str) -> PathBuf {
+        self.maps().join(SENT).join(pin_name(interface))
+    }
+
     /// Makes the directories, readable by the owner alone.
     ///
     /// # Errors
@@ -67,12 +76,14 @@ impl Pins {
     /// When bpffs is missing or not writable.
     pub fn create(&self) -> Result<()> {
         self.require_bpf_file_system()?;
-        let links = self.maps().join(LINKS);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&links)
-            .with_context(|| format!("cannot make {}", links.display()))
+        for links in [LINKS, SENT].map(|name| self.maps().join(name)) {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&links)
+                .with_context(|| format!("cannot make {}", links.display()))?;
+        }
+        Ok(())
     }
 
     /// Asks the nearest directory above that exists.
@@ -101,9 +112,22 @@ impl Pins {
     ///
     /// When a directory cannot be read, or the root is not in bpffs.
     pub fn links(&self) -> Result<Vec<LinkPin>> {
+        self.links_in(LINKS)
+    }
+
+    /// Like [`Pins::links`], of what counts what is sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pins::links`].
+    pub fn sent_links(&self) -> Result<Vec<LinkPin>> {
+        self.links_in(SENT)
+    }
+
+    fn links_in(&self, name: &str) -> Result<Vec<LinkPin>> {
         let mut found = Vec::new();
         for schema in self.schemas()? {
-            for path in entries(&schema.join(LINKS))? {
+            for path in entries(&schema.join(name))? {
                 if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
                     found.push(LinkPin { interface: interface_of(name), path: path.clone() });
                 }
@@ -185,12 +209,17 @@ fn is_schema(path: &Path) -> bool {
 }
 
 fn remove_schema(schema: &Path) -> Result<()> {
-    let links = schema.join(LINKS);
-    let maps = maps::ALL.iter().map(|name| schema.join(name));
-    for pin in entries(&links)?.into_iter().chain(maps) {
+    let links = [LINKS, SENT].map(|name| schema.join(name));
+    let mut pins: Vec<PathBuf> = maps::ALL.iter().map(|name| schema.join(name)).collect();
+    for links in &links {
+        pins.extend(entries(links)?);
+    }
+    for pin in pins {
         unless_missing(fs::remove_file(&pin)).with_context(|| format!("cannot remove {}", pin.display()))?;
     }
-    remove_directory(&links)?;
+    for links in &links {
+        remove_directory(links)?;
+    }
     if !remove_directory(schema)? {
         tracing::warn!(directory = %schema.display(), "left: it holds pins that are not mitigator's");
     }

@@ -17,6 +17,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mi
 
 /// The program's name in the object.
 const PROGRAM: &str = "mitigate";
+/// The name of the program that counts what is sent.
+pub(super) const CLASSIFIER: &str = "count_sent";
 
 /// The program in the kernel, not necessarily attached.
 #[derive(Debug)]
@@ -40,21 +42,7 @@ impl LoadedProgram {
     ///
     /// When rights are missing, memory is short, or the verifier refuses.
     pub fn load(pins: &Pins, capacities: &Capacities) -> Result<Self> {
-        pins.create()?;
-        let directory = pins.maps();
-        let settings = DataPlaneSettings { coarse_clock: u32::from(has_coarse_clock()) };
-        let mut loader = EbpfLoader::new();
-        loader
-            .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
-            .map_max_entries(maps::SOURCE_COUNTERS, capacities.sources)
-            .map_max_entries(maps::BLOCKLIST, capacities.blocks)
-            .map_max_entries(maps::BLOCK_PREFIXES, capacities.prefixes)
-            .map_max_entries(maps::ALLOWLIST, capacities.prefixes);
-        for name in maps::ALL {
-            loader.map_pin_path(name, directory.join(name));
-        }
-        let ebpf = load_object(&mut loader, &directory)?;
-        let mut loaded = Self { ebpf };
+        let mut loaded = Self { ebpf: open(pins, capacities)? };
         loaded.program_mut()?.load().context(
             "the kernel refused the XDP program; mitigator needs Linux 5.15 or newer with BPF enabled, and \
              CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
@@ -112,6 +100,24 @@ impl LoadedProgram {
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
+
+/// Opens the object over the pinned maps, making the maps that are not there yet; no program is loaded.
+pub(super) fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf> {
+    pins.create()?;
+    let directory = pins.maps();
+    let settings = DataPlaneSettings { coarse_clock: u32::from(has_coarse_clock()) };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
+        .map_max_entries(maps::SOURCE_COUNTERS, capacities.sources)
+        .map_max_entries(maps::BLOCKLIST, capacities.blocks)
+        .map_max_entries(maps::BLOCK_PREFIXES, capacities.prefixes)
+        .map_max_entries(maps::ALLOWLIST, capacities.prefixes);
+    for name in maps::ALL {
+        loader.map_pin_path(name, directory.join(name));
+    }
+    load_object(&mut loader, &directory)
+}
 
 fn load_object(loader: &mut EbpfLoader<'_>, directory: &Path) -> Result<Ebpf> {
     loader
