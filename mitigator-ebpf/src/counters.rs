@@ -5,7 +5,7 @@
 
 use mitigator_common::SourceCounters;
 
-use crate::packet::{Fragment, Packet, Transport, flags};
+use crate::packet::{Fragment, Packet, Transport, TransportKind, flags};
 use crate::shared::{SharedU32, SharedU64};
 
 /// [`SourceCounters`] while it is being counted into; field by field the same.
@@ -60,7 +60,7 @@ impl LiveCounters {
     /// A row for a source first seen at `now_ns`.
     #[must_use]
     pub fn starting_at(now_ns: u64) -> Self {
-        Self { first_seen_ns: SharedU64::from(now_ns), ..Self::default() }
+        Self { first_seen_ns: now_ns.into(), last_seen_ns: now_ns.into(), ..Self::default() }
     }
 
     /// Adds one packet of `wire_bytes` bytes that arrived at `now_ns`.
@@ -75,12 +75,13 @@ impl LiveCounters {
         if packet.has_extensions {
             self.extension_packets.add(1);
         }
-        match packet.transport {
-            Transport::Tcp { destination_port, flags, has_payload, .. } => {
+        let Transport { kind, source_port, destination_port, flags, has_payload } = packet.transport;
+        match kind {
+            TransportKind::Tcp => {
                 self.note_port(destination_port, now_ns);
                 self.record_tcp(flags, has_payload);
             }
-            Transport::Udp { source_port, destination_port } => {
+            TransportKind::Udp => {
                 self.note_port(destination_port, now_ns);
                 self.udp_packets.add(1);
                 if is_reflection_port(source_port) {
@@ -88,12 +89,8 @@ impl LiveCounters {
                     self.reflection_port.set(u32::from(source_port));
                 }
             }
-            Transport::Icmp => {
-                self.icmp_packets.add(1);
-            }
-            Transport::Other => {
-                self.other_packets.add(1);
-            }
+            TransportKind::Icmp => self.icmp_packets.add(1),
+            TransportKind::Other => self.other_packets.add(1),
         }
     }
 
@@ -101,20 +98,22 @@ impl LiveCounters {
     #[inline(always)]
     pub fn record_sent(&self, packet: &Packet) {
         self.sent_packets.add(1);
-        match packet.transport {
-            Transport::Tcp { flags, has_payload, .. } => {
+        let Transport { kind, flags, has_payload, .. } = packet.transport;
+        match kind {
+            TransportKind::Tcp => {
                 if flags & (flags::FIN | flags::RST) != 0 {
                     self.sent_closing_packets.add(1);
                 }
-                if flags & flags::SYN != 0 {
-                    let accepts = flags & flags::ACK != 0;
-                    if accepts { &self.sent_syn_ack_packets } else { &self.sent_syn_packets }.add(1);
+                if packet.transport.opens() {
+                    self.sent_syn_packets.add(1);
+                } else if flags & flags::SYN != 0 {
+                    self.sent_syn_ack_packets.add(1);
                 } else if has_payload {
                     self.sent_data_packets.add(1);
                 }
             }
-            Transport::Udp { .. } => self.sent_udp_packets.add(1),
-            Transport::Icmp | Transport::Other => {}
+            TransportKind::Udp => self.sent_udp_packets.add(1),
+            TransportKind::Icmp | TransportKind::Other => {}
         }
     }
 
@@ -211,10 +210,10 @@ impl LiveCounters {
 #[inline(always)]
 #[must_use]
 pub const fn asks(packet: &Packet) -> bool {
-    match packet.transport {
-        Transport::Tcp { flags, .. } => flags & (flags::SYN | flags::ACK) == flags::SYN,
-        Transport::Udp { .. } | Transport::Icmp => true,
-        Transport::Other => false,
+    match packet.transport.kind {
+        TransportKind::Tcp => packet.transport.opens(),
+        TransportKind::Udp | TransportKind::Icmp => true,
+        TransportKind::Other => false,
     }
 }
 
@@ -275,11 +274,11 @@ mod tests {
     }
 
     fn tcp(flags: u8, has_payload: bool) -> Transport {
-        Transport::Tcp { source_port: 40_000, destination_port: 80, flags, has_payload }
+        Transport::tcp(40_000, 80, flags, has_payload)
     }
 
     fn udp(source_port: u16) -> Transport {
-        Transport::Udp { source_port, destination_port: 5_000 }
+        Transport::udp(source_port, 5_000)
     }
 
     #[test]
@@ -295,8 +294,8 @@ mod tests {
             ("request", tcp(flags::ACK | flags::PSH, true), |c| c.tcp_push_packets),
             ("UDP", udp(40_000), |c| c.udp_packets),
             ("answer of a resolver", udp(53), |c| c.reflection_packets),
-            ("ICMP", Transport::Icmp, |c| c.icmp_packets),
-            ("GRE", Transport::Other, |c| c.other_packets),
+            ("ICMP", Transport::ICMP, |c| c.icmp_packets),
+            ("GRE", Transport::OTHER, |c| c.other_packets),
         ];
         for (description, transport, counter) in rows {
             let row = LiveCounters::starting_at(1);
@@ -312,7 +311,7 @@ mod tests {
     fn ports_are_forgotten_when_their_epoch_is_over() {
         let row = LiveCounters::default();
         for destination_port in 1..=20 {
-            row.record(&packet(Transport::Udp { source_port: 1, destination_port }), 60, 5);
+            row.record(&packet(Transport::udp(1, destination_port)), 60, 5);
         }
         assert!(row.totals().port_bits.count_ones() >= 12);
         row.record(&packet(udp(1)), 60, 5 + (1 << 30));

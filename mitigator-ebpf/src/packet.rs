@@ -75,31 +75,70 @@ pub enum Fragment {
     Later,
 }
 
-/// What the transport header says.
+/// Which transport a packet has.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// TCP, in host byte order.
-    Tcp {
-        /// Of the sender.
-        source_port: u16,
-        /// Of the receiver.
-        destination_port: u16,
-        /// Bits of [`flags`].
-        flags: u8,
-        /// Whether there are bytes after the header.
-        has_payload: bool,
-    },
-    /// UDP, in host byte order.
-    Udp {
-        /// Of the sender.
-        source_port: u16,
-        /// Of the receiver.
-        destination_port: u16,
-    },
-    /// ICMP or ICMPv6.
-    Icmp,
+pub enum TransportKind {
     /// Another protocol, a later fragment, or a transport header that is cut or out of reach.
-    Other,
+    Other = 0,
+    /// TCP.
+    Tcp = 1,
+    /// UDP.
+    Udp = 2,
+    /// ICMP or ICMPv6.
+    Icmp = 3,
+}
+
+/// What the transport header says, in host byte order; what the kind does not have is zero.
+///
+/// A structure rather than an enumeration with fields: where a value is undefined on one way through the
+/// program, LLVM may put a packet pointer in its place and mask it, which the verifier refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Which it is.
+    pub kind: TransportKind,
+    /// Of the sender.
+    pub source_port: u16,
+    /// Of the receiver.
+    pub destination_port: u16,
+    /// Of TCP: bits of [`flags`].
+    pub flags: u8,
+    /// Of TCP: whether there are bytes after the header.
+    pub has_payload: bool,
+}
+
+impl Transport {
+    /// None that is understood.
+    pub const OTHER: Self = Self {
+        kind: TransportKind::Other,
+        source_port: 0,
+        destination_port: 0,
+        flags: 0,
+        has_payload: false,
+    };
+    /// ICMP or ICMPv6.
+    pub const ICMP: Self = Self { kind: TransportKind::Icmp, ..Self::OTHER };
+
+    /// UDP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn udp(source_port: u16, destination_port: u16) -> Self {
+        Self { kind: TransportKind::Udp, source_port, destination_port, ..Self::OTHER }
+    }
+
+    /// TCP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tcp(source_port: u16, destination_port: u16, flags: u8, has_payload: bool) -> Self {
+        Self { kind: TransportKind::Tcp, source_port, destination_port, flags, has_payload }
+    }
+
+    /// Whether it opens a connection: TCP with SYN and without ACK.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opens(&self) -> bool {
+        matches!(self.kind, TransportKind::Tcp) && self.flags & (flags::SYN | flags::ACK) == flags::SYN
+    }
 }
 
 /// Which way a packet goes, and so which of its addresses is the other side's.
@@ -138,6 +177,16 @@ pub enum Unparsed {
 }
 
 impl Packet {
+    /// What stands in place of a packet that cannot be read.
+    const NONE: Self = Self {
+        source: Source::RESERVED_V6,
+        address: WideAddress::from_v4_bytes([0; 4]),
+        protocol: 0,
+        transport: Transport::OTHER,
+        fragment: Fragment::Whole,
+        has_extensions: false,
+    };
+
     /// Reads a packet that arrives, from its Ethernet header on.
     ///
     /// # Errors
@@ -155,16 +204,7 @@ impl Packet {
     /// As [`Packet::parse`].
     #[inline(always)]
     pub fn parse_going(bytes: &Cursor<'_>, direction: Direction) -> Result<Self, Unparsed> {
-        let mut offset = ETHERNET_LENGTH;
-        let mut ethertype = read_u16(bytes, ETHERNET_LENGTH - 2).ok_or(Unparsed::Malformed)?;
-        for _ in 0..MAX_VLAN_TAGS {
-            if !is_vlan(ethertype) {
-                break;
-            }
-            ethertype = read_u16(bytes, offset + 2).ok_or(Unparsed::Malformed)?;
-            offset += 4;
-        }
-        Self::parse_network(bytes, ethertype, offset, direction)
+        Self::read(bytes, direction).into_result()
     }
 
     /// Reads a packet whose network header starts at `offset`, as `ethertype` names it.
@@ -179,12 +219,68 @@ impl Packet {
         offset: usize,
         direction: Direction,
     ) -> Result<Self, Unparsed> {
-        match ethertype {
-            ETHERTYPE_IPV4 => parse_v4(bytes, offset, direction).ok_or(Unparsed::Malformed),
-            ETHERTYPE_IPV6 => parse_v6(bytes, offset, direction).ok_or(Unparsed::Malformed),
-            tag if is_vlan(tag) => Err(Unparsed::Malformed),
-            _ => Err(Unparsed::NotIp),
+        read_network(bytes, ethertype, offset, direction).into_result()
+    }
+
+    /// Like [`Packet::parse_going`], for the kernel.
+    #[inline(always)]
+    #[must_use]
+    pub fn read(bytes: &Cursor<'_>, direction: Direction) -> Reading {
+        let Some(outermost) = bytes.read(ETHERNET_LENGTH - 2) else {
+            return Reading::failed(Unparsed::Malformed);
+        };
+        let mut offset = ETHERNET_LENGTH;
+        let mut ethertype = u16::from_be_bytes(outermost);
+        for _ in 0..MAX_VLAN_TAGS {
+            if !is_vlan(ethertype) {
+                break;
+            }
+            let Some(inner) = bytes.read(offset + 2) else {
+                return Reading::failed(Unparsed::Malformed);
+            };
+            ethertype = u16::from_be_bytes(inner);
+            offset += 4;
         }
+        read_network(bytes, ethertype, offset, direction)
+    }
+}
+
+/// A packet, or why there is none. Both are always there, for the reason given at [`Transport`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Why there is none.
+    pub failure: Option<Unparsed>,
+    /// The packet; meaningless after a failure.
+    pub packet: Packet,
+}
+
+impl Reading {
+    #[inline(always)]
+    const fn failed(failure: Unparsed) -> Self {
+        Self { failure: Some(failure), packet: Packet::NONE }
+    }
+
+    #[inline(always)]
+    const fn of(packet: Packet) -> Self {
+        Self { failure: None, packet }
+    }
+
+    #[inline(always)]
+    fn into_result(self) -> Result<Packet, Unparsed> {
+        match self.failure {
+            None => Ok(self.packet),
+            Some(failure) => Err(failure),
+        }
+    }
+}
+
+#[inline(always)]
+fn read_network(bytes: &Cursor<'_>, ethertype: u16, offset: usize, direction: Direction) -> Reading {
+    match ethertype {
+        ETHERTYPE_IPV4 => read_v4(bytes, offset, direction),
+        ETHERTYPE_IPV6 => read_v6(bytes, offset, direction),
+        tag if is_vlan(tag) => Reading::failed(Unparsed::Malformed),
+        _ => Reading::failed(Unparsed::NotIp),
     }
 }
 
@@ -194,44 +290,48 @@ const fn is_vlan(ethertype: u16) -> bool {
 }
 
 #[inline(always)]
-fn read_u16(bytes: &Cursor<'_>, offset: usize) -> Option<u16> {
-    bytes.read(offset).map(u16::from_be_bytes)
-}
-
-#[inline(always)]
-fn parse_v4(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Option<Packet> {
-    let [
-        version_and_length,
-        _,
-        length_high,
-        length_low,
-        _,
-        _,
-        fragment_high,
-        fragment_low,
-        _,
-        protocol,
-        _,
-        _,
-        a,
-        b,
-        c,
-        d,
-    ]: [u8; 16] = bytes.read(start)?;
-    let destination: [u8; 4] = bytes.read(start + 16)?;
+fn read_v4(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Reading {
+    let (
+        Some(
+            [
+                version_and_length,
+                _,
+                length_high,
+                length_low,
+                _,
+                _,
+                fragment_high,
+                fragment_low,
+                _,
+                protocol,
+                _,
+                _,
+                a,
+                b,
+                c,
+                d,
+            ],
+        ),
+        Some(destination),
+    ) = (bytes.read::<16>(start), bytes.read::<4>(start + 16))
+    else {
+        return Reading::failed(Unparsed::Malformed);
+    };
     let header_length = usize::from(version_and_length & 0x0f) * 4;
     if version_and_length >> 4 != 4 || header_length < 20 {
-        return None;
+        return Reading::failed(Unparsed::Malformed);
     }
     let transport_start = start + header_length;
-    let [_]: [u8; 1] = bytes.read(transport_start - 1)?;
+    if bytes.read::<1>(transport_start - 1).is_none() {
+        return Reading::failed(Unparsed::Malformed);
+    }
     // Zero is what segmentation offload leaves in packets captured on the sending host.
     let total_length = match usize::from(u16::from_be_bytes([length_high, length_low])) {
         0 => usize::from(u16::MAX),
         length => length,
     };
     if total_length < header_length {
-        return None;
+        return Reading::failed(Unparsed::Malformed);
     }
     let fragment_bits = u16::from_be_bytes([fragment_high, fragment_low]);
     let fragment = fragment_from(fragment_bits & 0x1fff, fragment_bits & 0x2000 != 0);
@@ -239,7 +339,7 @@ fn parse_v4(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Option<Pa
         Direction::Arriving => [a, b, c, d],
         Direction::Leaving => destination,
     };
-    Some(Packet {
+    Reading::of(Packet {
         source: Source::from_v4_bytes(other),
         address: WideAddress::from_v4_bytes(other),
         protocol,
@@ -250,16 +350,18 @@ fn parse_v4(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Option<Pa
 }
 
 #[inline(always)]
-fn parse_v6(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Option<Packet> {
-    let [version, _, _, _, length_high, length_low, next_header, _]: [u8; 8] = bytes.read(start)?;
-    let sender: [u8; 16] = bytes.read(start + 8)?;
-    let receiver: [u8; 16] = bytes.read(start + 24)?;
+fn read_v6(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Reading {
+    let (Some([version, _, _, _, length_high, length_low, next_header, _]), Some(sender), Some(receiver)) =
+        (bytes.read::<8>(start), bytes.read::<16>(start + 8), bytes.read::<16>(start + 24))
+    else {
+        return Reading::failed(Unparsed::Malformed);
+    };
     let address = match direction {
         Direction::Arriving => sender,
         Direction::Leaving => receiver,
     };
     if version >> 4 != 6 {
-        return None;
+        return Reading::failed(Unparsed::Malformed);
     }
     // Zero stands for a jumbogram, or for what segmentation offload leaves behind.
     let mut remaining = match usize::from(u16::from_be_bytes([length_high, length_low])) {
@@ -303,14 +405,14 @@ fn parse_v6(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Option<Pa
         reached = !is_extension(protocol) || matches!(fragment, Fragment::Later);
     }
     let [a, b, c, d, e, f, g, h, ..] = address;
-    Some(Packet {
+    Reading::of(Packet {
         source: Source::from_v6_upper_half([a, b, c, d, e, f, g, h]),
         address: WideAddress::from_v6_bytes(address),
         protocol,
         transport: if reached {
             parse_transport(bytes, offset, remaining, protocol, fragment)
         } else {
-            Transport::Other
+            Transport::OTHER
         },
         fragment,
         has_extensions: is_extension(next_header),
@@ -351,64 +453,71 @@ fn parse_transport(
     fragment: Fragment,
 ) -> Transport {
     if matches!(fragment, Fragment::Later) {
-        return Transport::Other;
+        return Transport::OTHER;
     }
-    let parsed = match protocol {
+    match protocol {
         protocol::TCP => parse_tcp(bytes, start, length),
         protocol::UDP => parse_udp(bytes, start, length),
         protocol::ICMP | protocol::ICMPV6 if length >= 8 && bytes.read::<8>(start).is_some() => {
-            Some(Transport::Icmp)
+            Transport::ICMP
         }
-        _ => None,
-    };
-    parsed.unwrap_or(Transport::Other)
+        _ => Transport::OTHER,
+    }
 }
 
 #[inline(always)]
-fn parse_tcp(bytes: &Cursor<'_>, start: usize, length: usize) -> Option<Transport> {
-    let [
-        source_high,
-        source_low,
-        destination_high,
-        destination_low,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-        data_offset,
-        flags,
-        _,
-        _,
-        _,
-        _,
-        _,
-        _,
-    ]: [u8; 20] = bytes.read(start)?;
+fn parse_tcp(bytes: &Cursor<'_>, start: usize, length: usize) -> Transport {
+    let Some(
+        [
+            source_high,
+            source_low,
+            destination_high,
+            destination_low,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            data_offset,
+            flags,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+        ],
+    ) = bytes.read::<20>(start)
+    else {
+        return Transport::OTHER;
+    };
     let header_length = usize::from(data_offset >> 4) * 4;
     if length < 20 || header_length < 20 {
-        return None;
+        return Transport::OTHER;
     }
-    Some(Transport::Tcp {
-        source_port: u16::from_be_bytes([source_high, source_low]),
-        destination_port: u16::from_be_bytes([destination_high, destination_low]),
+    Transport::tcp(
+        u16::from_be_bytes([source_high, source_low]),
+        u16::from_be_bytes([destination_high, destination_low]),
         flags,
-        has_payload: length > header_length,
-    })
+        length > header_length,
+    )
 }
 
 #[inline(always)]
-fn parse_udp(bytes: &Cursor<'_>, start: usize, length: usize) -> Option<Transport> {
-    let [source_high, source_low, destination_high, destination_low, _, _, _, _]: [u8; 8] =
-        bytes.read(start)?;
+fn parse_udp(bytes: &Cursor<'_>, start: usize, length: usize) -> Transport {
+    let Some([source_high, source_low, destination_high, destination_low, _, _, _, _]) =
+        bytes.read::<8>(start)
+    else {
+        return Transport::OTHER;
+    };
     if length < 8 {
-        return None;
+        return Transport::OTHER;
     }
-    Some(Transport::Udp {
-        source_port: u16::from_be_bytes([source_high, source_low]),
-        destination_port: u16::from_be_bytes([destination_high, destination_low]),
-    })
+    Transport::udp(
+        u16::from_be_bytes([source_high, source_low]),
+        u16::from_be_bytes([destination_high, destination_low]),
+    )
 }

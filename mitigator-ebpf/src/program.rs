@@ -7,7 +7,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use mitigator_common::Outcome;
 use mitigator_ebpf::cursor::Cursor;
-use mitigator_ebpf::packet::{Direction, Packet, Unparsed};
+use mitigator_ebpf::packet::{Direction, Packet, Reading, Unparsed};
 
 use crate::blocklist::{self, Verdict};
 use crate::{limits, outcomes, sources};
@@ -24,11 +24,12 @@ pub fn mitigate(ctx: XdpContext) -> u32 {
 fn decide(ctx: &XdpContext) -> Outcome {
     // SAFETY: `data..data_end` is the packet, readable until the program returns.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    let packet = match Packet::parse(&bytes) {
-        Ok(packet) => packet,
-        Err(Unparsed::NotIp) => return Outcome::PassNotIp,
-        Err(Unparsed::Malformed) => return Outcome::PassUnparsed,
-    };
+    let Reading { failure, packet } = Packet::read(&bytes, Direction::Arriving);
+    match failure {
+        None => {}
+        Some(Unparsed::NotIp) => return Outcome::PassNotIp,
+        Some(Unparsed::Malformed) => return Outcome::PassUnparsed,
+    }
     match blocklist::judge(&packet) {
         Verdict::Blocked(outcome) => outcome,
         Verdict::Excepted => Outcome::PassAllowed,
@@ -42,7 +43,8 @@ fn decide(ctx: &XdpContext) -> Outcome {
 pub fn count_sent(ctx: TcContext) -> i32 {
     // SAFETY: `data..data_end` is the linear part of the packet, readable until the program returns.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    if let Ok(packet) = Packet::parse_going(&bytes, Direction::Leaving) {
+    let Reading { failure, packet } = Packet::read(&bytes, Direction::Leaving);
+    if failure.is_none() {
         sources::count_sent(&packet);
     }
     TC_ACT_UNSPEC

@@ -3,7 +3,7 @@
 use mitigator_common::{Limit, PacketKind, Signature};
 
 use crate::counters::is_reflection_port;
-use crate::packet::{Fragment, Packet, Transport, flags};
+use crate::packet::{Fragment, Packet, Transport, TransportKind, flags};
 use crate::shared::SharedU64;
 
 /// What the packet has in common with others of its kind, whoever sends them.
@@ -16,14 +16,15 @@ pub fn signature_of(packet: &Packet) -> Signature {
     if packet.has_extensions {
         return Signature::new(PacketKind::Extension, 0);
     }
-    match packet.transport {
-        Transport::Tcp { destination_port, flags, .. } => Signature::new(kind_of(flags), destination_port),
-        Transport::Udp { source_port, .. } if is_reflection_port(source_port) => {
+    let Transport { kind, source_port, destination_port, flags, .. } = packet.transport;
+    match kind {
+        TransportKind::Tcp => Signature::new(kind_of(flags), destination_port),
+        TransportKind::Udp if is_reflection_port(source_port) => {
             Signature::new(PacketKind::UdpReflection, source_port)
         }
-        Transport::Udp { destination_port, .. } => Signature::new(PacketKind::Udp, destination_port),
-        Transport::Icmp => Signature::new(PacketKind::Icmp, 0),
-        Transport::Other => Signature::new(PacketKind::Other, 0),
+        TransportKind::Udp => Signature::new(PacketKind::Udp, destination_port),
+        TransportKind::Icmp => Signature::new(PacketKind::Icmp, 0),
+        TransportKind::Other => Signature::new(PacketKind::Other, 0),
     }
 }
 

@@ -55,6 +55,7 @@ fn make(source: &Source, now_ns: u64) -> Option<&'static LiveCounters> {
     let row = find(source)?;
     if is_made {
         row.first_seen_ns.set(now_ns);
+        row.last_seen_ns.set(now_ns);
     }
     Some(row)
 }

@@ -50,7 +50,10 @@ const SERVICE_VLAN: u16 = 0x88a8;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const CLIENT_PORT: u16 = 40_000;
-const WEB_PORT: u16 = 80;
+/// Where TCP of these packets goes.
+pub const WEB_PORT: u16 = 80;
+/// Where UDP of these packets goes, unless it says otherwise.
+const UDP_PORT: u16 = 5_000;
 
 /// A packet, described.
 #[derive(Clone, Debug)]
@@ -131,7 +134,7 @@ pub fn tcp(source: &str, flags: u8) -> Packet {
 pub fn udp(source: &str, source_port: u16) -> Packet {
     let mut header = vec![0; 8];
     put_u16(&mut header, 0, source_port);
-    put_u16(&mut header, 2, 5_000);
+    put_u16(&mut header, 2, UDP_PORT);
     Packet::new(source, protocol::UDP, header).payload(32)
 }
 
@@ -309,6 +312,15 @@ impl Packet {
         bytes.resize(bytes.len() + self.payload + self.padding, 0);
         bytes.truncate(self.cut.unwrap_or(usize::MAX));
         bytes
+    }
+
+    /// Of TCP and UDP.
+    #[must_use]
+    pub fn destination_port(&self) -> u16 {
+        match self.transport_header().as_slice() {
+            [_, _, high, low, ..] => u16::from_be_bytes([*high, *low]),
+            _ => 0,
+        }
     }
 
     /// Where each header ends, in the order of the bytes, whether or not the packet is cut.

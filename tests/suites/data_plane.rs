@@ -16,13 +16,17 @@ mod rows;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mitigator_common::{Outcome, Source};
+use mitigator::clock::Clock;
+use mitigator::pipeline::limits::NewLimit;
+use mitigator::pipeline::time::Timestamp;
+use mitigator_common::{Outcome, PacketKind, Signature, Source};
 use mitigator_ebpf::counters::LiveCounters;
 use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::packet::{Packet as ParsedPacket, Unparsed};
-use mitigator_tests::packet::{tcp_syn, udp};
+use mitigator_tests::packet::{Packet, WEB_PORT, tcp_syn, udp};
 use mitigator_tests::suite::{self, Needs, Trial};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         shared.trial("hits_are_counted_exactly", counts_hits),
         shared.trial("a_block_ends_by_itself_at_its_time", ends_at_its_time),
         shared.trial("expired_blocks_are_cleared_and_live_ones_stay", clears_expired),
+        shared.trial("a_limit_lets_its_share_pass_and_whoever_was_there_before", limits),
         Trial::new("a_full_table_says_how_many_it_holds", Needs::Bpf, capacity::full_tables_say_so),
         Trial::new(
             "a_flood_of_sources_never_outgrows_the_table",
@@ -67,6 +72,55 @@ fn main() -> ExitCode {
     let code = suite::run(trials);
     drop(shared);
     code
+}
+
+/// Each case on empty tables, with 20 packets of a source nobody knows.
+fn limits(bench: &mut Bench) -> Result<()> {
+    const PACKETS: u64 = 20;
+    let syn = |port| Signature::new(PacketKind::TcpSyn, port);
+    let ever = Timestamp::from_ns(u64::MAX);
+    let over = Timestamp::from_ns(1);
+    for (description, signature, packets_per_second, until, packet, passed) in [
+        ("none passes", syn(WEB_PORT), 0.0, ever, tcp_syn("198.51.100.1"), 0),
+        ("another port", syn(WEB_PORT + 1), 0.0, ever, tcp_syn("198.51.100.1"), PACKETS),
+        ("every port", syn(0), 0.0, ever, tcp_syn("198.51.100.1"), 0),
+        ("another kind", syn(0), 0.0, ever, udp("198.51.100.1", 9), PACKETS),
+        ("it is over", syn(0), 0.0, over, tcp_syn("198.51.100.1"), PACKETS),
+        ("IPv6", syn(0), 0.0, ever, tcp_syn("2001:db8::1"), 0),
+        ("answers", Signature::new(PacketKind::UdpReflection, 53), 0.0, ever, udp("198.51.100.1", 53), 0),
+        ("room for all", syn(0), 1e9, ever, tcp_syn("198.51.100.1"), PACKETS),
+    ] {
+        bench.clear()?;
+        let since = Clock::now().monotonic();
+        let limit = NewLimit { signature, packets_per_second, since, until };
+        bench.plane().blocks().set_limits(&[limit], &[])?;
+        let before = bench.plane().outcomes()?;
+        bench.program().test_run(&packet.bytes(), u32::try_from(PACKETS)?)?;
+        let change = difference(&bench.plane().outcomes()?, &before);
+        let found = (change[Outcome::PassCounted as usize], change[Outcome::DropLimited as usize]);
+        ensure!(found == (passed, PACKETS - passed), "{description}: {found:?}");
+        let [(_, limit)] = bench.plane().blocks().limits()?[..] else { anyhow::bail!("one limit") };
+        ensure!(limit.dropped == PACKETS - passed, "{description}: {limit:?}");
+    }
+    // A part of each window passes, and who was there before passes in any case.
+    bench.clear()?;
+    let known = tcp_syn("192.0.2.7").bytes();
+    bench.outcome_of(&known)?;
+    // The kernel's coarse clock may be a timer tick behind.
+    std::thread::sleep(Duration::from_millis(20));
+    let since = Clock::now().monotonic();
+    let limit = NewLimit { signature: syn(0), packets_per_second: 20.0, since, until: ever };
+    bench.plane().blocks().set_limits(&[limit], &[])?;
+    ensure!(bench.outcome_of_all(&known, 100)? == Outcome::PassCounted, "somebody known is limited");
+    let before = bench.plane().outcomes()?;
+    bench.program().test_run(&tcp_syn("198.51.100.1").bytes(), 1_000)?;
+    let change = difference(&bench.plane().outcomes()?, &before);
+    let passed = change[Outcome::PassCounted as usize];
+    ensure!((3..=6).contains(&passed), "{passed} passed in one or two windows, of 3 each");
+    bench.plane().blocks().set_limits(&[], &[syn(0)])?;
+    ensure!(bench.plane().blocks().limits()?.is_empty(), "a limit is left");
+    ensure!(bench.outcome_of(&tcp_syn("198.51.100.2").bytes())? == Outcome::PassCounted, "still limited");
+    Ok(())
 }
 
 /// As an init system would; what keeps it from being there is for the trials to say.
@@ -109,12 +163,13 @@ fn check_row(bench: &mut Bench, row: &Row) -> Result<()> {
     for change in &row.tables {
         bench.change(*change).with_context(|| format!("{change:?}"))?;
     }
-    check(bench, &row.packet.bytes(), &row.expected)
+    check(bench, &row.packet, &row.expected)
 }
 
 /// One packet: its outcome, the table of counters after it, and the hits of the blocks.
-fn check(bench: &mut Bench, packet: &[u8], expected: &Expected) -> Result<()> {
-    let outcome = bench.outcome_of(packet)?;
+fn check(bench: &mut Bench, packet: &Packet, expected: &Expected) -> Result<()> {
+    let bytes = packet.bytes();
+    let outcome = bench.outcome_of(&bytes)?;
     let counted = bench.plane().sources().read_all()?;
     let hits = bench.hits()?;
     match expected {
@@ -128,7 +183,7 @@ fn check(bench: &mut Bench, packet: &[u8], expected: &Expected) -> Result<()> {
                 anyhow::bail!("one row of counters is expected: {counted:?}")
             };
             ensure!(found_source.to_string() == *source, "counted for {found_source} instead of {source}");
-            let expected = counters_of_one(counts, packet.len(), found);
+            let expected = counters_of_one(counts, packet, bytes.len(), found);
             ensure!(*found == expected, "counted {found:?}\nexpected {expected:?}");
             ensure!(found.last_seen_ns > 0, "the time is unknown");
         }
@@ -154,7 +209,7 @@ fn check_cuts(bench: &mut Bench, shape: &Shape) -> Result<()> {
         let [(_, found)] = counted.as_slice() else {
             anyhow::bail!("{}: {} and not one row: {counted:?}", at(), outcome.name())
         };
-        let expected = counters_of_one(&counts, length, found);
+        let expected = counters_of_one(&counts, &shape.packet, length, found);
         ensure!(*found == expected, "{}: counted {found:?}\nexpected {expected:?}", at());
     }
     Ok(())
@@ -199,6 +254,13 @@ fn outcomes_add_up(bench: &mut Bench) -> Result<()> {
         bench.change(change)?;
     }
     bench.change(Change::Block("192.0.2.8"))?;
+    let limit = NewLimit {
+        signature: Signature::new(PacketKind::Icmp, 0),
+        packets_per_second: 0.0,
+        since: Timestamp::default(),
+        until: Timestamp::from_ns(u64::MAX),
+    };
+    bench.plane().blocks().set_limits(&[limit], &[])?;
     let before = bench.plane().outcomes()?;
     let mut seen = 0;
     let allowed = [tcp_syn("192.0.2.8").bytes()];

@@ -14,7 +14,7 @@ use mitigator::control_loop::{ControlLoop, Tick};
 use mitigator::kernel::DataPlane;
 use mitigator::kernel::replay::ReplayDataPlane;
 use mitigator::pipeline::allowlist::{AllowList, Relation};
-use mitigator::pipeline::blocklist::Block;
+use mitigator::pipeline::blocklist::Changes;
 use mitigator::pipeline::settings::{BlockingSettings, DetectionSettings};
 use mitigator::pipeline::snapshot::{OutcomeTotals, Snapshot};
 use mitigator::pipeline::target::Target;
@@ -103,7 +103,7 @@ impl DataPlane for Script {
         Ok(sources.iter().map(|source| (*source, hits)).collect())
     }
 
-    fn apply(&mut self, _now: Timestamp, _blocks: &[Block]) -> Result<()> {
+    fn apply(&mut self, _now: Timestamp, _changes: &Changes) -> Result<()> {
         anyhow::ensure!(!self.step()?.is_write_refused, "the table is full");
         Ok(())
     }
@@ -172,7 +172,7 @@ fn any_u32() -> impl Strategy<Value = u32> {
 }
 
 fn any_counters() -> impl Strategy<Value = SourceCounters> {
-    (vec(any_u64(), 5), vec(any_u32(), 14)).prop_map(|(wide, narrow)| {
+    (vec(any_u64(), 5), vec(any_u32(), 22)).prop_map(|(wide, narrow)| {
         let mut wide = wide.into_iter();
         let mut narrow = narrow.into_iter();
         let mut long = || wide.next().unwrap_or(0);
@@ -197,6 +197,14 @@ fn any_counters() -> impl Strategy<Value = SourceCounters> {
             extension_packets: short(),
             other_packets: short(),
             reflection_port: short(),
+            tcp_fin_packets: short(),
+            destination_port: short(),
+            sent_packets: short(),
+            sent_syn_packets: short(),
+            sent_syn_ack_packets: short(),
+            sent_data_packets: short(),
+            sent_udp_packets: short(),
+            sent_closing_packets: short(),
         }
     })
 }

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         trial("a_run_that_fails_leaves_the_protection_as_it_was", failed_run),
         trial("changed_capacities_are_told_while_the_tables_stand", changed_capacities),
         trial("a_failed_tick_is_told_and_the_next_one_waits_its_turn", failed_tick),
+        trial("vm_what_this_host_sends_is_counted_for_its_receiver", sent_is_counted),
         trial("observing_blocks_nobody", observing),
         trial("the_allow_list_beats_every_block", allow_beats_block),
         trial("guard_rails_refuse_what_would_lock_out", guard_rails),
@@ -265,6 +266,42 @@ fn restart_adopts() -> Result<()> {
     ensure!(number(&after["packets"]) >= number(&before["packets"]), "the totals were lost");
     ensure!(passed(&installation, VISITOR)? == sent, "the counters of a source were lost");
     agent.end()?;
+    Ok(())
+}
+
+/// Across a restart too, where the classifier is replaced and must not count twice.
+fn sent_is_counted() -> Result<()> {
+    const NOBODY: &str = "198.18.7.7";
+    let scene = Scene::set()?;
+    scene.victim.add_neighbours(&[NOBODY.parse()?], scene.outside.mac())?;
+    let installation = scene.installation()?;
+    for round in 1..=2 {
+        let agent = installation.start(&["-i", scene.victim.name()])?;
+        ensure!(scene.reaches(&VISITOR.to_string())?, "not reached");
+        for to in [VISITOR.to_string(), NOBODY.to_owned()] {
+            scene
+                .victim_host
+                .enter(|| UdpSocket::bind((VICTIM, 0))?.send_to(b"hello", (to.as_str(), PORT)))??;
+        }
+        pause(Duration::from_millis(50));
+        let report = installation.json(&["sources", "--limit", "0", "--over", "0s"])?;
+        let rows = report["sources"].as_array().context("sources")?;
+        let row = |source: &str| rows.iter().find(|row| row["source"] == source).cloned().unwrap_or_default();
+        let visitor = row(&VISITOR.to_string());
+        ensure!(
+            (number(&visitor["udp_packets"]), number(&visitor["sent_udp_packets"])) == (round, round),
+            "round {round}: {visitor}"
+        );
+        let nobody = row(NOBODY);
+        ensure!(
+            (number(&nobody["packets"]), number(&nobody["sent_packets"])) == (0, round),
+            "round {round}: {nobody}"
+        );
+        agent.kill()?;
+    }
+    installation.done(&["detach"])?;
+    let filters = scene.victim_host.run("tc", &["filter", "show", "dev", scene.victim.name(), "egress"])?;
+    ensure!(!filters.contains("count_sent"), "a classifier is left: {filters}");
     Ok(())
 }
 

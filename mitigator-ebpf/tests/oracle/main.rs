@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 
 use mitigator_ebpf::cursor::Cursor;
-use mitigator_ebpf::packet::{Fragment, Packet, Transport, Unparsed};
+use mitigator_ebpf::packet::{Fragment, Packet, TransportKind, Unparsed};
 
 use generator::{Damage, Generator};
 use reference::Difference;
@@ -123,13 +123,13 @@ fn classes_of(bytes: &[u8], parsed: Result<Packet, Unparsed>) -> Vec<&'static st
         Fragment::First => "first fragment",
         Fragment::Later => "later fragment",
     });
-    classes.push(match packet.transport {
-        Transport::Tcp { has_payload: true, .. } => "TCP with payload",
-        Transport::Tcp { .. } => "TCP",
-        Transport::Udp { .. } => "UDP",
-        Transport::Icmp => "ICMP",
-        Transport::Other if matches!(packet.protocol, 1 | 6 | 17 | 58) => "TCP, UDP or ICMP out of reach",
-        Transport::Other => "other transport",
+    classes.push(match packet.transport.kind {
+        TransportKind::Tcp if packet.transport.has_payload => "TCP with payload",
+        TransportKind::Tcp => "TCP",
+        TransportKind::Udp => "UDP",
+        TransportKind::Icmp => "ICMP",
+        TransportKind::Other if matches!(packet.protocol, 1 | 6 | 17 | 58) => "TCP, UDP or ICMP out of reach",
+        TransportKind::Other => "other transport",
     });
     classes
 }

@@ -113,7 +113,7 @@ fn parse_v4(slice: &LaxIpv4Slice<'_>, differences: &mut Vec<Difference>) -> Resu
         return Err(Unparsed::Malformed);
     };
     let fragment = fragment_from(header.fragments_offset().value(), header.more_fragments());
-    let mut transport = Transport::Other;
+    let mut transport = Transport::OTHER;
     if header.protocol() == ip_number::AUTH {
         differences.push(Difference::Ipv4Authentication);
     } else {
@@ -141,7 +141,7 @@ fn parse_v6(bytes: &[u8], slice: &LaxIpv6Slice<'_>, differences: &mut Vec<Differ
         address: WideAddress::from_v6_bytes(header.source()),
         protocol: walk.next.0,
         transport: if is_extension(walk.next) {
-            Transport::Other
+            Transport::OTHER
         } else {
             parse_transport(walk.next, walk.rest, claimed_after, walk.fragment, differences)
         },
@@ -262,22 +262,21 @@ fn parse_transport(
     differences: &mut Vec<Difference>,
 ) -> Transport {
     if fragment == Fragment::Later {
-        return Transport::Other;
+        return Transport::OTHER;
     }
     let transport = match number {
         ip_number::TCP => parse_tcp(payload, claimed, differences),
-        ip_number::UDP => UdpHeaderSlice::from_slice(payload).ok().map(|udp| Transport::Udp {
-            source_port: udp.source_port(),
-            destination_port: udp.destination_port(),
-        }),
-        ip_number::ICMP => is_icmp(payload, differences).then_some(Transport::Icmp),
-        ip_number::IPV6_ICMP => Icmpv6Slice::from_slice(payload).is_ok().then_some(Transport::Icmp),
+        ip_number::UDP => UdpHeaderSlice::from_slice(payload)
+            .ok()
+            .map(|udp| Transport::udp(udp.source_port(), udp.destination_port())),
+        ip_number::ICMP => is_icmp(payload, differences).then_some(Transport::ICMP),
+        ip_number::IPV6_ICMP => Icmpv6Slice::from_slice(payload).is_ok().then_some(Transport::ICMP),
         _ => None,
     };
     if fragment == Fragment::First && transport.is_some() {
         differences.push(Difference::FirstFragment);
     }
-    transport.unwrap_or(Transport::Other)
+    transport.unwrap_or(Transport::OTHER)
 }
 
 fn parse_tcp(payload: &[u8], claimed: usize, differences: &mut Vec<Difference>) -> Option<Transport> {
@@ -293,12 +292,7 @@ fn parse_tcp(payload: &[u8], claimed: usize, differences: &mut Vec<Difference>) 
         Err(_) => return None,
     };
     let header_length = usize::from(payload[12] >> 4) * 4;
-    Some(Transport::Tcp {
-        source_port: tcp.source_port(),
-        destination_port: tcp.destination_port(),
-        flags: flags_of(&tcp),
-        has_payload: claimed > header_length,
-    })
+    Some(Transport::tcp(tcp.source_port(), tcp.destination_port(), flags_of(&tcp), claimed > header_length))
 }
 
 fn flags_of(tcp: &TcpSlice<'_>) -> u8 {

@@ -269,7 +269,7 @@ mod tests {
             let packet = captured(LinkType::from_number(link).expect(description), &bytes);
             let parsed: Packet = packet.parse(Direction::Arriving).expect(description);
             assert_eq!(IpAddr::from(parsed.address), source.parse::<IpAddr>().unwrap(), "{description}");
-            let transport = Transport::Udp { source_port: 53, destination_port: 4242 };
+            let transport = Transport::udp(53, 4242);
             assert_eq!(parsed.transport, transport, "{description}");
             assert_eq!(packet.destination(), Some(destination.parse().unwrap()), "{description}");
             assert_eq!(packet.wire_bytes, 14 + tag_bytes + network_bytes, "{description}");

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rustc_hash::FxHashMap;
 
-use mitigator_ebpf::packet::{Direction, Transport, flags};
+use mitigator_ebpf::packet::Direction;
 
 use super::{Capture, Damage};
 
@@ -40,12 +40,10 @@ pub fn protected_host(mut capture: Capture) -> Option<IpAddr> {
         if let Some(role) = role_of(&mut roles, IpAddr::from(packet.address)) {
             role.takes_part += 1;
         }
-        let opens = matches!(packet.transport, Transport::Tcp { flags, .. }
-            if flags & (flags::SYN | flags::ACK) == flags::SYN);
         if let Some(role) = role_of(&mut roles, destination) {
             role.takes_part += 1;
             role.received += 1;
-            role.received_syns += u64::from(opens);
+            role.received_syns += u64::from(packet.transport.opens());
         }
     }
     choose(&roles, packets)

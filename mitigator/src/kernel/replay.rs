@@ -275,7 +275,7 @@ mod tests {
             source: Source::from_v4_bytes([192, 0, 2, last]),
             address: WideAddress::from_v4_bytes([192, 0, 2, last]),
             protocol: 17,
-            transport: Transport::Udp { source_port: 1, destination_port: 2 },
+            transport: Transport::udp(1, 2),
             fragment: Fragment::Whole,
             has_extensions: false,
         })

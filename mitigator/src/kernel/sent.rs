@@ -25,11 +25,7 @@ pub(super) fn attach(pins: &Pins, interface: &str, capacities: &Capacities) -> R
         .with_context(|| format!("the embedded object has no program `{CLASSIFIER}`"))?
         .try_into()?;
     classifier.load().context("the kernel refused the classifier")?;
-    if has_links() {
-        attach_link(classifier, pins, interface)
-    } else {
-        attach_filter(classifier, interface)
-    }
+    if has_links() { attach_link(classifier, pins, interface) } else { attach_filter(classifier, interface) }
 }
 
 fn attach_link(classifier: &mut SchedClassifier, pins: &Pins, interface: &str) -> Result<()> {

@@ -146,6 +146,8 @@ impl Bench {
         let blocks = self.plane.blocks();
         let targets: Vec<Target> = blocks.standing()?.iter().map(|block| block.target).collect();
         blocks.unblock_all(&targets)?;
+        let limits: Vec<_> = blocks.limits()?.iter().map(|(signature, _)| *signature).collect();
+        blocks.set_limits(&[], &limits)?;
         blocks.set_guarded(&[])?;
         for (key, _) in blocks.allow_list()?.entries() {
             blocks.disallow(*key)?;

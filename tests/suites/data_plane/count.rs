@@ -1,7 +1,7 @@
 //! What a packet is expected to come to, in the words of the rows.
 
 use mitigator_common::{Outcome, SourceCounters};
-use mitigator_tests::packet::{Header, HeaderKind};
+use mitigator_tests::packet::{Header, HeaderKind, Packet};
 
 /// What one packet comes to.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,7 @@ pub enum Count {
     Rst,
     Odd,
     Push,
+    Fin,
     Udp,
     /// With the source port that is remembered.
     Reflection(u16),
@@ -38,7 +39,12 @@ impl Count {
 }
 
 /// The row of a source after its one packet, a copy of `found` in what depends on the clock.
-pub fn counters_of_one(counts: &[Count], bytes: usize, found: &SourceCounters) -> SourceCounters {
+pub fn counters_of_one(
+    counts: &[Count],
+    packet: &Packet,
+    bytes: usize,
+    found: &SourceCounters,
+) -> SourceCounters {
     let has_port = counts.iter().any(|count| count.has_port());
     let is_one_bit = has_port && found.port_bits.count_ones() == 1;
     let mut row = SourceCounters {
@@ -47,6 +53,7 @@ pub fn counters_of_one(counts: &[Count], bytes: usize, found: &SourceCounters) -
         first_seen_ns: found.last_seen_ns,
         last_seen_ns: found.last_seen_ns,
         port_bits: if is_one_bit { found.port_bits } else { 0 },
+        destination_port: if has_port { u32::from(packet.destination_port()) } else { 0 },
         ports_epoch: if has_port { SourceCounters::ports_epoch_of(found.last_seen_ns) } else { 0 },
         ..SourceCounters::EMPTY
     };
@@ -58,6 +65,7 @@ pub fn counters_of_one(counts: &[Count], bytes: usize, found: &SourceCounters) -
             Count::Rst => row.tcp_rst_packets = 1,
             Count::Odd => row.tcp_odd_packets = 1,
             Count::Push => row.tcp_push_packets = 1,
+            Count::Fin => row.tcp_fin_packets = 1,
             Count::Udp => row.udp_packets = 1,
             Count::Reflection(port) => {
                 row.reflection_packets = 1;

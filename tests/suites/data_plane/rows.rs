@@ -10,7 +10,7 @@ use mitigator_common::Outcome;
 use super::bench::Change::{self, Allow, Block, Disallow, Expired, Guard, GuardNobody, Unblock};
 use super::count::Count;
 use super::count::Count::{
-    Ack, Extension, Fragment, Icmp, Odd, Other, Push, Reflection, Rst, Syn, SynAck, Udp,
+    Ack, Extension, Fin, Fragment, Icmp, Odd, Other, Push, Reflection, Rst, Syn, SynAck, Udp,
 };
 use super::count::Expected::{self, Counted, Is};
 
@@ -50,10 +50,10 @@ pub fn headers() -> Vec<Row> {
         parsed("IPv4, RST", tcp(V4, RST), Counted(V4, &[Rst])),
         parsed("IPv4, RST and ACK", tcp(V4, RST | ACK), Counted(V4, &[Rst])),
         parsed("IPv4, RST and SYN", tcp(V4, RST | SYN), Counted(V4, &[Rst])),
-        parsed("IPv4, FIN and ACK", tcp(V4, FIN | ACK), Counted(V4, &[Ack])),
+        parsed("IPv4, FIN and ACK", tcp(V4, FIN | ACK), Counted(V4, &[Ack, Fin])),
         parsed("IPv4, no flag", tcp(V4, 0), Counted(V4, &[Odd])),
-        parsed("IPv4, FIN alone", tcp(V4, FIN), Counted(V4, &[Odd])),
-        parsed("IPv4, Xmas", tcp(V4, FIN | PSH | URG), Counted(V4, &[Odd])),
+        parsed("IPv4, FIN alone", tcp(V4, FIN), Counted(V4, &[Odd, Fin])),
+        parsed("IPv4, Xmas", tcp(V4, FIN | PSH | URG), Counted(V4, &[Odd, Fin])),
         parsed("IPv4, a request", tcp(V4, PSH | ACK).payload(80), Counted(V4, &[Ack, Push])),
         parsed("IPv4, PSH without payload", tcp(V4, PSH | ACK), Counted(V4, &[Ack])),
         parsed(

@@ -15,7 +15,7 @@ use crate::process;
 use crate::requirements::{self, required};
 
 /// What the suites call. The shell of busybox would run its own `ip`, wherever PATH leads.
-const TOOLS: [&str; 2] = ["sh", "ip"];
+const TOOLS: [&str; 3] = ["sh", "ip", "tc"];
 const INIT: &str = include_str!("guest-init.sh");
 
 /// Makes the initramfs and says where it is.
