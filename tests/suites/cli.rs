@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Trial::new("every_verb_has_help", Needs::Nothing, help),
         Trial::new("wrong_use_gets_a_sentence_and_status_2", Needs::Nothing, wrong_use),
         Trial::new("a_reader_that_goes_away_is_no_error", Needs::Nothing, closed_pipe),
+        Trial::new("an_unwritable_standard_error_is_no_crash", Needs::Nothing, unwritable_stderr),
         Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
         Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
         Trial::new("after_detach_status_answers_no", Needs::Root, after_detach),
@@ -110,6 +111,30 @@ fn closed_pipe() -> Result<()> {
         let output = Command::new(PROGRAM).args(arguments).stdout(writer).stderr(Stdio::piped()).output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success() && stderr.is_empty(), "{arguments:?}: {}, {stderr}", output.status);
+    }
+    Ok(())
+}
+
+fn unwritable_stderr() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let cut = directory.path().join("cut.pcap");
+    // A header that promises a packet, and three bytes of it.
+    fs::write(
+        &cut,
+        [&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0][..], &[0; 8], &[0, 0, 4, 0, 1, 0, 0, 0, 1, 2, 3]].concat(),
+    )?;
+    let cut = cut.to_str().context("the path is text")?;
+    for (description, arguments, wanted) in [
+        ("a damaged capture", &["replay", "--json", cut][..], 2),
+        ("a configuration that is not there", &["run", "-i", "lo", "--config", "/nonexistent.toml"], 2),
+        ("wrong use", &["run"], 2),
+    ] {
+        let (reader, closed) = std::io::pipe()?;
+        drop(reader);
+        for stderr in [Stdio::from(closed), Stdio::from(fs::File::create("/dev/full")?)] {
+            let output = Command::new(PROGRAM).args(arguments).stderr(stderr).output()?;
+            ensure!(output.status.code() == Some(wanted), "{description}: {}", output.status);
+        }
     }
     Ok(())
 }
@@ -224,6 +249,12 @@ fn export() -> Result<()> {
     ensure!(before.0.is_some() && same(before.0, after.0), "an address: {before:?} {after:?}");
     ensure!(before.1.is_none() && same(before.1, after.1), "without an end: {before:?} {after:?}");
     ensure!(same(before.2, after.2), "a prefix: {before:?} {after:?}");
+    let stdout = directory.path().join("stdout");
+    std::os::unix::fs::symlink("/dev/stdout", &stdout)?;
+    let path = stdout.to_str().context("the path is text")?;
+    let listed = installation.done(&["blocklist", "export", path])?;
+    ensure!(listed.lines().count() == 4 && listed.contains("192.0.2.8 # by import"), "{listed}");
+    ensure!(stdout.is_symlink(), "standard output was replaced");
     Ok(())
 }
 

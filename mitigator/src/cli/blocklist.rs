@@ -20,10 +20,11 @@ use crate::kernel::blocks::{NewBlock, StandingBlock};
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
-use crate::report::output::{Align, print_report, print_text, table};
+use crate::report::file::write_file;
+use crate::report::output::{self, Align, print_report, print_text, table};
 use crate::report::units;
 
-/// Bad lines that are shown one by one; of more, the number.
+/// Bad lines that are shown one by one when they are skipped; of more, the number.
 const SHOWN_BAD_LINES: usize = 20;
 
 /// Arguments of `mitigator blocklist`.
@@ -51,7 +52,7 @@ enum Action {
     Import(ImportArgs),
     /// Write what is blocked to a file that `import` takes; `-` for standard output
     Export {
-        /// The file, replaced at once when it is complete
+        /// The file; a regular one is replaced when it is complete, and keeps its mode and owner
         file: PathBuf,
     },
     /// Take all blocks back
@@ -267,13 +268,9 @@ impl ImportArgs {
     }
 
     fn complain(&self, name: &str, bad: &[String]) -> Result<()> {
-        for line in bad.iter().take(SHOWN_BAD_LINES) {
-            eprintln!("{name}: {line}");
-        }
-        if bad.len() > SHOWN_BAD_LINES && !self.skip_bad {
-            for line in bad.iter().skip(SHOWN_BAD_LINES) {
-                eprintln!("{name}: {line}");
-            }
+        let shown = if self.skip_bad { SHOWN_BAD_LINES } else { bad.len() };
+        for line in bad.iter().take(shown) {
+            output::complain(format_args!("{name}: {line}"));
         }
         if self.skip_bad {
             return Ok(());
@@ -389,25 +386,24 @@ fn export(plane: &XdpDataPlane, file: &Path) -> Result<Answer> {
     let clock = Clock::now();
     let mut blocks = standing(plane, clock.monotonic())?;
     blocks.sort_by_key(|block| block.target);
-    if file == Path::new("-") {
-        write_list(BufWriter::new(io::stdout().lock()), &blocks, &clock)?;
+    if file == Path::new("-") || is_standard_output(file) {
+        write_list(&mut BufWriter::new(io::stdout().lock()), &blocks, &clock)?;
         return Ok(Answer::Done);
     }
-    // A complete file or none: written beside, then renamed over.
-    let beside = file.with_extension(format!("{}.part", std::process::id()));
-    let written = File::create(&beside)
-        .map_err(anyhow::Error::from)
-        .and_then(|out| write_list(BufWriter::new(out), &blocks, &clock))
-        .and_then(|()| Ok(std::fs::rename(&beside, file)?));
-    if written.is_err() {
-        std::fs::remove_file(&beside).ok();
-    }
-    written.with_context(|| format!("cannot write {}", file.display()))?;
+    write_file(file, |out| write_list(out, &blocks, &clock))
+        .with_context(|| format!("cannot write {}", file.display()))?;
     print_text(&format!("wrote {} blocks to {}\n", blocks.len(), file.display()))?;
     Ok(Answer::Done)
 }
 
-fn write_list(mut out: impl Write, blocks: &[StandingBlock], clock: &Clock) -> Result<()> {
+/// Under another name, as `/dev/stdout`: what it leads to is the shell's to make, and may be appended to.
+fn is_standard_output(file: &Path) -> bool {
+    let open = nix::sys::stat::fstat(io::stdout());
+    let named = nix::sys::stat::stat(file);
+    matches!((open, named), (Ok(open), Ok(named)) if (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino))
+}
+
+fn write_list(out: &mut impl Write, blocks: &[StandingBlock], clock: &Clock) -> Result<()> {
     writeln!(out, "# mitigator blocklist, {} entries, {}", blocks.len(), units::unix_ms(clock.unix_ms()))?;
     for StandingBlock { target, entry } in blocks {
         let origin = entry.origin().name();

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::kernel::pins::{self, Pins};
 use crate::kernel::privileges;
 use crate::kernel::xdp::XdpDataPlane;
+use crate::report::output::complain;
 use crate::store::{self, Store};
 
 mod allow;
@@ -35,12 +36,14 @@ pub fn main() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // It would report a closed standard error there, and end the agent by that.
+        .log_internal_errors(false)
         .init();
     match cli.run() {
         Ok(answer) => answer.into(),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mitigator: {error:#}");
+            complain(format_args!("mitigator: {error:#}"));
             ExitCode::from(2)
         }
     }
