@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use ipnet::IpNet;
 use mitigator_common::{BlockOrigin, NEVER_EXPIRES};
 use serde::Serialize;
 
@@ -37,6 +38,9 @@ pub(super) struct BlocklistArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show what is blocked, most dropped packets first
+    ///
+    /// DROPPED is counted from when the block was last written: a renewal by the agent, another `block` and an
+    /// `import` start it again.
     List {
         /// How many to show; 0 for all
         #[arg(long, value_name = "N")]
@@ -132,7 +136,8 @@ struct Row {
     excepted: bool,
 }
 
-fn standing(plane: &XdpDataPlane, now: Timestamp) -> Result<Vec<StandingBlock>> {
+/// The blocks that have not ended, whoever asked for them.
+pub(super) fn standing(plane: &XdpDataPlane, now: Timestamp) -> Result<Vec<StandingBlock>> {
     let mut blocks = plane.blocks().standing()?;
     blocks.retain(|block| !block.entry.is_expired(now.ns));
     Ok(blocks)
@@ -202,6 +207,8 @@ struct ImportReport {
     skipped_lines: usize,
     /// Lines whose time was past.
     ended_lines: usize,
+    /// Lines whose prefix had bits past its length, which do not count.
+    masked_lines: usize,
 }
 
 /// The good lines of a file, and what is wrong with the others.
@@ -210,6 +217,8 @@ struct Parsed {
     entries: Vec<Entry>,
     /// Lines whose time was past.
     ended: usize,
+    /// Lines whose prefix had bits past its length.
+    masked: usize,
     bad: Vec<String>,
 }
 
@@ -246,6 +255,7 @@ impl ImportArgs {
             excepted,
             skipped_lines: parsed.bad.len(),
             ended_lines: parsed.ended,
+            masked_lines: parsed.masked,
         };
         print_report(self.json, &report, || import_text(&report))?;
         Ok(Answer::Done)
@@ -320,7 +330,9 @@ fn parse(mut lines: impl BufRead, force: bool, now_unix_ms: u64) -> Result<Parse
             break;
         }
         let text = String::from_utf8_lossy(&line);
-        let (entry, comment) = text.split_once('#').unwrap_or((&text, ""));
+        // Windows programs begin a text with a byte order mark.
+        let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { &text };
+        let (entry, comment) = text.split_once('#').unwrap_or((text, ""));
         if entry.trim().is_empty() {
             continue;
         }
@@ -331,7 +343,10 @@ fn parse(mut lines: impl BufRead, force: bool, now_unix_ms: u64) -> Result<Parse
                 ));
             }
             Ok(Entry { until_unix_ms: Some(until), .. }) if until <= now_unix_ms => parsed.ended += 1,
-            Ok(entry) => parsed.entries.push(entry),
+            Ok(good) => {
+                parsed.entries.push(good);
+                parsed.masked += usize::from(has_host_bits(entry.trim()));
+            }
             Err(error) => parsed.bad.push(format!("line {number}: {error}")),
         }
     }
@@ -340,6 +355,11 @@ fn parse(mut lines: impl BufRead, force: bool, now_unix_ms: u64) -> Result<Parse
 
 fn parse_entry(entry: &str, comment: &str) -> Result<Entry> {
     Ok(Entry { target: entry.trim().parse()?, until_unix_ms: end_in(comment)? })
+}
+
+/// As 192.0.2.7/24, which is taken as 192.0.2.0/24.
+fn has_host_bits(entry: &str) -> bool {
+    entry.parse::<IpNet>().is_ok_and(|prefix| prefix.addr() != prefix.network())
 }
 
 /// The end that a comment names, as `export` writes it.
@@ -375,6 +395,12 @@ fn import_text(report: &ImportReport) -> String {
     }
     if report.skipped_lines > 0 {
         text.push_str(&format!("{} bad lines were skipped\n", report.skipped_lines));
+    }
+    if report.masked_lines > 0 {
+        text.push_str(&format!(
+            "{} prefixes had host bits, which do not count: 192.0.2.7/24 is taken as 192.0.2.0/24\n",
+            report.masked_lines
+        ));
     }
     if report.ended_lines > 0 {
         text.push_str(&format!("{} lines were skipped, as their time is past\n", report.ended_lines));
@@ -452,6 +478,16 @@ mod tests {
         let numbers: Vec<&str> = parsed.bad.iter().map(|line| line.split(':').next().unwrap()).collect();
         assert_eq!(numbers, ["line 5", "line 7", "line 8", "line 9"]);
         assert_eq!(parse(&b"10.0.0.0/8"[..], true, 0).unwrap().bad, Vec::<String>::new());
+    }
+
+    #[test]
+    fn takes_what_other_programs_write() {
+        let text = "\u{feff}192.0.2.7\r\n192.0.2.7/16\n2001:db8::7/48\n2001:db8::7\n192.0.2.9/32\n";
+        let parsed = parse(text.as_bytes(), false, 0).unwrap();
+        let shown: Vec<String> = parsed.entries.iter().map(|entry| entry.target.to_string()).collect();
+        assert_eq!(shown, ["192.0.2.7", "192.0.0.0/16", "2001:db8::/48", "2001:db8::/64", "192.0.2.9"]);
+        assert_eq!((parsed.masked, parsed.bad.len()), (2, 0));
+        assert_eq!(parse("192.0.2.7\n\u{feff}192.0.2.8".as_bytes(), false, 0).unwrap().bad.len(), 1);
     }
 
     #[test]
