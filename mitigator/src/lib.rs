@@ -15,3 +15,4 @@ pub mod pipeline;
 pub mod replay;
 pub mod report;
 pub mod store;
+pub mod watch;

@@ -48,6 +48,10 @@ pub struct Replayed {
     pub bytes: u64,
     /// Packets that did not arrive at who is protected.
     pub outgoing_packets: u64,
+    /// Of them, those that who is protected sent.
+    pub own_packets: u64,
+    /// Named addresses that no packet goes to.
+    pub absent: Vec<IpAddr>,
     /// From the first to the last packet.
     pub duration: Duration,
     /// Every verdict with the time since the first packet.
@@ -103,6 +107,8 @@ struct Run {
     packets: u64,
     bytes: u64,
     outgoing_packets: u64,
+    own_packets: u64,
+    absent: Vec<IpAddr>,
     verdicts: Vec<(Timestamp, Verdict)>,
     peaks: Vec<f64>,
 }
@@ -137,6 +143,11 @@ impl Run {
             packets: 0,
             bytes: 0,
             outgoing_packets: 0,
+            own_packets: 0,
+            absent: match protected {
+                Protected::Named(addresses) => addresses.clone(),
+                Protected::Inferred(_) | Protected::Everybody => Vec::new(),
+            },
             verdicts: Vec::new(),
             peaks: vec![0.0; Vector::ALL.len()],
         }
@@ -156,27 +167,29 @@ impl Run {
         self.packets += 1;
         self.bytes += u64::from(captured.wire_bytes);
         let packet = captured.parse(Direction::Arriving);
+        let from = packet.ok().map(|packet| IpAddr::from(packet.address));
+        let to = captured.destination().map(|to| to.to_canonical());
+        self.absent.retain(|victim| Some(*victim) != to);
+        let is_own = match protected {
+            Protected::Named(victims) => from.is_some_and(|from| victims.contains(&from)),
+            Protected::Inferred(host) => from == Some(*host),
+            Protected::Everybody => false,
+        };
         let is_arriving = match protected {
-            Protected::Named(victims) => captured.destination().is_some_and(|to| {
-                victims.contains(&to.to_canonical())
-                    || is_for_everybody(to)
-                        && !packet.is_ok_and(|packet| victims.contains(&packet.address.into()))
-            }),
-            Protected::Inferred(host) => !packet.is_ok_and(|packet| IpAddr::from(packet.address) == *host),
-            Protected::Everybody => true,
+            Protected::Named(victims) => {
+                to.is_some_and(|to| victims.contains(&to) || is_for_everybody(to) && !is_own)
+            }
+            Protected::Inferred(_) | Protected::Everybody => !is_own,
         };
         if is_arriving {
             self.control.plane().arrive(&packet, u64::from(captured.wire_bytes), self.now);
             self.arrived_since_tick = true;
         } else {
             self.outgoing_packets += 1;
+            self.own_packets += u64::from(is_own);
         }
         // Between hosts of which none is protected, each packet arrives at one side and leaves the other.
-        let is_leaving = match protected {
-            Protected::Named(own) => packet.is_ok_and(|packet| own.contains(&packet.address.into())),
-            Protected::Inferred(own) => packet.is_ok_and(|packet| IpAddr::from(packet.address) == *own),
-            Protected::Everybody => true,
-        };
+        let is_leaving = is_own || *protected == Protected::Everybody;
         if is_leaving && let Ok(packet) = captured.parse(Direction::Leaving) {
             self.control.plane().leave(&packet, self.now);
         }
@@ -235,6 +248,8 @@ impl Run {
             packets: self.packets,
             bytes: self.bytes,
             outgoing_packets: self.outgoing_packets,
+            own_packets: self.own_packets,
+            absent: self.absent,
             duration: self.now.since(Timestamp::default()),
             outcomes: plane.outcomes(),
             addresses: plane.addresses(),
@@ -356,16 +371,24 @@ mod tests {
         }
         let bytes = writer.finish().unwrap();
         let one = IpAddr::from([192, 0, 2, 1]);
-        for (protected, arrived) in [
-            (Protected::Everybody, 5),
-            (Protected::Inferred(one), 3),
-            (Protected::Named(vec![one]), 2),
-            (Protected::Named(vec![one, [198, 51, 100, 1].into()]), 3),
+        let (other, nobody) = (IpAddr::from([198, 51, 100, 1]), IpAddr::from([198, 51, 100, 9]));
+        for (protected, arrived, own, absent) in [
+            (Protected::Everybody, 5, 0, None),
+            (Protected::Inferred(one), 3, 2, None),
+            (Protected::Named(vec![one]), 2, 2, None),
+            (Protected::Named(vec![one, other]), 3, 1, None),
+            (Protected::Named(vec![nobody, one]), 2, 2, Some(nobody)),
+            (Protected::Named(vec![nobody]), 2, 0, Some(nobody)),
         ] {
             let capture = Capture::from_reader(Cursor::new(bytes.clone()), "test").unwrap();
             let replayed = replay(capture, &protected, &Config::default(), |_| {}).unwrap();
             assert_eq!(replayed.outcomes.iter().sum::<u64>(), arrived, "{protected:?}");
-            assert_eq!(replayed.outgoing_packets, 5 - arrived, "{protected:?}");
+            assert_eq!(
+                (replayed.outgoing_packets, replayed.own_packets),
+                (5 - arrived, own),
+                "{protected:?}"
+            );
+            assert_eq!(replayed.absent, Vec::from_iter(absent), "{protected:?}");
         }
     }
 

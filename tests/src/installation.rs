@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -75,12 +76,18 @@ impl Installation {
         &self.pins
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A verb that has not started.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_with_state(arguments, self.state.path())
+    }
+
+    fn command_with_state(&self, arguments: &[&str], state: &Path) -> Command {
         let mut command = match &self.host {
             Some(host) => host.command(&self.program),
             None => Command::new(&self.program),
         };
-        command.args(arguments).arg("--pin-dir").arg(&self.pins).arg("--state-dir").arg(self.state.path());
+        command.args(arguments).arg("--pin-dir").arg(&self.pins).arg("--state-dir").arg(state);
         command
     }
 
@@ -90,9 +97,17 @@ impl Installation {
     ///
     /// When the program cannot be started or is ended by a signal.
     pub fn run(&self, arguments: &[&str]) -> Result<Answer> {
-        let output =
-            self.command(arguments).stdin(Stdio::null()).output().context("cannot start mitigator")?;
-        Answer::of(&output)
+        self.run_with_state(arguments, self.state.path())
+    }
+
+    /// Runs a verb to its end with another state directory.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started or is ended by a signal.
+    pub fn run_with_state(&self, arguments: &[&str], state: &Path) -> Result<Answer> {
+        let mut command = self.command_with_state(arguments, state);
+        Answer::of(&command.stdin(Stdio::null()).output().context("cannot start mitigator")?)
     }
 
     /// Runs a verb that has to end with status 0.
@@ -170,6 +185,15 @@ impl Agent {
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Ends it with SIGTERM and returns all events it had not been asked for.

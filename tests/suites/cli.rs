@@ -1,13 +1,16 @@
 //! Flags, messages and exit codes, and the schema of what reports print.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use mitigator::capture::PcapWriter;
 use mitigator_tests::installation::Installation;
 use mitigator_tests::lab::{Core, Lab};
+use mitigator_tests::packet;
 use mitigator_tests::suite::{self, Needs, Trial};
 use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use serde_json::Value;
@@ -31,7 +34,10 @@ fn main() -> ExitCode {
     suite::run(vec![
         Trial::new("every_verb_has_help", Needs::Nothing, help),
         Trial::new("wrong_use_gets_a_sentence_and_status_2", Needs::Nothing, wrong_use),
+        Trial::new("places_may_come_from_variables", Needs::Nothing, places_from_variables),
+        Trial::new("a_victim_that_a_capture_does_not_have_is_told", Needs::Nothing, absent_victim),
         Trial::new("a_reader_that_goes_away_is_no_error", Needs::Nothing, closed_pipe),
+        Trial::new("an_unwritable_standard_error_is_no_crash", Needs::Nothing, unwritable_stderr),
         Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
         Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
         Trial::new("after_detach_status_answers_no", Needs::Root, after_detach),
@@ -40,6 +46,7 @@ fn main() -> ExitCode {
         Trial::new("a_million_addresses_import_and_export", Needs::Root, million),
         Trial::new("an_expired_block_hides_no_wider_one", Needs::Root, nested_blocks),
         Trial::new("a_reason_is_that_of_the_block_that_stands", Needs::Root, reasons),
+        Trial::new("blocks_stand_and_are_told_without_a_usable_state", Needs::Root, unusable_state),
         Trial::new("explain_holds_traffic_against_the_agents_limits", Needs::Root, limits),
         Trial::new("reports_have_their_documented_keys", Needs::Root, schema),
     ])
@@ -92,6 +99,7 @@ fn wrong_use() -> Result<()> {
         ),
         (&["block", "example.org"], "neither an IP address nor a prefix"),
         (&["block", "192.0.2.7", "--for", "0s"], "at least 1s"),
+        (&["block", "192.0.2.7", "--reason", "two\nlines"], "control character"),
         (&["sources", "--sort", "beauty"], "possible values"),
         (&["explain", "192.0.2.0/24"], "invalid IP address"),
         (&["replay", "/nonexistent.pcap"], "cannot open /nonexistent.pcap"),
@@ -103,6 +111,37 @@ fn wrong_use() -> Result<()> {
     Ok(())
 }
 
+fn places_from_variables() -> Result<()> {
+    let call = |arguments: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.env("MITIGATOR_PIN_DIR", "/pins").env("MITIGATOR_STATE_DIR", "").env("MITIGATOR_LOG", "");
+        Ok::<_, anyhow::Error>(command.args(arguments).output()?)
+    };
+    let help = String::from_utf8(call(&["status", "--help"])?.stdout)?;
+    for default in ["[default: /pins]", "[default: /var/lib/mitigator]"] {
+        ensure!(help.contains(default), "{default}: {help}");
+    }
+    let usage = String::from_utf8(call(&["block"])?.stderr)?;
+    ensure!(usage.contains("Usage:") && !usage.contains("--pin-dir"), "not of the user's making: {usage}");
+    Ok(())
+}
+
+fn absent_victim() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("one.pcap");
+    let mut writer = PcapWriter::new(fs::File::create(&file)?)?;
+    writer.write(0, &packet::tcp_syn("192.0.2.7").bytes())?;
+    writer.finish()?;
+    let path = file.to_str().context("the path is text")?;
+    let (status, stdout, stderr) = call(&["replay", path, "--victim", "203.0.113.9"])?;
+    ensure!(
+        status == 0 && stdout.contains("no packet of the capture goes to 203.0.113.9\n"),
+        "{stdout} {stderr}"
+    );
+    ensure!(!stdout.contains("left out"), "{stdout}");
+    Ok(())
+}
+
 fn closed_pipe() -> Result<()> {
     for arguments in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"]] {
         let (reader, writer) = std::io::pipe()?;
@@ -110,6 +149,30 @@ fn closed_pipe() -> Result<()> {
         let output = Command::new(PROGRAM).args(arguments).stdout(writer).stderr(Stdio::piped()).output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success() && stderr.is_empty(), "{arguments:?}: {}, {stderr}", output.status);
+    }
+    Ok(())
+}
+
+fn unwritable_stderr() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let cut = directory.path().join("cut.pcap");
+    // A header that promises a packet, and three bytes of it.
+    fs::write(
+        &cut,
+        [&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0][..], &[0; 8], &[0, 0, 4, 0, 1, 0, 0, 0, 1, 2, 3]].concat(),
+    )?;
+    let cut = cut.to_str().context("the path is text")?;
+    for (description, arguments, wanted) in [
+        ("a damaged capture", &["replay", "--json", cut][..], 2),
+        ("a configuration that is not there", &["run", "-i", "lo", "--config", "/nonexistent.toml"], 2),
+        ("wrong use", &["run"], 2),
+    ] {
+        let (reader, closed) = std::io::pipe()?;
+        drop(reader);
+        for stderr in [Stdio::from(closed), Stdio::from(fs::File::create("/dev/full")?)] {
+            let output = Command::new(PROGRAM).args(arguments).stderr(stderr).output()?;
+            ensure!(output.status.code() == Some(wanted), "{description}: {}", output.status);
+        }
     }
     Ok(())
 }
@@ -174,7 +237,7 @@ fn import() -> Result<()> {
     let path = file.to_str().context("the path is text")?;
     fs::write(
         &file,
-        "# feed\n192.0.2.7\n\nnonsense\n198.51.100.0/24 # net\n10.0.0.0/8\n2001:db8::1\n192.0.2.7\n",
+        "\u{feff}# feed\n192.0.2.7\n\nnonsense\n198.51.100.9/24 # net\n10.0.0.0/8\n2001:db8::1\n192.0.2.7\n",
     )?;
     let answer = installation.run(&["blocklist", "import", path])?;
     ensure!(answer.status == 2, "{answer:?}");
@@ -184,6 +247,7 @@ fn import() -> Result<()> {
     ensure!(standing(&installation)? == 0, "something was imported");
     let report = installation.json(&["blocklist", "import", path, "--skip-bad"])?;
     ensure!(report["imported"] == 3 && report["skipped_lines"] == 2, "{report}");
+    ensure!(report["masked_lines"] == 1, "{report}");
     ensure!(standing(&installation)? == 3, "not all were imported");
     let exported = installation.done(&["blocklist", "export", "-"])?;
     for target in ["192.0.2.7", "198.51.100.0/24", "2001:db8::/64"] {
@@ -191,6 +255,8 @@ fn import() -> Result<()> {
     }
     ensure!(installation.json(&["blocklist", "clear", "--origin", "operator"])?["removed"] == 0);
     ensure!(installation.json(&["blocklist", "clear"])?["removed"] == 3);
+    let blocked = installation.done(&["block", "198.51.100.9/24"])?;
+    ensure!(blocked.contains("blocked 198.51.100.0/24"), "{blocked}");
     Ok(())
 }
 
@@ -210,7 +276,12 @@ fn export() -> Result<()> {
     installation.done(&["block", "192.0.2.7", "198.51.100.0/24", "--for", "1h"])?;
     installation.done(&["block", "192.0.2.8"])?;
     let before = ends()?;
+    fs::write(&file, "")?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    chown(&file, Some(65_534), Some(65_534))?;
     installation.done(&["blocklist", "export", path])?;
+    let kept = fs::metadata(&file)?;
+    ensure!((kept.uid(), kept.gid(), kept.mode() & 0o777) == (65_534, 65_534, 0o600), "{kept:?}");
     installation.done(&["blocklist", "clear"])?;
     fs::write(&file, fs::read_to_string(&file)? + "192.0.2.9 # until 2020-01-31T12:00:00Z\n")?;
     let report = installation.json(&["blocklist", "import", path])?;
@@ -224,6 +295,12 @@ fn export() -> Result<()> {
     ensure!(before.0.is_some() && same(before.0, after.0), "an address: {before:?} {after:?}");
     ensure!(before.1.is_none() && same(before.1, after.1), "without an end: {before:?} {after:?}");
     ensure!(same(before.2, after.2), "a prefix: {before:?} {after:?}");
+    let stdout = directory.path().join("stdout");
+    symlink("/dev/stdout", &stdout)?;
+    let path = stdout.to_str().context("the path is text")?;
+    let listed = installation.done(&["blocklist", "export", path])?;
+    ensure!(listed.lines().count() == 4 && listed.contains("192.0.2.8 # by import"), "{listed}");
+    ensure!(stdout.is_symlink(), "standard output was replaced");
     Ok(())
 }
 
@@ -278,6 +355,7 @@ fn reasons() -> Result<()> {
         ("then one without", &[&with_words, &["block", "192.0.2.7"]], Value::Null),
         ("then one of a file", &[&with_words, &import], Value::Null),
         ("a clear between", &[&with_words, &["blocklist", "clear"], &["block", "192.0.2.7"]], Value::Null),
+        ("empty words", &[&with_words, &["block", "192.0.2.7", "--reason", ""]], Value::Null),
         ("other words", &[&with_words, &["block", "192.0.2.7", "--reason", "other"]], "other".into()),
     ] {
         for verb in verbs {
@@ -286,6 +364,35 @@ fn reasons() -> Result<()> {
         let report = installation.json(&["explain", "192.0.2.7"])?;
         ensure!(report["blocks"][0]["reason"] == expected, "{description}: {report}");
     }
+    Ok(())
+}
+
+/// What the kernel does, it does whether or not anything can be remembered.
+fn unusable_state() -> Result<()> {
+    let (installation, _lab) = attached()?;
+    let directory = tempfile::tempdir()?;
+    let place = |name: &str| directory.path().join(name);
+    fs::write(place("file"), "")?;
+    fs::create_dir(place("corrupt"))?;
+    fs::write(place("corrupt").join("mitigator.sqlite"), "no data base ".repeat(1_000))?;
+    for description in ["file", "corrupt"] {
+        let state = place(description);
+        let call = |arguments: &[&str]| installation.run_with_state(arguments, &state);
+        for (arguments, status, hint) in [
+            (&["block", "192.0.2.7", "--reason", "words"][..], 0, "reason could not be kept"),
+            (&["explain", "192.0.2.7"], 0, "history cannot be read"),
+            (&["unblock", "192.0.2.7"], 0, "could not be forgotten"),
+            (&["explain", "192.0.2.7", "--over", "0s"], 1, "history cannot be read"),
+            (&["block", "192.0.2.7"], 0, "could not be forgotten"),
+        ] {
+            let answer = call(arguments)?;
+            ensure!(
+                answer.status == status && answer.stderr.contains(hint),
+                "{description}, {arguments:?}: {answer:?}"
+            );
+        }
+    }
+    ensure!(standing(&installation)? == 1, "the block stands");
     Ok(())
 }
 

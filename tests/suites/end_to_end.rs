@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +13,7 @@ use mitigator_tests::lab::{Child, Core, Host, Interface, Lab, scratch_directory}
 use mitigator_tests::suite::{self, Needs, Trial};
 use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
 const VICTIM: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
         trial("changed_capacities_are_told_while_the_tables_stand", changed_capacities),
         trial("a_failed_tick_is_told_and_the_next_one_waits_its_turn", failed_tick),
         trial("vm_what_this_host_sends_is_counted_for_its_receiver", sent_is_counted),
+        trial("an_interface_that_is_gone_is_told_and_protected_again_when_it_is_back", interface_gone),
+        trial("the_end_is_told_with_all_blocks_after_a_hangup_too", hang_up),
+        trial("an_agent_without_a_reader_goes_on", nobody_reads),
         trial("observing_blocks_nobody", observing),
         trial("the_allow_list_beats_every_block", allow_beats_block),
         trial("guard_rails_refuse_what_would_lock_out", guard_rails),
@@ -524,6 +528,73 @@ fn failed_tick() -> Result<()> {
     let failures = agent.log().matches("a tick failed").count();
     ensure!((1..=2).contains(&failures), "{failures} failed ticks in 5 s: {}", agent.log());
     agent.end()?;
+    Ok(())
+}
+
+fn interface_gone() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let host = &scene.victim_host;
+    host.ip_batch(&["link add once type veth peer name other".to_owned()])?;
+    let mut agent = installation.start(&["-i", scene.victim.name(), "-i", "once", "-i", "once"])?;
+    ensure!(agent.wait_for("attached")?["interface"] == "once", "the other interface");
+    host.ip_batch(&["link delete once".to_owned()])?;
+    let alarm = agent.wait_for("alarm")?["message"].to_string();
+    ensure!(alarm.contains("`once` is gone"), "{alarm}");
+    host.ip_batch(&["link add once type veth peer name other".to_owned()])?;
+    let attached = agent.wait_for("attached")?;
+    ensure!(attached["interface"] == "once" && attached["is_adopted"] == false, "{attached}");
+    let status = installation.json(&["status"])?["attached"].clone();
+    ensure!(status.as_array().is_some_and(|rows| rows.len() == 2), "{status}");
+    // Another program is there before the agent is: told once, however often it is tried.
+    host.ip_batch(&["link delete once".to_owned()])?;
+    agent.wait_for("alarm")?;
+    let foreign = scene.installation()?;
+    host.ip_batch(&["link add again type veth peer name other".to_owned()])?;
+    foreign.start(&["-i", "again"])?.end()?;
+    host.ip_batch(&["link set again name once".to_owned()])?;
+    let alarm = agent.wait_for("alarm")?["message"].to_string();
+    ensure!(alarm.contains("not mitigator's"), "{alarm}");
+    pause(Duration::from_secs(5));
+    let rest = agent.end()?;
+    ensure!(rest.iter().all(|event| event["event"] == "summary"), "{rest:?}");
+    Ok(())
+}
+
+fn hang_up() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    installation.done(&["block", "198.51.100.1", "198.51.100.16/28"])?;
+    agent.signal(Signal::SIGHUP)?;
+    let summary = agent.wait_for("summary")?;
+    ensure!(summary["standing_blocks"] == 2, "{summary}");
+    agent.end()?;
+    // Who starts it under `nohup` wants it to go on.
+    let plain = installation.command(&["run", "-i", scene.victim.name()]);
+    let mut command = scene.victim_host.command("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    let mut agent = Child::spawn(Child::piped(command))?;
+    pause(Duration::from_secs(1));
+    agent.signal(Signal::SIGHUP)?;
+    let ended = agent.wait_for(Duration::from_millis(500))?;
+    ensure!(ended.is_none(), "it ended although the signal is ignored: {ended:?}");
+    ensure!(agent.end()?.success(), "the agent ended badly");
+    Ok(())
+}
+
+/// As under `2>&1 | head -1`.
+fn nobody_reads() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut command = installation.command(&["run", "-i", scene.victim.name()]);
+    let (reader, closed) = std::io::pipe()?;
+    drop(reader);
+    command.stdin(Stdio::null()).stdout(closed.try_clone()?).stderr(closed);
+    let mut agent = Child::spawn(command)?;
+    let ended = agent.wait_for(Duration::from_secs(2))?;
+    ensure!(ended.is_none(), "the agent ended: {ended:?}");
+    ensure!(agent.end()?.success(), "the agent ended badly");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use ipnet::IpNet;
 use mitigator_common::{BlockOrigin, NEVER_EXPIRES};
 use serde::Serialize;
 
@@ -20,10 +21,11 @@ use crate::kernel::blocks::{NewBlock, StandingBlock};
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
-use crate::report::output::{Align, print_report, print_text, table};
+use crate::report::file::write_file;
+use crate::report::output::{self, Align, print_report, print_text, table};
 use crate::report::units;
 
-/// Bad lines that are shown one by one; of more, the number.
+/// Bad lines that are shown one by one when they are skipped; of more, the number.
 const SHOWN_BAD_LINES: usize = 20;
 
 /// Arguments of `mitigator blocklist`.
@@ -36,6 +38,9 @@ pub(super) struct BlocklistArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show what is blocked, most dropped packets first
+    ///
+    /// DROPPED is counted from when the block was last written: a renewal by the agent, another `block` and an
+    /// `import` start it again.
     List {
         /// How many to show; 0 for all
         #[arg(long, value_name = "N")]
@@ -51,7 +56,7 @@ enum Action {
     Import(ImportArgs),
     /// Write what is blocked to a file that `import` takes; `-` for standard output
     Export {
-        /// The file, replaced at once when it is complete
+        /// The file; a regular one is replaced when it is complete, and keeps its mode and owner
         file: PathBuf,
     },
     /// Take all blocks back
@@ -131,7 +136,8 @@ struct Row {
     excepted: bool,
 }
 
-fn standing(plane: &XdpDataPlane, now: Timestamp) -> Result<Vec<StandingBlock>> {
+/// The blocks that have not ended, whoever asked for them.
+pub(super) fn standing(plane: &XdpDataPlane, now: Timestamp) -> Result<Vec<StandingBlock>> {
     let mut blocks = plane.blocks().standing()?;
     blocks.retain(|block| !block.entry.is_expired(now.ns));
     Ok(blocks)
@@ -201,6 +207,8 @@ struct ImportReport {
     skipped_lines: usize,
     /// Lines whose time was past.
     ended_lines: usize,
+    /// Lines whose prefix had bits past its length, which do not count.
+    masked_lines: usize,
 }
 
 /// The good lines of a file, and what is wrong with the others.
@@ -209,6 +217,8 @@ struct Parsed {
     entries: Vec<Entry>,
     /// Lines whose time was past.
     ended: usize,
+    /// Lines whose prefix had bits past its length.
+    masked: usize,
     bad: Vec<String>,
 }
 
@@ -245,6 +255,7 @@ impl ImportArgs {
             excepted,
             skipped_lines: parsed.bad.len(),
             ended_lines: parsed.ended,
+            masked_lines: parsed.masked,
         };
         print_report(self.json, &report, || import_text(&report))?;
         Ok(Answer::Done)
@@ -267,13 +278,9 @@ impl ImportArgs {
     }
 
     fn complain(&self, name: &str, bad: &[String]) -> Result<()> {
-        for line in bad.iter().take(SHOWN_BAD_LINES) {
-            eprintln!("{name}: {line}");
-        }
-        if bad.len() > SHOWN_BAD_LINES && !self.skip_bad {
-            for line in bad.iter().skip(SHOWN_BAD_LINES) {
-                eprintln!("{name}: {line}");
-            }
+        let shown = if self.skip_bad { SHOWN_BAD_LINES } else { bad.len() };
+        for line in bad.iter().take(shown) {
+            output::complain(format_args!("{name}: {line}"));
         }
         if self.skip_bad {
             return Ok(());
@@ -323,7 +330,9 @@ fn parse(mut lines: impl BufRead, force: bool, now_unix_ms: u64) -> Result<Parse
             break;
         }
         let text = String::from_utf8_lossy(&line);
-        let (entry, comment) = text.split_once('#').unwrap_or((&text, ""));
+        // Windows programs begin a text with a byte order mark.
+        let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { &text };
+        let (entry, comment) = text.split_once('#').unwrap_or((text, ""));
         if entry.trim().is_empty() {
             continue;
         }
@@ -334,7 +343,10 @@ fn parse(mut lines: impl BufRead, force: bool, now_unix_ms: u64) -> Result<Parse
                 ));
             }
             Ok(Entry { until_unix_ms: Some(until), .. }) if until <= now_unix_ms => parsed.ended += 1,
-            Ok(entry) => parsed.entries.push(entry),
+            Ok(good) => {
+                parsed.entries.push(good);
+                parsed.masked += usize::from(has_host_bits(entry.trim()));
+            }
             Err(error) => parsed.bad.push(format!("line {number}: {error}")),
         }
     }
@@ -343,6 +355,11 @@ fn parse(mut lines: impl BufRead, force: bool, now_unix_ms: u64) -> Result<Parse
 
 fn parse_entry(entry: &str, comment: &str) -> Result<Entry> {
     Ok(Entry { target: entry.trim().parse()?, until_unix_ms: end_in(comment)? })
+}
+
+/// As 192.0.2.7/24, which is taken as 192.0.2.0/24.
+fn has_host_bits(entry: &str) -> bool {
+    entry.parse::<IpNet>().is_ok_and(|prefix| prefix.addr() != prefix.network())
 }
 
 /// The end that a comment names, as `export` writes it.
@@ -379,6 +396,12 @@ fn import_text(report: &ImportReport) -> String {
     if report.skipped_lines > 0 {
         text.push_str(&format!("{} bad lines were skipped\n", report.skipped_lines));
     }
+    if report.masked_lines > 0 {
+        text.push_str(&format!(
+            "{} prefixes had host bits, which do not count: 192.0.2.7/24 is taken as 192.0.2.0/24\n",
+            report.masked_lines
+        ));
+    }
     if report.ended_lines > 0 {
         text.push_str(&format!("{} lines were skipped, as their time is past\n", report.ended_lines));
     }
@@ -389,25 +412,24 @@ fn export(plane: &XdpDataPlane, file: &Path) -> Result<Answer> {
     let clock = Clock::now();
     let mut blocks = standing(plane, clock.monotonic())?;
     blocks.sort_by_key(|block| block.target);
-    if file == Path::new("-") {
-        write_list(BufWriter::new(io::stdout().lock()), &blocks, &clock)?;
+    if file == Path::new("-") || is_standard_output(file) {
+        write_list(&mut BufWriter::new(io::stdout().lock()), &blocks, &clock)?;
         return Ok(Answer::Done);
     }
-    // A complete file or none: written beside, then renamed over.
-    let beside = file.with_extension(format!("{}.part", std::process::id()));
-    let written = File::create(&beside)
-        .map_err(anyhow::Error::from)
-        .and_then(|out| write_list(BufWriter::new(out), &blocks, &clock))
-        .and_then(|()| Ok(std::fs::rename(&beside, file)?));
-    if written.is_err() {
-        std::fs::remove_file(&beside).ok();
-    }
-    written.with_context(|| format!("cannot write {}", file.display()))?;
+    write_file(file, |out| write_list(out, &blocks, &clock))
+        .with_context(|| format!("cannot write {}", file.display()))?;
     print_text(&format!("wrote {} blocks to {}\n", blocks.len(), file.display()))?;
     Ok(Answer::Done)
 }
 
-fn write_list(mut out: impl Write, blocks: &[StandingBlock], clock: &Clock) -> Result<()> {
+/// Under another name, as `/dev/stdout`: what it leads to is the shell's to make, and may be appended to.
+fn is_standard_output(file: &Path) -> bool {
+    let open = nix::sys::stat::fstat(io::stdout());
+    let named = nix::sys::stat::stat(file);
+    matches!((open, named), (Ok(open), Ok(named)) if (open.st_dev, open.st_ino) == (named.st_dev, named.st_ino))
+}
+
+fn write_list(out: &mut impl Write, blocks: &[StandingBlock], clock: &Clock) -> Result<()> {
     writeln!(out, "# mitigator blocklist, {} entries, {}", blocks.len(), units::unix_ms(clock.unix_ms()))?;
     for StandingBlock { target, entry } in blocks {
         let origin = entry.origin().name();
@@ -456,6 +478,16 @@ mod tests {
         let numbers: Vec<&str> = parsed.bad.iter().map(|line| line.split(':').next().unwrap()).collect();
         assert_eq!(numbers, ["line 5", "line 7", "line 8", "line 9"]);
         assert_eq!(parse(&b"10.0.0.0/8"[..], true, 0).unwrap().bad, Vec::<String>::new());
+    }
+
+    #[test]
+    fn takes_what_other_programs_write() {
+        let text = "\u{feff}192.0.2.7\r\n192.0.2.7/16\n2001:db8::7/48\n2001:db8::7\n192.0.2.9/32\n";
+        let parsed = parse(text.as_bytes(), false, 0).unwrap();
+        let shown: Vec<String> = parsed.entries.iter().map(|entry| entry.target.to_string()).collect();
+        assert_eq!(shown, ["192.0.2.7", "192.0.0.0/16", "2001:db8::/48", "2001:db8::/64", "192.0.2.9"]);
+        assert_eq!((parsed.masked, parsed.bad.len()), (2, 0));
+        assert_eq!(parse("192.0.2.7\n\u{feff}192.0.2.8".as_bytes(), false, 0).unwrap().bad.len(), 1);
     }
 
     #[test]

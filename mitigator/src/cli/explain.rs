@@ -105,28 +105,25 @@ impl ExplainArgs {
             .meeting(&whole)
             .map(|(key, reason)| Allowed { prefix: Target::Prefix(*key).to_string(), reason: reason.name() })
             .collect();
-        let store = places.open_store()?;
         let source = Source::from(address);
-        let mut blocks = Vec::new();
-        for block in plane.blocks().covering(address, clock.monotonic().ns)? {
-            // Every block of the operator sets or removes the words, so they are about this one.
-            let reason = match (&store, block.entry.origin()) {
-                (Some(store), BlockOrigin::Operator) => store.reason(&block.target.to_string())?,
-                _ => None,
-            };
-            blocks.push(Block {
+        let mut blocks: Vec<Block> = plane
+            .blocks()
+            .covering(address, clock.monotonic().ns)?
+            .into_iter()
+            .map(|block| Block {
                 target: block.target,
                 origin: block.entry.origin().name(),
                 hits: block.entry.hits,
                 until_unix_ms: (block.entry.expires_at_ns != NEVER_EXPIRES)
                     .then(|| clock.to_unix_ms(Timestamp::from_ns(block.entry.expires_at_ns))),
-                reason,
-            });
-        }
-        let decisions = match &store {
-            Some(store) => store.decisions_about(&source.to_string(), SHOWN_DECISIONS)?,
-            None => Vec::new(),
-        };
+                reason: None,
+            })
+            .collect();
+        // What the kernel does is the answer; why, the history only adds.
+        let decisions = history(places, source, &mut blocks).unwrap_or_else(|error| {
+            warn!("the history cannot be read, so reasons and decisions are missing here: {error:#}");
+            Vec::new()
+        });
         let blocked = !blocks.is_empty() && allowed_by.is_empty();
         let traffic = if blocked { None } else { self.measure(places, &mut plane, source)? };
         let report =
@@ -169,6 +166,16 @@ impl ExplainArgs {
         }
         Ok((DetectionSettings::default(), DEFAULTS.to_owned()))
     }
+}
+
+/// The decisions about a source; gives the operator's blocks their words.
+fn history(places: &Places, source: Source, blocks: &mut [Block]) -> Result<Vec<StoredDecision>> {
+    let Some(store) = places.open_store()? else { return Ok(Vec::new()) };
+    for block in blocks.iter_mut().filter(|block| block.origin == BlockOrigin::Operator.name()) {
+        // Every block of the operator sets or removes the words, so they are about this one.
+        block.reason = store.reason(&block.target.to_string())?;
+    }
+    store.decisions_about(&source.to_string(), SHOWN_DECISIONS)
 }
 
 /// The configuration file that the running agent was given, as its command line says; `None` when there is no

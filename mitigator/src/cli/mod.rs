@@ -1,6 +1,8 @@
 //! What the operator may say: one file per verb. Each verb reads its arguments, calls the parts, and
 //! reports; it decides nothing.
 
+use std::env;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::kernel::pins::{self, Pins};
 use crate::kernel::privileges;
 use crate::kernel::xdp::XdpDataPlane;
+use crate::report::output::complain;
 use crate::store::{self, Store};
 
 mod allow;
@@ -31,19 +34,27 @@ mod unblock;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("MITIGATOR_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_env_filter(log_filter())
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // It would report a closed standard error there, and end the agent by that.
+        .log_internal_errors(false)
         .init();
     match cli.run() {
         Ok(answer) => answer.into(),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mitigator: {error:#}");
+            complain(format_args!("mitigator: {error:#}"));
             ExitCode::from(2)
         }
     }
+}
+
+fn log_filter() -> EnvFilter {
+    env_unless_empty("MITIGATOR_LOG")
+        .and_then(|filter| EnvFilter::try_new(filter.to_str()?).ok())
+        .unwrap_or_else(|| EnvFilter::new("info"))
 }
 
 /// The reader of our output went away, as `head` does.
@@ -78,12 +89,22 @@ pub struct Cli {
 /// Where an installation keeps its things.
 #[derive(Clone, Debug, Args)]
 pub struct Places {
-    /// Directory in a BPF file system for pinned maps and links
-    #[arg(long, global = true, value_name = "DIR", default_value = pins::DEFAULT_ROOT, env = "MITIGATOR_PIN_DIR", help_heading = "Places")]
+    /// Directory in a BPF file system for pinned maps and links; the variable MITIGATOR_PIN_DIR sets the default
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = place("MITIGATOR_PIN_DIR", pins::DEFAULT_ROOT), help_heading = "Places")]
     pub pin_dir: PathBuf,
-    /// Directory for the history of decisions
-    #[arg(long, global = true, value_name = "DIR", default_value = store::DEFAULT_DIRECTORY, env = "MITIGATOR_STATE_DIR", help_heading = "Places")]
+    /// Directory for the history of decisions; the variable MITIGATOR_STATE_DIR sets the default
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = place("MITIGATOR_STATE_DIR", store::DEFAULT_DIRECTORY), help_heading = "Places")]
     pub state_dir: PathBuf,
+}
+
+/// What an environment variable says; clap's own `env` shows such an option in every usage line, as if required.
+fn place(variable: &str, default: &str) -> PathBuf {
+    env_unless_empty(variable).map_or_else(|| PathBuf::from(default), PathBuf::from)
+}
+
+/// An environment variable; one that is empty is as good as none.
+fn env_unless_empty(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|value| !value.is_empty())
 }
 
 impl Places {
@@ -118,10 +139,12 @@ impl Places {
 enum Verb {
     /// Attach to interfaces and defend them until stopped
     ///
-    /// Ctrl-C or SIGTERM ends it. The filter stays attached with all blocks, and the next `run` takes it over
-    /// without a gap; `mitigator detach` removes it.
+    /// Ctrl-C, SIGTERM or SIGHUP ends it. The filter stays attached with all blocks, and the next `run` takes it over
+    /// without a gap; `mitigator detach` removes it. An interface that is deleted is protected again when it is back.
     Run(run::RunArgs),
     /// Show what is attached, what it saw and what it dropped
+    ///
+    /// Packets are counted since the first `run` after the machine's start or a `detach`.
     ///
     /// Exit status 1 when attached to no interface.
     Status(status::StatusArgs),
@@ -154,7 +177,7 @@ enum Verb {
     ///
     /// Reads pcap and pcapng, plain or compressed with gzip or zstd, in the capture's own time. Without
     /// `--victim` the host that takes part in most packets is taken as the protected one, whose own packets
-    /// are left out; on standard input, and when no host stands out, every packet is judged.
+    /// are left out; with it, those to others too. On standard input, and when no host stands out, every packet is judged.
     ///
     /// Exit status 0 with or without an attack, 2 when the capture is damaged: what stands before is reported.
     Replay(replay::ReplayArgs),

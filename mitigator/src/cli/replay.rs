@@ -63,6 +63,10 @@ struct Report {
     /// Highest rate of any tick, packets/s, of each vector that was seen.
     peaks: BTreeMap<&'static str, f64>,
     outgoing_packets: u64,
+    /// Of them, those that who is protected sent.
+    own_packets: u64,
+    /// Of the victims, those that no packet goes to.
+    absent: Vec<IpAddr>,
     passed_packets: u64,
     dropped_packets: u64,
     outcomes: BTreeMap<&'static str, u64>,
@@ -157,7 +161,11 @@ impl ReplayArgs {
         let dropped = |(outcome, count): (Outcome, u64)| if outcome.is_drop() { count } else { 0 };
         let dropped_packets = Outcome::ALL.into_iter().zip(replayed.outcomes).map(dropped).sum();
         let arrived: u64 = replayed.outcomes.iter().sum();
-        let nothing_to_decide = replayed.verdicts.is_empty().then(|| nothing(&replayed, config));
+        let nothing_to_decide = replayed.verdicts.is_empty().then(|| {
+            let nobody_is_there =
+                replayed.packets > 0 && !addresses.is_empty() && replayed.absent == addresses;
+            if nobody_is_there { goes_to_nobody(&addresses) } else { nothing(&replayed, config) }
+        });
         Report {
             capture: self.file.display().to_string(),
             packets: replayed.packets,
@@ -169,6 +177,8 @@ impl ReplayArgs {
             attack: replayed.verdicts.iter().any(|(_, verdict)| verdict.vector != Vector::Scan),
             nothing_to_decide,
             outgoing_packets: replayed.outgoing_packets,
+            own_packets: replayed.own_packets,
+            absent: replayed.absent.clone(),
             passed_packets: arrived - dropped_packets,
             dropped_packets,
             outcomes: Outcome::ALL.iter().map(|outcome| outcome.name()).zip(replayed.outcomes).collect(),
@@ -219,6 +229,11 @@ fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
+fn goes_to_nobody(absent: &[IpAddr]) -> String {
+    let absent: Vec<String> = absent.iter().map(ToString::to_string).collect();
+    format!("no packet of the capture goes to {}", absent.join(" or "))
+}
+
 /// Which vector came closest to its floor.
 fn nothing(replayed: &Replayed, config: &Config) -> String {
     if replayed.packets == 0 {
@@ -267,25 +282,7 @@ fn text(report: &Report) -> String {
         report.source_count,
         report.duration_s
     );
-    let protected: Vec<String> = report.protected.iter().map(ToString::to_string).collect();
-    let _ = match report.protected_by {
-        "none" if report.capture == "-" => {
-            writeln!(
-                text,
-                "a stream is read once, so every packet is judged; `--victim ADDR` names a host to protect"
-            )
-        }
-        "none" => {
-            writeln!(text, "no single host stands out, so every packet is judged; `--victim ADDR` names one")
-        }
-        how => writeln!(
-            text,
-            "protected: {} ({}), {} of its own packets left out",
-            protected.join(", "),
-            if how == "inferred" { "takes part in most packets; `--victim` names another" } else { "named" },
-            units::count(as_f64(report.outgoing_packets))
-        ),
-    };
+    text.push_str(&protected_text(report));
     if let Some(reason) = &report.nothing_to_decide {
         let _ = writeln!(text, "\nnothing to decide: {reason}");
         return text;
@@ -301,6 +298,39 @@ fn text(report: &Report) -> String {
     );
     text.push_str(&source_table(&report.sources));
     text
+}
+
+/// Whose packets were judged, and what was left out.
+fn protected_text(report: &Report) -> String {
+    let protected: Vec<String> = report.protected.iter().map(ToString::to_string).collect();
+    let protected = protected.join(", ");
+    let own = units::count(as_f64(report.own_packets));
+    match report.protected_by {
+        "none" if report.capture == "-" => {
+            "a stream is read once, so every packet is judged; `--victim ADDR` names a host to protect\n"
+                .to_owned()
+        }
+        "none" => {
+            "no single host stands out, so every packet is judged; `--victim ADDR` names one\n".to_owned()
+        }
+        "inferred" => format!(
+            "protected: {protected} (takes part in most packets; `--victim` names another), {own} of its own packets \
+             left out\n"
+        ),
+        // The reason says it all.
+        _ if report.absent == report.protected && report.nothing_to_decide.is_some() => String::new(),
+        _ => {
+            let others = units::count(as_f64(report.outgoing_packets - report.own_packets));
+            let absent = if report.absent.is_empty() {
+                String::new()
+            } else {
+                format!("{}\n", goes_to_nobody(&report.absent))
+            };
+            format!(
+                "protected: {protected} (named), {own} of its own packets and {others} to others left out\n{absent}"
+            )
+        }
+    }
 }
 
 fn verdict_table(verdicts: &[TimedVerdict]) -> String {

@@ -1,5 +1,6 @@
 //! `mitigator run`: the agent. Attaches, ticks, tells, leaves cleanly.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use mitigator_common::{BlockOrigin, PrefixKey};
 use rustc_hash::FxHashMap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::blocklist::standing;
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::config::{Capacities, Config, ModeChoice, parse_interval};
@@ -25,8 +27,9 @@ use crate::pipeline::time::Timestamp;
 use crate::pipeline::verdict::{Decision, Subject, Verdict};
 use crate::report::events::{Event, Style, Summary, tell};
 use crate::store::{Store, StoredDecision};
+use crate::watch::{Change, Terms, Watch};
 
-/// Between two looks at what must never be blocked.
+/// Between two looks at what must never be blocked, and at the interfaces.
 const GUARD_PERIOD: Duration = Duration::from_secs(2);
 /// Between two sweeps of blocks that are over.
 const SWEEP_PERIOD: Duration = Duration::from_secs(30);
@@ -78,8 +81,11 @@ impl RunArgs {
         runtime.block_on(async {
             // Before anything is attached, so that a stop at any time is a clean one.
             let stop = StopSignals::listen()?;
-            let attached = self.attach(places, &config)?;
-            let mut agent = Agent::new(places, config, store, style)?;
+            let interfaces = self.interfaces();
+            let terms = self.terms(places, &config);
+            let attached = attach(&interfaces, &terms)?;
+            let watch = Watch::over(&interfaces, terms);
+            let mut agent = Agent::new(places, config, store, watch, style)?;
             agent.guard()?;
             for attachment in attached {
                 tell(&Event::Attached(attachment), style);
@@ -89,30 +95,36 @@ impl RunArgs {
         Ok(Answer::Done)
     }
 
-    /// All interfaces or none: when one fails, those that were protected before this run are, and no others.
-    fn attach(&self, places: &Places, config: &Config) -> Result<Vec<Attachment>> {
-        let pins = places.pins();
-        let made_maps = !pins.exist();
-        if let Ok(standing) = XdpDataPlane::capacities(&pins) {
-            tell_of_capacities(&standing, &config.capacities);
-        }
-        let protected: Vec<String> =
-            attachment::list(&pins)?.into_iter().map(|attachment| attachment.interface).collect();
-        let foreign = if self.replace { ForeignProgram::Replace } else { ForeignProgram::Refuse };
-        let attached: Result<_> = self
-            .interfaces
-            .iter()
-            .map(|interface| attachment::attach(&pins, interface, self.xdp_mode, foreign, &config.capacities))
-            .collect();
-        if attached.is_err() {
-            let fresh: Vec<String> =
-                self.interfaces.iter().filter(|name| !protected.contains(name)).cloned().collect();
-            if let Err(error) = attachment::undo(&pins, &fresh, made_maps) {
-                tracing::error!("cannot take off what was attached before the failure: {error:#}");
-            }
-        }
-        attached
+    /// As given; what is given twice is meant once.
+    fn interfaces(&self) -> Vec<String> {
+        let mut known = BTreeSet::new();
+        self.interfaces.iter().filter(|name| known.insert(*name)).cloned().collect()
     }
+
+    fn terms(&self, places: &Places, config: &Config) -> Terms {
+        let foreign = if self.replace { ForeignProgram::Replace } else { ForeignProgram::Refuse };
+        Terms { pins: places.pins(), mode: self.xdp_mode, foreign, capacities: config.capacities }
+    }
+}
+
+/// All interfaces or none: when one fails, those that were protected before this run are, and no others.
+fn attach(interfaces: &[String], terms: &Terms) -> Result<Vec<Attachment>> {
+    let pins = &terms.pins;
+    let made_maps = !pins.exist();
+    if let Ok(standing) = XdpDataPlane::capacities(pins) {
+        tell_of_capacities(&standing, &terms.capacities);
+    }
+    let protected: Vec<String> =
+        attachment::list(pins)?.into_iter().map(|attachment| attachment.interface).collect();
+    let attached: Result<_> = interfaces.iter().map(|interface| terms.attach(interface)).collect();
+    if attached.is_err() {
+        let fresh: Vec<String> =
+            interfaces.iter().filter(|name| !protected.contains(name)).cloned().collect();
+        if let Err(error) = attachment::undo(pins, &fresh, made_maps) {
+            tracing::error!("cannot take off what was attached before the failure: {error:#}");
+        }
+    }
+    attached
 }
 
 /// Maps that are pinned are taken as they are.
@@ -144,6 +156,7 @@ struct Agent {
     control: ControlLoop<XdpDataPlane>,
     store: Store,
     guard: Guard,
+    watch: Watch,
     /// Until the next tick.
     pause: Duration,
     style: Style,
@@ -152,16 +165,12 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(places: &Places, config: Config, store: Store, style: Style) -> Result<Self> {
+    fn new(places: &Places, config: Config, store: Store, watch: Watch, style: Style) -> Result<Self> {
         let plane = XdpDataPlane::open(&places.pins())?;
         let started = Clock::now();
-        let left: Vec<_> = plane
-            .blocks()
-            .standing()?
+        let left: Vec<_> = standing(&plane, started.monotonic())?
             .into_iter()
-            .filter(|block| {
-                block.entry.origin() == BlockOrigin::Agent && !block.entry.is_expired(started.monotonic().ns)
-            })
+            .filter(|block| block.entry.origin() == BlockOrigin::Agent)
             .filter_map(|block| match block.target {
                 Target::Source(source) => Some((source, Timestamp::from_ns(block.entry.expires_at_ns))),
                 Target::Prefix(_) => None,
@@ -173,7 +182,7 @@ impl Agent {
         let guard =
             Guard::new(configured.map(|prefix| PrefixKey::new(prefix.network(), prefix.prefix_len())));
         let pause = config.interval;
-        Ok(Self { control, store, guard, pause, style, started, summary: Summary::default() })
+        Ok(Self { control, store, guard, watch, pause, style, started, summary: Summary::default() })
     }
 
     async fn run(mut self, mut stop: StopSignals) -> Result<()> {
@@ -191,6 +200,9 @@ impl Agent {
                 _ = guard.tick() => {
                     if let Err(error) = self.guard() {
                         tracing::error!("cannot refresh what must never be blocked: {error:#}");
+                    }
+                    if let Err(error) = self.watch() {
+                        tracing::error!("cannot see whether the filter is still attached: {error:#}");
                     }
                 }
                 _ = sweep.tick() => self.sweep(),
@@ -256,6 +268,17 @@ impl Agent {
         Ok(())
     }
 
+    fn watch(&mut self) -> Result<()> {
+        for change in self.watch.look()? {
+            let event = match change {
+                Change::Alarm(message) => Event::Alarm { at_unix_ms: Clock::now().unix_ms(), message },
+                Change::Attached(attachment) => Event::Attached(attachment),
+            };
+            tell(&event, self.style);
+        }
+        Ok(())
+    }
+
     fn sweep(&mut self) {
         let clock = Clock::now();
         let blocks: &BlockTables = self.control.plane().blocks();
@@ -268,28 +291,50 @@ impl Agent {
     }
 
     fn finish(mut self) {
-        self.summary.duration_s = Clock::now().monotonic().since(self.started.monotonic()).as_secs_f64();
-        self.summary.standing_blocks = u64::try_from(self.control.standing_blocks()).unwrap_or(u64::MAX);
+        let now = Clock::now().monotonic();
+        self.summary.duration_s = now.since(self.started.monotonic()).as_secs_f64();
+        match standing(self.control.plane(), now) {
+            Ok(blocks) => self.summary.standing_blocks = u64::try_from(blocks.len()).unwrap_or(u64::MAX),
+            Err(error) => tracing::error!("cannot count the blocks that stand: {error:#}"),
+        }
         tell(&Event::Summary(self.summary), self.style);
     }
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT, SIGTERM and SIGHUP.
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    /// `None` when it was to be ignored from the start, as `nohup` has it.
+    hang_up: Option<Signal>,
 }
 
 impl StopSignals {
     fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen to signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        let ignored = procfs::process::Process::myself()
+            .and_then(|process| process.status())
+            .map_or(0, |status| status.sigign);
+        let hang_up = SignalKind::hangup();
+        let is_ignored = ignored >> (hang_up.as_raw_value() - 1) & 1 == 1;
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: if is_ignored { None } else { Some(listen(hang_up)?) },
+        })
     }
 
     async fn received(&mut self) {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hang_up => {}
         }
     }
 }

@@ -8,7 +8,6 @@ use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::pipeline::target::Target;
 use crate::report::output::print_report;
-use crate::store::Store;
 
 /// Arguments of `mitigator unblock`.
 #[derive(Debug, Args)]
@@ -38,14 +37,10 @@ impl UnblockArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
         let plane = places.open_data_plane()?;
         let now = Clock::now().monotonic();
-        let store = if places.open_store()?.is_some() { Some(Store::open(&places.state_dir)?) } else { None };
         let mut report = Report { unblocked: Vec::new(), not_blocked: Vec::new() };
         for target in &self.targets {
             let was_blocked = plane.blocks().get(target)?.is_some_and(|entry| !entry.is_expired(now.ns));
             plane.blocks().unblock_all(&[*target])?;
-            if let Some(store) = &store {
-                store.remove_reason(&target.to_string())?;
-            }
             if was_blocked {
                 report.unblocked.push(*target);
             } else {
@@ -54,8 +49,16 @@ impl UnblockArgs {
                 report.not_blocked.push(NotBlocked { target: *target, covered_by });
             }
         }
+        if let Err(error) = self.forget_reasons(places) {
+            tracing::warn!("the reasons of these blocks could not be forgotten: {error:#}");
+        }
         print_report(self.json, &report, || text(&report))?;
         Ok(if report.not_blocked.is_empty() { Answer::Done } else { Answer::Negative })
+    }
+
+    fn forget_reasons(&self, places: &Places) -> Result<()> {
+        let Some(store) = places.open_store()? else { return Ok(()) };
+        self.targets.iter().try_for_each(|target| store.remove_reason(&target.to_string()))
     }
 }
 

@@ -263,6 +263,23 @@ pub fn list(pins: &Pins) -> Result<Vec<Attachment>> {
     Ok(found)
 }
 
+/// Whether the link that is pinned for `interface` still holds one: the kernel lets go of an interface that is
+/// deleted.
+///
+/// # Errors
+///
+/// When the pin is there and cannot be opened.
+pub fn stands(pins: &Pins, interface: &str) -> Result<bool> {
+    let pin = pins.link(interface);
+    Ok(pin.exists() && link_info(&open_link(&pin)?)?.interface_index != 0)
+}
+
+/// Whether there is an interface of that name.
+#[must_use]
+pub fn is_there(interface: &str) -> bool {
+    nix::net::if_::if_nametoindex(interface).is_ok()
+}
+
 /// Takes the program off `interfaces` again, and removes the maps that no link is left to need, after
 /// a run that failed had made them.
 ///

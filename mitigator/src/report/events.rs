@@ -60,7 +60,7 @@ pub struct Summary {
     pub dropped_packets: u64,
     /// Blocks decided.
     pub blocked: u64,
-    /// Blocks of the agent that stand on.
+    /// Blocks that stand on, whoever asked for them.
     pub standing_blocks: u64,
 }
 
@@ -108,7 +108,7 @@ fn log(event: &Event) {
             packets = summary.packets,
             dropped = summary.dropped_packets,
             blocked = summary.blocked,
-            "stopped; the filter stays attached, {} blocks stand until they expire, `mitigator detach` removes it all",
+            "stopped; the filter stays attached, {} blocks stand until they end or are taken back, `mitigator detach` removes it all",
             summary.standing_blocks
         ),
     }

@@ -1,5 +1,6 @@
-//! Where reports go: standard output, as aligned columns or as one JSON object.
+//! Where reports go: standard output, as aligned columns or as one JSON object; what went wrong, to standard error.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
@@ -34,6 +35,11 @@ pub fn print_report(json: bool, report: &impl Serialize, text: impl FnOnce() -> 
 /// When standard output cannot be written.
 pub fn print_text(text: &str) -> Result<()> {
     io::stdout().lock().write_all(text.as_bytes()).context("cannot write the report")
+}
+
+/// Says on standard error what went wrong. When that is closed or full, there is nobody left to tell.
+pub fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// How a column is aligned.

@@ -79,10 +79,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// When there is one that cannot be opened or understood.
+    /// When there is one that cannot be opened or understood, or that cannot be known.
     pub fn open_existing(directory: &Path) -> Result<Option<Self>> {
         let path = path_in(directory);
-        if path.exists() { Self::open(directory).map(Some) } else { Ok(None) }
+        let is_there = path.try_exists().with_context(|| cannot_open(&path))?;
+        if is_there { Self::open(directory).map(Some) } else { Ok(None) }
     }
 
     fn prepare(&self) -> Result<()> {
@@ -261,5 +262,7 @@ mod tests {
     fn without_a_file_there_is_nothing_to_open() {
         let directory = tempfile::tempdir().unwrap();
         assert!(Store::open_existing(&directory.path().join("none")).unwrap().is_none());
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        assert!(Store::open_existing(&directory.path().join("file")).is_err(), "not a directory");
     }
 }
