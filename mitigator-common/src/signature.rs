@@ -118,7 +118,7 @@ impl core::fmt::Display for Signature {
 pub struct Limit {
     /// On the monotonic clock.
     pub expires_at_ns: u64,
-    /// Sources first seen before this pass, as do those that this host asked or answered.
+    /// Sources first seen before this pass, as do those that this host asked or answered; 0 exempts nobody.
     pub since_ns: u64,
     /// Packets that pass in one window of [`Limit::WINDOW_NS`].
     pub packets_per_window: u64,

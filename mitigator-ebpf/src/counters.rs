@@ -160,8 +160,8 @@ impl LiveCounters {
         }
     }
 
-    /// Whether the source was there before `since_ns`, or this host asked it for something or answered it
-    /// over a connection: a forged address can be none of these.
+    /// Whether a limit that began at `since_ns` exempts the source: it was there before, or this host asked
+    /// it for something or answered it over a connection. A forged address can be none of these.
     #[inline(always)]
     #[must_use]
     pub fn is_known(&self, since_ns: u64) -> bool {

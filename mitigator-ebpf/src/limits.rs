@@ -19,7 +19,8 @@ pub fn drops(packet: &Packet) -> bool {
         return false;
     };
     let now_ns = clock::now_ns();
-    if limit.is_expired(now_ns) || sources::is_known(&packet.source, limit.since_ns.get()) {
+    let since_ns = limit.since_ns.get();
+    if limit.is_expired(now_ns) || since_ns != 0 && sources::is_known(&packet.source, since_ns) {
         return false;
     }
     !limit.admit(now_ns)

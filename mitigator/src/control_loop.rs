@@ -6,13 +6,15 @@ use anyhow::Result;
 use mitigator_common::Source;
 
 use crate::kernel::DataPlane;
-use crate::pipeline::activity::History;
+use crate::pipeline::activity::{History, Window};
 use crate::pipeline::blocklist::{Blocklist, Changes};
 use crate::pipeline::features;
 use crate::pipeline::gates::Gates;
 use crate::pipeline::limits::Limits;
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
+use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
+use crate::pipeline::vectors::Span;
 use crate::pipeline::verdict::{Judge, Verdict};
 
 /// An interval shorter than this is taken as this long, so that rates stay finite.
@@ -27,6 +29,8 @@ pub struct ControlLoop<P> {
     plane: P,
     history: History,
     gates: Gates,
+    window: Window,
+    window_gates: Gates,
     judge: Judge,
     blocklist: Blocklist,
     limits: Limits,
@@ -70,7 +74,9 @@ impl<P: DataPlane> ControlLoop<P> {
         Self {
             plane,
             history: History::default(),
-            gates: Gates::default(),
+            gates: Gates::over(Span::Tick),
+            window: Window::default(),
+            window_gates: Gates::over(Span::Window),
             judge: Judge::default(),
             blocklist: Blocklist::default(),
             limits: Limits::default(),
@@ -97,6 +103,12 @@ impl<P: DataPlane> ControlLoop<P> {
         self.blocklist.len()
     }
 
+    /// Whether something is looked at that shows while nothing arrives.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        !self.gates.watched().is_empty()
+    }
+
     /// One tick at `now`.
     ///
     /// # Errors
@@ -105,15 +117,25 @@ impl<P: DataPlane> ControlLoop<P> {
     /// anew in the next tick.
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
         let snapshot = self.plane.read_counters(now)?;
-        let activity = self.history.advance(snapshot, SHORTEST_INTERVAL);
+        let activity = self.history.advance(snapshot, &self.gates.watched(), SHORTEST_INTERVAL);
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         let allowed = self.plane.allow_list()?;
-        let judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
+        let mut judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
+        if let Some(window) = self.window.add(&activity, self.detection.window) {
+            let features = features::extract(&window);
+            let alarms = self.window_gates.check(&window, &self.detection);
+            judgement.add(self.judge.judge(&window, &features, &alarms, &allowed, &self.detection));
+        }
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let mut verdicts = judgement.verdicts;
         let mut changes = self.blocklist.update(&mut verdicts, &hits, &allowed, now, &self.blocking);
         changes.limits = self.limits.update(&verdicts, &activity.limited, now, &self.blocking);
+        for block in &changes.blocks {
+            if let Target::Source(source) = block.target {
+                self.gates.forget(source);
+            }
+        }
         self.is_hurried = judgement.is_suspicious && !self.is_hurried;
         if let Err(error) = self.plane.apply(now, &changes) {
             self.blocklist.forget(&changes.blocks);
@@ -123,7 +145,7 @@ impl<P: DataPlane> ControlLoop<P> {
         Ok(Tick {
             at: now,
             interval: activity.interval,
-            active_sources: activity.rows.len(),
+            active_sources: activity.active_sources(),
             packets: activity.packets(),
             dropped_packets: activity.dropped_packets(),
             totals: self.gates.totals().to_vec(),

@@ -203,7 +203,8 @@ impl Run {
             if self.now < due {
                 return Ok(());
             }
-            if !self.arrived_since_tick && self.now.since(due) > GAP {
+            let is_idle = !self.arrived_since_tick && !self.control.is_watching();
+            if is_idle && self.now.since(due) > GAP {
                 due = self.now;
             }
             self.tick(due)?;

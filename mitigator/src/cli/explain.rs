@@ -139,9 +139,9 @@ impl ExplainArgs {
         let (limits, limits_of) = self.limits(places)?;
         let shortest = Duration::from_millis(1);
         let mut history = History::default();
-        history.advance(plane.read_counters(Clock::now().monotonic())?, shortest);
+        history.advance(plane.read_counters(Clock::now().monotonic())?, &[], shortest);
         pause(self.over);
-        let activity = history.advance(plane.read_counters(Clock::now().monotonic())?, shortest);
+        let activity = history.advance(plane.read_counters(Clock::now().monotonic())?, &[], shortest);
         let Ok(row) = activity.rows.binary_search_by_key(&source, |row| row.source) else {
             return Ok(None);
         };

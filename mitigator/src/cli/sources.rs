@@ -112,14 +112,14 @@ impl SourcesArgs {
         let shortest = Duration::from_millis(1);
         let mut activity = None;
         if !self.over.is_zero() {
-            history.advance(plane.read_counters(Clock::now().monotonic())?, shortest);
+            history.advance(plane.read_counters(Clock::now().monotonic())?, &[], shortest);
             pause(self.over);
         }
         let now = Clock::now().monotonic();
         let snapshot = plane.read_counters(now)?;
         let rows = snapshot.rows.clone();
         if !self.over.is_zero() {
-            activity = Some(history.advance(snapshot, shortest));
+            activity = Some(history.advance(snapshot, &[], shortest));
         }
         let known = rows.len();
         let mut rows: Vec<Row> =

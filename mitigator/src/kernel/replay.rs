@@ -144,8 +144,9 @@ impl ReplayDataPlane {
         let Some(limit) = limit.filter(|limit| !limit.is_expired(now.ns)) else {
             return false;
         };
+        let since_ns = limit.since_ns.get();
         let row = self.rows.get(&packet.source);
-        let is_known = row.is_some_and(|row| row.counters.is_known(limit.since_ns.get()));
+        let is_known = since_ns != 0 && row.is_some_and(|row| row.counters.is_known(since_ns));
         !is_known && !limit.admit(now.ns)
     }
 

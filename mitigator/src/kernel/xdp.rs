@@ -118,20 +118,24 @@ impl DataPlane for XdpDataPlane {
         Ok(hits)
     }
 
-    fn apply(&mut self, _now: Timestamp, changes: &Changes) -> Result<()> {
+    fn apply(&mut self, now: Timestamp, changes: &Changes) -> Result<()> {
         self.blocks.set_limits(&changes.limits.written, &changes.limits.ended)?;
         if changes.blocks.is_empty() {
             return Ok(());
         }
-        let blocks: Vec<NewBlock> = changes
-            .blocks
-            .iter()
-            .map(|block| NewBlock {
-                target: block.target,
-                expires_at_ns: block.until.ns,
-                origin: BlockOrigin::Agent,
-            })
-            .collect();
+        let mut blocks = Vec::with_capacity(changes.blocks.len());
+        for block in &changes.blocks {
+            let standing = self.blocks.get(&block.target)?;
+            let is_anothers = standing
+                .is_some_and(|entry| entry.origin() != BlockOrigin::Agent && !entry.is_expired(now.ns));
+            if !is_anothers {
+                blocks.push(NewBlock {
+                    target: block.target,
+                    expires_at_ns: block.until.ns,
+                    origin: BlockOrigin::Agent,
+                });
+            }
+        }
         self.blocks.block_all(&blocks, |_| {})?;
         Ok(())
     }

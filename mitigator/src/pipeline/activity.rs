@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mitigator_common::{Outcome, Signature, Source, SourceCounters};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::snapshot::{Coverage, OutcomeTotals, Snapshot};
 use super::time::Timestamp;
@@ -31,12 +31,15 @@ pub struct Activity {
     pub interval: Duration,
     /// Whether no time passed between the snapshots, so that every rate is a guess.
     pub is_clock_still: bool,
-    /// Sources that sent something, sorted by source.
+    /// Sources that sent something, or were sent something, sorted by source.
     pub rows: Vec<SourceActivity>,
     /// Packets per outcome in the interval.
     pub outcomes: OutcomeTotals,
     /// Packets that each limit dropped in the interval.
     pub limited: Vec<(Signature, u64)>,
+    /// Whether this host was ever seen to send anything: where its packets are not seen, silence means
+    /// nothing.
+    pub hears_sent: bool,
 }
 
 impl Activity {
@@ -45,6 +48,12 @@ impl Activity {
     #[expect(clippy::cast_precision_loss, reason = "a count of packets in one interval is far below 2^52")]
     pub fn per_second(&self, count: u64) -> f64 {
         if self.interval.is_zero() { 0.0 } else { count as f64 / self.interval.as_secs_f64() }
+    }
+
+    /// How many sources sent something.
+    #[must_use]
+    pub fn active_sources(&self) -> usize {
+        self.rows.iter().filter(|row| row.change.packets > 0).count()
     }
 
     /// Packets that arrived in the interval.
@@ -62,6 +71,90 @@ impl Activity {
     }
 }
 
+/// Adds up activities until they cover some seconds, in which what comes slowly can be told from nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    rows: FxHashMap<Source, SourceActivity>,
+    limited: FxHashMap<Signature, u64>,
+    interval: Duration,
+    outcomes: OutcomeTotals,
+    is_clock_still: bool,
+}
+
+impl Window {
+    /// Adds one activity; when `length` is reached, gives all of it and begins anew.
+    pub fn add(&mut self, activity: &Activity, length: Duration) -> Option<Activity> {
+        for row in &activity.rows {
+            self.rows
+                .entry(row.source)
+                .and_modify(|sum| {
+                    let change = total(&sum.change, &row.change);
+                    *sum = SourceActivity { change, ..*row };
+                })
+                .or_insert(*row);
+        }
+        for (signature, packets) in &activity.limited {
+            *self.limited.entry(*signature).or_default() += packets;
+        }
+        for (sum, count) in self.outcomes.iter_mut().zip(activity.outcomes) {
+            *sum = sum.saturating_add(count);
+        }
+        self.interval += activity.interval;
+        self.is_clock_still |= activity.is_clock_still;
+        if self.interval < length {
+            return None;
+        }
+        let window = std::mem::take(self);
+        let mut rows: Vec<SourceActivity> = window.rows.into_values().collect();
+        rows.sort_unstable_by_key(|row| row.source);
+        let mut limited: Vec<(Signature, u64)> = window.limited.into_iter().collect();
+        limited.sort_unstable();
+        Some(Activity {
+            at: activity.at,
+            interval: window.interval,
+            is_clock_still: window.is_clock_still,
+            rows,
+            outcomes: window.outcomes,
+            limited,
+            hears_sent: activity.hears_sent,
+        })
+    }
+}
+
+/// The packets of two intervals together; times, ports and birth as the later one has them.
+fn total(before: &SourceCounters, later: &SourceCounters) -> SourceCounters {
+    let sum = |field: fn(&SourceCounters) -> u32| field(before).saturating_add(field(later));
+    SourceCounters {
+        packets: before.packets.saturating_add(later.packets),
+        bytes: before.bytes.saturating_add(later.bytes),
+        first_seen_ns: later.first_seen_ns,
+        last_seen_ns: later.last_seen_ns,
+        port_bits: before.port_bits | later.port_bits,
+        ports_epoch: later.ports_epoch,
+        tcp_syn_packets: sum(|row| row.tcp_syn_packets),
+        tcp_syn_ack_packets: sum(|row| row.tcp_syn_ack_packets),
+        tcp_ack_packets: sum(|row| row.tcp_ack_packets),
+        tcp_rst_packets: sum(|row| row.tcp_rst_packets),
+        tcp_odd_packets: sum(|row| row.tcp_odd_packets),
+        tcp_push_packets: sum(|row| row.tcp_push_packets),
+        udp_packets: sum(|row| row.udp_packets),
+        reflection_packets: sum(|row| row.reflection_packets),
+        icmp_packets: sum(|row| row.icmp_packets),
+        fragment_packets: sum(|row| row.fragment_packets),
+        extension_packets: sum(|row| row.extension_packets),
+        other_packets: sum(|row| row.other_packets),
+        reflection_port: later.reflection_port,
+        tcp_fin_packets: sum(|row| row.tcp_fin_packets),
+        destination_port: later.destination_port,
+        sent_packets: sum(|row| row.sent_packets),
+        sent_syn_packets: sum(|row| row.sent_syn_packets),
+        sent_syn_ack_packets: sum(|row| row.sent_syn_ack_packets),
+        sent_data_packets: sum(|row| row.sent_data_packets),
+        sent_udp_packets: sum(|row| row.sent_udp_packets),
+        sent_closing_packets: sum(|row| row.sent_closing_packets),
+    }
+}
+
 /// Remembers the last snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -69,6 +162,7 @@ pub struct History {
     rows: FxHashMap<Source, Known>,
     /// Packets that each limit dropped.
     limits: FxHashMap<Signature, u64>,
+    hears_sent: bool,
     /// Number of the last snapshot.
     snapshots: u64,
 }
@@ -88,7 +182,9 @@ impl History {
     ///
     /// A snapshot that is not later than the one before counts as taken `shortest` after it, which
     /// keeps rates finite when a capture's clock stands still.
-    pub fn advance(&mut self, snapshot: Snapshot, shortest: Duration) -> Activity {
+    ///
+    /// The sources in `watched` have a row even if nothing happened.
+    pub fn advance(&mut self, snapshot: Snapshot, watched: &[Source], shortest: Duration) -> Activity {
         let Snapshot { at, rows, coverage, outcomes, limits } = snapshot;
         self.snapshots += 1;
         if let Coverage::Changed { gone } = &coverage {
@@ -97,6 +193,7 @@ impl History {
             }
         }
         let row_count = rows.len();
+        self.hears_sent |= rows.iter().any(|(_, counters)| counters.sent_packets > 0);
         let rows = rows.into_iter().filter_map(|(source, now)| self.advance_row(source, now, at)).collect();
         if coverage == Coverage::All && self.rows.len() > row_count {
             self.rows.retain(|_, known| known.snapshot == self.snapshots);
@@ -120,7 +217,17 @@ impl History {
             rows,
             outcomes,
             limited,
+            hears_sent: self.hears_sent,
         };
+        let seen: FxHashSet<Source> = match watched {
+            [] => FxHashSet::default(),
+            _ => activity.rows.iter().map(|row| row.source).collect(),
+        };
+        activity.rows.extend(watched.iter().filter(|source| !seen.contains(source)).filter_map(|source| {
+            let totals = self.rows.get(source)?.counters;
+            let age = at.since(Timestamp::from_ns(totals.first_seen_ns));
+            Some(SourceActivity { source: *source, change: SourceCounters::EMPTY, totals, age })
+        }));
         activity.rows.sort_unstable_by_key(|row| row.source);
         for (change, before) in activity.outcomes.iter_mut().zip(last_outcomes) {
             *change = change.saturating_sub(before);
@@ -146,7 +253,12 @@ impl History {
         }
         self.rows.insert(source, known);
         let age = at.since(Timestamp::from_ns(now.first_seen_ns));
-        (change.packets > 0).then_some(SourceActivity { source, change, totals: now, age })
+        (change.packets > 0 || change.sent_packets > 0).then_some(SourceActivity {
+            source,
+            change,
+            totals: now,
+            age,
+        })
     }
 }
 
@@ -203,9 +315,10 @@ mod tests {
     fn only_what_changed_is_activity() {
         let mut history = History::default();
         let shortest = Duration::from_millis(1);
-        assert_eq!(history.advance(snapshot(0, vec![row(1, 10, 0), row(2, 5, 0)]), shortest).rows, []);
+        assert_eq!(history.advance(snapshot(0, vec![row(1, 10, 0), row(2, 5, 0)]), &[], shortest).rows, []);
         let activity = history.advance(
             snapshot(1_000_000_000, vec![row(1, 14, 0), row(2, 5, 0), row(3, 2, 900_000_000)]),
+            &[],
             shortest,
         );
         assert_eq!(packets_of(&activity), [(1, 4), (3, 2)]);
@@ -217,8 +330,8 @@ mod tests {
     fn an_evicted_row_that_came_back_counts_in_full() {
         let mut history = History::default();
         let shortest = Duration::from_millis(1);
-        history.advance(snapshot(0, vec![row(1, 1_000, 0)]), shortest);
-        let activity = history.advance(snapshot(10, vec![row(1, 3, 5)]), shortest);
+        history.advance(snapshot(0, vec![row(1, 1_000, 0)]), &[], shortest);
+        let activity = history.advance(snapshot(10, vec![row(1, 3, 5)]), &[], shortest);
         assert_eq!(activity.rows.first().map(|row| row.change.packets), Some(3));
         assert_eq!(activity.interval, shortest);
     }
@@ -231,9 +344,9 @@ mod tests {
             coverage: Coverage::Changed { gone: gone.iter().map(|number| row(*number, 0, 0).0).collect() },
             ..snapshot(at_ns, rows)
         };
-        history.advance(changes(0, vec![row(1, 10, 0), row(2, 5, 0)], &[]), shortest);
-        history.advance(changes(1, vec![row(2, 6, 0)], &[]), shortest);
-        let activity = history.advance(changes(2, vec![row(1, 13, 0), row(2, 6, 0)], &[2]), shortest);
+        history.advance(changes(0, vec![row(1, 10, 0), row(2, 5, 0)], &[]), &[], shortest);
+        history.advance(changes(1, vec![row(2, 6, 0)], &[]), &[], shortest);
+        let activity = history.advance(changes(2, vec![row(1, 13, 0), row(2, 6, 0)], &[2]), &[], shortest);
         assert_eq!(packets_of(&activity), [(1, 3), (2, 6)]);
     }
 
@@ -241,7 +354,11 @@ mod tests {
     fn a_full_snapshot_forgets_who_is_missing() {
         let mut history = History::default();
         for at_ns in 0..3_u8 {
-            history.advance(snapshot(u64::from(at_ns), vec![row(at_ns, 1, 0)]), Duration::from_millis(1));
+            history.advance(
+                snapshot(u64::from(at_ns), vec![row(at_ns, 1, 0)]),
+                &[],
+                Duration::from_millis(1),
+            );
             assert_eq!(history.rows.len(), 1);
         }
     }
@@ -253,7 +370,7 @@ mod tests {
             let (source, counters) = row(1, packets, 0);
             let counters = SourceCounters { ports_epoch, port_bits, ..counters };
             let snapshot = snapshot(u64::from(ports_epoch) << 30, vec![(source, counters)]);
-            let activity = history.advance(snapshot, Duration::from_millis(1));
+            let activity = history.advance(snapshot, &[], Duration::from_millis(1));
             activity.rows.first().map(|row| row.change.port_bits)
         };
         assert_eq!(ports_at(7, 1, 0b0011), None, "the first snapshot");

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use super::activity::Activity;
 use super::baseline::{Baseline, Normal};
+use super::connections::{Connections, Waiting};
 use super::settings::DetectionSettings;
 use super::time::Timestamp;
-use super::vectors::{self, ManyPorts, Vector};
+use super::vectors::{self, Floors, ManyPorts, Span, Vector};
 
 /// How long after the last alarm a vector's attack counts as over, and learning goes on.
 const COOL_DOWN: Duration = Duration::from_secs(5);
@@ -50,21 +51,27 @@ impl Gate {
 pub struct Alarm {
     /// The kind of attack.
     pub vector: Vector,
+    /// Over how long it was judged.
+    pub span: Span,
+    /// What it was judged by.
+    pub floors: Floors,
     /// Packets that carry it, per row of the activity.
     pub carried: Vec<u64>,
     /// Their sum, per second.
     pub total: f64,
     /// What the total was held against.
     pub gates: Vec<Gate>,
-    /// When the attack began; equal to the tick's time in its first tick.
+    /// When the attack began: at the start of the interval that first showed it.
     pub since: Timestamp,
     /// What is usual, once it is learned.
     pub normal: Option<Normal>,
 }
 
-/// What is normal for each vector, and which attacks are on.
-#[derive(Clone, Debug, Default)]
+/// What is normal for each vector over one span, and which attacks are on.
+#[derive(Clone, Debug)]
 pub struct Gates {
+    span: Span,
+    connections: Connections,
     states: Vec<State>,
     totals: Vec<f64>,
     /// Packets to many ports beyond the rate of a scan, by source: leaky buckets.
@@ -84,6 +91,18 @@ struct Episode {
 }
 
 impl Gates {
+    /// Gates that have seen nothing yet.
+    #[must_use]
+    pub fn over(span: Span) -> Self {
+        Self {
+            span,
+            connections: Connections::default(),
+            states: Vec::new(),
+            totals: Vec::new(),
+            scanned: FxHashMap::default(),
+        }
+    }
+
     /// The vectors that look like an attack in this tick. Without any, and with none lately, the tick
     /// is quiet and the baselines learn it.
     pub fn check(&mut self, activity: &Activity, settings: &DetectionSettings) -> Vec<Alarm> {
@@ -91,12 +110,23 @@ impl Gates {
         let mut alarms = Vec::new();
         self.totals.clear();
         let many_ports = self.judge_scans(activity, settings);
+        let waiting = self.connections.advance(activity);
+        let hears_sent = activity.hears_sent;
         for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
             let carried: Vec<u64> = activity
                 .rows
                 .iter()
-                .zip(&many_ports)
-                .map(|(row, many_ports)| vector.carried_by(&row.change, *many_ports))
+                .zip(many_ports.iter().zip(&waiting))
+                .map(|(row, (many_ports, waiting))| match vector {
+                    Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, *waiting),
+                    // Over a span of seconds, who was answered at all is no flood of the forgotten.
+                    Vector::UdpFlood
+                        if self.span == Span::Window && hears_sent && row.totals.sent_udp_packets > 0 =>
+                    {
+                        0
+                    }
+                    _ => vector.carried_by(&row.change, *many_ports),
+                })
                 .collect();
             let limited: u64 = activity
                 .limited
@@ -104,14 +134,16 @@ impl Gates {
                 .filter(|(signature, _)| signature.kind().is_some_and(|kind| vector.kinds().contains(&kind)))
                 .map(|(_, packets)| *packets)
                 .sum();
-            let total = activity.per_second(carried.iter().sum::<u64>().saturating_add(limited));
+            let total = amount(vector, activity, carried.iter().sum::<u64>().saturating_add(limited));
             self.totals.push(total);
-            let gates = total_gates(vector, total, &state.baseline, settings);
+            let floors = vector.floors_over(self.span, hears_sent);
+            let gates = total_gates(vector, floors, total, &state.baseline, settings);
             if gates.iter().all(|gate| gate.passed) {
-                let since = state.attack.map_or(activity.at, |attack| attack.since);
+                let begun = Timestamp::from_ns(activity.at.ns.saturating_sub(as_ns(activity.interval)));
+                let since = state.attack.map_or(begun, |attack| attack.since);
                 state.attack = Some(Episode { since, last_alarm: activity.at });
                 let normal = state.baseline.normal();
-                alarms.push(Alarm { vector, carried, total, gates, since, normal });
+                alarms.push(Alarm { vector, span: self.span, floors, carried, total, gates, since, normal });
             } else if state.attack.is_some_and(|attack| activity.at.since(attack.last_alarm) >= COOL_DOWN) {
                 state.attack = None;
             }
@@ -150,6 +182,17 @@ impl Gates {
         activity.rows.iter().zip(packets).map(|(row, count)| judge(row.source, count)).collect()
     }
 
+    /// Sources to look at even while they send nothing.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Source> {
+        self.connections.watched()
+    }
+
+    /// Forgets what is remembered of a source, which has been blocked.
+    pub fn forget(&mut self, source: Source) {
+        self.connections.forget(source);
+    }
+
     /// Packets/s that carried each vector in the latest tick, in the order of [`Vector::ALL`].
     #[must_use]
     pub fn totals(&self) -> &[f64] {
@@ -157,26 +200,48 @@ impl Gates {
     }
 }
 
+/// A count of what carries a vector, as the number it is judged by: per second, unless it stands.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "connections of one host are far below 2^52")]
+pub fn amount(vector: Vector, activity: &Activity, count: u64) -> f64 {
+    if vector.is_stock() { count as f64 } else { activity.per_second(count) }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "connections are counted from zero, and saturate"
+)]
+fn standing(vector: Vector, waiting: Waiting) -> u64 {
+    let is_slow = vector == Vector::SlowConnections;
+    if waiting.are_established() == is_slow { waiting.connections as u64 } else { 0 }
+}
+
+fn as_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// What the total of a vector has to reach; the baseline is asked only about what is over the floor.
 #[must_use]
 pub fn total_gates(
     vector: Vector,
+    floors: Floors,
     total: f64,
     baseline: &Baseline,
     settings: &DetectionSettings,
 ) -> Vec<Gate> {
-    let floor = vector.floors().total * settings.patience;
-    let mut gates = vec![Gate::at_least("total_floor", total, floor, "packets/s")];
+    let (floor, unit) = (floors.total * settings.patience, vector.unit());
+    let mut gates = vec![Gate::at_least("total_floor", total, floor, unit)];
     if total >= floor
         && let Some(normal) = baseline.normal()
     {
         gates.extend([
-            Gate::at_least("total_over_median", total, normal.median * settings.baseline_factor, "packets/s"),
+            Gate::at_least("total_over_median", total, normal.median * settings.baseline_factor, unit),
             Gate::at_least(
                 "total_over_noise",
                 total,
                 normal.median + normal.deviation * settings.baseline_deviations,
-                "packets/s",
+                unit,
             ),
         ]);
     }

@@ -19,7 +19,7 @@ pub struct NewLimit {
     pub signature: Signature,
     /// How many pass.
     pub packets_per_second: f64,
-    /// Sources seen before pass in any case.
+    /// Sources seen before pass in any case; zero exempts nobody.
     pub since: Timestamp,
     /// Until when.
     pub until: Timestamp,

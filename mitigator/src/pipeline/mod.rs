@@ -9,6 +9,7 @@ pub mod allowlist;
 pub mod baseline;
 pub mod blocklist;
 pub mod clustering;
+pub mod connections;
 pub mod features;
 pub mod gates;
 pub mod limits;

@@ -13,6 +13,8 @@ pub struct DetectionSettings {
     pub baseline_deviations: f64,
     /// Packets of the vector a source must send in one tick to be judged at all.
     pub min_packets: u64,
+    /// How long the window is in which what lasts is judged.
+    pub window: Duration,
     /// Ticks in which a source must show the evidence, unless it is overwhelming.
     pub ticks: u32,
     /// How many times its floor a source must send to be blocked in its first tick.
@@ -46,6 +48,7 @@ impl Default for DetectionSettings {
             baseline_factor: 3.0,
             baseline_deviations: 8.0,
             min_packets: 10,
+            window: Duration::from_secs(2),
             ticks: 2,
             overwhelming_factor: 10.0,
             known_age: Duration::from_mins(1),
@@ -56,7 +59,7 @@ impl Default for DetectionSettings {
             sample: 4_000,
             seed: 0x006d_6974_6967_6174,
             crowd: 50,
-            limit_share: 0.01,
+            limit_share: 0.005,
             observe_only: false,
         }
     }

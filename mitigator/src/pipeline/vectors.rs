@@ -28,6 +28,21 @@ pub enum Vector {
     FragmentFlood,
     /// Many destination ports in a second: reported, not blocked.
     Scan,
+    /// Established connections that ask for nothing, or never to the end.
+    SlowConnections,
+    /// Connections opened and left: half-open, or never served.
+    ConnectionFlood,
+    /// Short connections to a service that asks for a password, one after the other: reported, not blocked.
+    PasswordGuessing,
+}
+
+/// Over how long an activity is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// One tick: what is loud.
+    Tick,
+    /// A window of some seconds: what lasts.
+    Window,
 }
 
 /// The numbers of a vector, in packets per second that carry it.
@@ -37,6 +52,11 @@ pub struct Floors {
     pub total: f64,
     /// Of one source: less is not worth a block.
     pub source: f64,
+}
+
+impl Floors {
+    /// Nothing reaches them: the vector is not judged over the span.
+    pub const NONE: Self = Self { total: f64::INFINITY, source: f64::INFINITY };
 }
 
 /// What there must be to compare a source with before it is blocked.
@@ -68,8 +88,11 @@ const ANSWERS: u32 = 4;
 
 impl Vector {
     /// Every vector, in the order they are judged: the more specific first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Scan,
+        Self::PasswordGuessing,
+        Self::SlowConnections,
+        Self::ConnectionFlood,
         Self::SynFlood,
         Self::TcpReflection,
         Self::TcpFlagFlood,
@@ -95,6 +118,9 @@ impl Vector {
             Self::ExtensionFlood => "ipv6-extension-flood",
             Self::FragmentFlood => "fragment-flood",
             Self::Scan => "scan",
+            Self::SlowConnections => "slow-connections",
+            Self::ConnectionFlood => "connection-flood",
+            Self::PasswordGuessing => "password-guessing",
         }
     }
 
@@ -112,13 +138,53 @@ impl Vector {
             Self::ExtensionFlood => "IPv6 packets with extension headers",
             Self::FragmentFlood => "fragments",
             Self::Scan => "packets to many ports",
+            Self::SlowConnections => "established connections that are not served",
+            Self::ConnectionFlood => "connections opened and left",
+            Self::PasswordGuessing => "short connections to a service that asks for a password",
         }
     }
 
     /// Whether a source is blocked for it.
     #[must_use]
     pub const fn is_blocked(self) -> bool {
-        !matches!(self, Self::Scan)
+        !matches!(self, Self::Scan | Self::PasswordGuessing)
+    }
+
+    /// Whether it is counted in things that stand rather than in packets that come.
+    #[must_use]
+    pub const fn is_stock(self) -> bool {
+        matches!(self, Self::SlowConnections | Self::ConnectionFlood)
+    }
+
+    /// What its numbers are.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::SlowConnections | Self::ConnectionFlood => "connections",
+            Self::PasswordGuessing => "connections/s",
+            _ => "packets/s",
+        }
+    }
+
+    /// The floors over a span. What lasts for seconds is told from noise at lower rates; UDP, where this host
+    /// is heard (`hears_sent`), only counts when it answered none of it, and so has the lowest.
+    #[must_use]
+    pub const fn floors_over(self, span: Span, hears_sent: bool) -> Floors {
+        match (span, self) {
+            (Span::Tick, _) => self.floors(),
+            (_, Self::SynFlood) => Floors { total: 60.0, source: 15.0 },
+            (_, Self::TcpReflection) => Floors { total: 250.0, source: 50.0 },
+            (_, Self::TcpFlagFlood) => Floors { total: 200.0, source: 60.0 },
+            (_, Self::Reflection) => Floors { total: 100.0, source: 20.0 },
+            (_, Self::UdpFlood) if hears_sent => Floors { total: 50.0, source: 200.0 },
+            (_, Self::UdpFlood) => Floors { total: 4_000.0, source: 800.0 },
+            (_, Self::IcmpFlood) => Floors { total: 500.0, source: 200.0 },
+            (_, Self::ExtensionFlood) => Floors { total: 300.0, source: 100.0 },
+            (_, Self::FragmentFlood) => Floors { total: 300.0, source: 150.0 },
+            (_, Self::Scan) => Floors { total: 10.0, source: 10.0 },
+            (_, Self::PasswordGuessing) => Floors { total: 4.0, source: 4.0 },
+            (_, Self::HttpFlood | Self::SlowConnections | Self::ConnectionFlood) => Floors::NONE,
+        }
     }
 
     /// Below which there is no attack, whatever the baseline says. Chosen well above what one busy
@@ -136,6 +202,8 @@ impl Vector {
             Self::ExtensionFlood => Floors { total: 1_000.0, source: 500.0 },
             Self::FragmentFlood => Floors { total: 1_000.0, source: 500.0 },
             Self::Scan => Floors { total: 50.0, source: 50.0 },
+            Self::SlowConnections | Self::ConnectionFlood => Floors { total: 60.0, source: 60.0 },
+            Self::PasswordGuessing => Floors::NONE,
         }
     }
 
@@ -165,7 +233,11 @@ impl Vector {
             Self::IcmpFlood => &[PacketKind::Icmp],
             Self::ExtensionFlood => &[PacketKind::Extension],
             Self::FragmentFlood => &[PacketKind::Fragment],
-            Self::HttpFlood | Self::Scan => &[],
+            Self::HttpFlood
+            | Self::Scan
+            | Self::SlowConnections
+            | Self::ConnectionFlood
+            | Self::PasswordGuessing => &[],
         }
     }
 
@@ -207,9 +279,22 @@ impl Vector {
                 change.tcp_syn_packets.saturating_add(change.tcp_odd_packets).saturating_add(udp)
             }
             Self::Scan => 0,
+            Self::PasswordGuessing if asks_for_password(change.destination_port) => {
+                change.tcp_syn_packets.min(change.tcp_ack_packets).min(change.tcp_fin_packets)
+            }
+            // What waits is remembered from tick to tick, see `connections`.
+            Self::PasswordGuessing | Self::SlowConnections | Self::ConnectionFlood => 0,
         };
         u64::from(count)
     }
+}
+
+/// Services that ask whoever connects for a password before anything else.
+const fn asks_for_password(port: u32) -> bool {
+    matches!(
+        port,
+        21..=23 | 25 | 110 | 143 | 389 | 445 | 465 | 587 | 993 | 995 | 1433 | 3306 | 3389 | 5432 | 5900
+    )
 }
 
 /// TCP packets without a connection from a source that asks many ports; 0 from any other.

@@ -6,7 +6,7 @@
 //! their sources: the verdict names the traffic instead.
 
 use ndarray::Array2;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use mitigator_common::{PacketKind, Signature, Source, SourceCounters};
@@ -20,7 +20,7 @@ use super::gates::{self, Alarm, Gate};
 use super::settings::DetectionSettings;
 use super::target::Target;
 use super::time::Timestamp;
-use super::vectors::{Comparison, ManyPorts, Vector};
+use super::vectors::{Comparison, ManyPorts, Span, Vector};
 
 /// What is done about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -86,7 +86,7 @@ pub struct Verdict {
     /// For a limit: which packets, and how many of them pass per second.
     #[serde(serialize_with = "limits_as_text", skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<(Signature, f64)>,
-    /// When the attack began.
+    /// When the attack began; zero for a limit that exempts nobody.
     #[serde(skip)]
     pub since: Timestamp,
     /// Why.
@@ -154,6 +154,7 @@ pub struct Judge {
 #[derive(Clone, Copy, Debug)]
 struct Suspicion {
     ticks: u32,
+    first: Timestamp,
     last: Timestamp,
 }
 
@@ -166,10 +167,21 @@ pub struct Judgement {
     pub is_suspicious: bool,
 }
 
+impl Judgement {
+    /// Adds what another judgement of the same tick says; of two verdicts about the same the first stands.
+    pub fn add(&mut self, other: Self) {
+        let known: FxHashSet<Subject> = self.verdicts.iter().map(|verdict| verdict.subject.clone()).collect();
+        self.verdicts.extend(other.verdicts.into_iter().filter(|verdict| !known.contains(&verdict.subject)));
+        self.is_suspicious |= other.is_suspicious;
+    }
+}
+
 /// Evidence older than this is no longer "consecutive".
 const SUSPICION_LASTS: std::time::Duration = std::time::Duration::from_secs(2);
 /// The same observation is reported again after this.
 const REPORT_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long connections must stand before their source is blocked.
+const STANDS_FOR: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long an overwhelming total nobody can be blamed for goes unreported.
 const WORTH_A_WORD_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
@@ -220,11 +232,14 @@ impl Judge {
                 continue;
             }
             let now = case.activity.at;
-            let suspicion =
-                self.suspects.entry((source, vector)).or_insert(Suspicion { ticks: 0, last: now });
+            let suspicion = self.suspects.entry((source, vector)).or_insert(Suspicion {
+                ticks: 0,
+                first: now,
+                last: now,
+            });
             suspicion.ticks += 1;
             suspicion.last = now;
-            let patience_gate = case.patience_gate(position, source_row, suspicion.ticks);
+            let patience_gate = case.patience_gate(position, source_row, suspicion);
             if !patience_gate.passed {
                 continue;
             }
@@ -232,15 +247,17 @@ impl Judge {
             let target = Target::Source(source);
             let relation = allowed.relation_to(&target);
             let (decision, note) = case.decide(source, relation);
-            if decision == Decision::Observe && !self.is_news(vector, Some(source), now) {
+            let limits = if decision == Decision::Limit { case.limits(&[*row]) } else { Vec::new() };
+            if decision != Decision::Block && !self.is_news(vector, Some(source), now) {
                 continue;
             }
             judgement.verdicts.push(Verdict {
                 subject: Subject::Target(target),
                 vector,
                 decision,
-                limits: Vec::new(),
-                since: case.alarm.since,
+                limits,
+                // The source itself is known, and what is limited is what it sends.
+                since: if decision == Decision::Limit { Timestamp::default() } else { case.alarm.since },
                 evidence: case.evidence(Some((position, *row)), gates, note),
             });
         }
@@ -249,15 +266,20 @@ impl Judge {
     /// Many sources that each send too little to be blocked.
     fn judge_crowd(&mut self, case: &Case<'_>, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
-        let crowd = count_gate("light_sources", case.light_sources, case.settings.crowd);
-        let share = Gate::at_least("light_share", case.light_share, 0.5, "of the packets");
-        let gates = vec![crowd, share];
+        // Answers that nobody asked for are of no use, whoever sends them.
+        let is_certain = vector == Vector::Reflection && case.hears_sent;
+        let gates = if is_certain {
+            vec![Gate::at_least("unsolicited", case.alarm.total, case.alarm.floors.total, vector.unit())]
+        } else {
+            vec![
+                count_gate("light_sources", case.light_sources, case.settings.crowd),
+                Gate::at_least("light_share", case.light_share, 0.5, "of the packets"),
+            ]
+        };
         if gates.iter().all(|gate| gate.passed) && self.is_news(vector, None, case.activity.at) {
-            let limits = case.limits();
-            let decision = match (limits.is_empty(), case.settings.observe_only) {
-                (false, false) => Decision::Limit,
-                _ => Decision::Observe,
-            };
+            let limits = case.limits(&case.carriers);
+            let decision =
+                if case.may_limit() && !limits.is_empty() { Decision::Limit } else { Decision::Observe };
             judgement.verdicts.push(Verdict {
                 subject: case.signature(),
                 vector,
@@ -276,10 +298,11 @@ impl Judge {
     /// So much of it, for so long, that it is worth a word although nobody can be blamed.
     fn judge_rest(&mut self, case: &Case<'_>, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
-        let overwhelming = vector.floors().total * case.settings.patience * case.settings.overwhelming_factor;
+        let overwhelming =
+            case.alarm.floors.total * case.settings.patience * case.settings.overwhelming_factor;
         let lasted = case.activity.at.since(case.alarm.since).as_secs_f64();
         let gates = vec![
-            Gate::at_least("overwhelming_total", case.alarm.total, overwhelming, "packets/s"),
+            Gate::at_least("overwhelming_total", case.alarm.total, overwhelming, vector.unit()),
             Gate::at_least("lasted", lasted, WORTH_A_WORD_AFTER.as_secs_f64(), "s"),
         ];
         let is_due = vector.comparison() == Comparison::Floors && gates.iter().all(|gate| gate.passed);
@@ -345,7 +368,8 @@ impl<'a> Case<'a> {
         let carriers: Vec<usize> =
             alarm.carried.iter().enumerate().filter(|(_, count)| **count > 0).map(|(row, _)| row).collect();
         let carried = |row: usize| alarm.carried.get(row).copied().unwrap_or(0);
-        let rates: Vec<f64> = carriers.iter().map(|row| activity.per_second(carried(*row))).collect();
+        let rates: Vec<f64> =
+            carriers.iter().map(|row| gates::amount(alarm.vector, activity, carried(*row))).collect();
         let mut points = Array2::zeros((carriers.len(), POINT_COLUMNS));
         for ((mut point, row), rate) in points.rows_mut().into_iter().zip(&carriers).zip(&rates) {
             let Some(change) = activity.rows.get(*row).map(|row| &row.change) else {
@@ -360,12 +384,12 @@ impl<'a> Case<'a> {
             }
         }
         let clusters = clustering::group(&points, settings);
-        let floor = alarm.vector.floors().source * settings.patience;
+        let floor = alarm.floors.source * settings.patience;
         let is_attacking = attacking_clusters(&clusters, floor, settings.min_separation);
-        let hears_sent = hears_sent(activity);
+        let hears_sent = activity.hears_sent;
         let floor_of = |row: &usize| {
             let row = activity.rows.get(*row);
-            row.map_or(floor, |row| source_floor(alarm.vector, &row.change, hears_sent, settings))
+            row.map_or(floor, |row| floor * alarm.vector.floor_factor(&row.change, hears_sent))
         };
         let light: Vec<f64> = carriers
             .iter()
@@ -399,10 +423,10 @@ impl<'a> Case<'a> {
 
     /// The packets that make up the flood, with what may pass of them: as much as is usual, or a small share.
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
-    fn limits(&self) -> Vec<(Signature, f64)> {
+    fn limits(&self, rows: &[usize]) -> Vec<(Signature, f64)> {
         let kinds = self.alarm.vector.kinds();
         let mut weights: FxHashMap<Signature, u64> = FxHashMap::default();
-        for row in &self.carriers {
+        for row in rows {
             let (Some(source), Some(carried)) = (self.activity.rows.get(*row), self.alarm.carried.get(*row))
             else {
                 continue;
@@ -431,13 +455,19 @@ impl<'a> Case<'a> {
             .collect()
     }
 
+    fn may_limit(&self) -> bool {
+        !self.alarm.vector.kinds().is_empty() && !self.settings.observe_only && !self.activity.is_clock_still
+    }
+
     fn signature(&self) -> Subject {
         Subject::Signature(format!("{} from {} sources", self.alarm.vector.traffic(), self.carriers.len()))
     }
 
     /// A source seen before the attack has to be louder.
     fn floor_for(&self, row: &SourceActivity) -> f64 {
-        let floor = source_floor(self.alarm.vector, &row.change, self.hears_sent, self.settings);
+        let floor = self.alarm.floors.source
+            * self.alarm.vector.floor_factor(&row.change, self.hears_sent)
+            * self.settings.patience;
         let attack_age = self.activity.at.since(self.alarm.since);
         let age_before = row.age.saturating_sub(attack_age);
         if age_before >= self.settings.known_age { floor * self.settings.known_factor } else { floor }
@@ -449,8 +479,13 @@ impl<'a> Case<'a> {
             self.carriers.get(position).and_then(|row| self.alarm.carried.get(*row)).copied().unwrap_or(0);
         let is_attacking = self.is_attacking.get(self.cluster_of(position)).copied().unwrap_or(false);
         let mut gates = vec![
-            Gate::at_least("source_floor", self.rate(position), self.floor_for(row), "packets/s"),
-            Gate::at_least("source_packets", carried as f64, self.settings.min_packets as f64, "packets"),
+            Gate::at_least(
+                "source_floor",
+                self.rate(position),
+                self.floor_for(row),
+                self.alarm.vector.unit(),
+            ),
+            Gate::at_least("source_packets", carried as f64, self.settings.min_packets as f64, ""),
             Gate::at_least("in_attacking_cluster", f64::from(u8::from(is_attacking)), 1.0, ""),
         ];
         if self.alarm.vector.comparison() == Comparison::Peers {
@@ -470,6 +505,12 @@ impl<'a> Case<'a> {
     fn decide(&self, source: Source, relation: Relation) -> (Decision, &'static str) {
         let hindrance = match relation {
             Relation::Inside => "the source is on the allow list",
+            Relation::Covers if self.may_limit() => {
+                return (
+                    Decision::Limit,
+                    "an allowed address lies inside the source: its kind of packets is limited",
+                );
+            }
             Relation::Covers => "an allowed address lies inside the source",
             Relation::Apart if !self.alarm.vector.is_blocked() => "this kind is reported, not blocked",
             Relation::Apart if source.network().is_unspecified() => {
@@ -487,12 +528,19 @@ impl<'a> Case<'a> {
     }
 
     /// Enough ticks, or so loud that one is enough.
-    fn patience_gate(&self, position: usize, row: &SourceActivity, ticks: u32) -> Gate {
+    fn patience_gate(&self, position: usize, row: &SourceActivity, suspicion: &Suspicion) -> Gate {
         let overwhelming = self.floor_for(row) * self.settings.overwhelming_factor;
-        if self.rate(position) >= overwhelming {
-            Gate::at_least("overwhelming", self.rate(position), overwhelming, "packets/s")
+        if self.alarm.span == Span::Window {
+            let lasted = self.activity.interval.as_secs_f64();
+            Gate::at_least("lasted", lasted, self.settings.window.as_secs_f64(), "s")
+        } else if self.alarm.vector.is_stock() {
+            // What stands for a moment is what a busy client has under way.
+            let lasted = self.activity.at.since(suspicion.first).as_secs_f64();
+            Gate::at_least("lasted", lasted, STANDS_FOR.as_secs_f64(), "s")
+        } else if self.rate(position) >= overwhelming {
+            Gate::at_least("overwhelming", self.rate(position), overwhelming, self.alarm.vector.unit())
         } else {
-            Gate::at_least("ticks", f64::from(ticks), f64::from(self.settings.ticks), "ticks")
+            Gate::at_least("ticks", f64::from(suspicion.ticks), f64::from(self.settings.ticks), "ticks")
         }
     }
 
@@ -531,7 +579,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Packets/s of the vector that a source like this must send to be worth a block.
+/// Packets/s of the vector that a source like this must send in one tick to be worth a block.
 fn source_floor(
     vector: Vector,
     change: &SourceCounters,
@@ -539,11 +587,6 @@ fn source_floor(
     settings: &DetectionSettings,
 ) -> f64 {
     vector.floors().source * vector.floor_factor(change, hears_sent) * settings.patience
-}
-
-/// Whether this host is known to send anything: where its packets are not seen, silence means nothing.
-fn hears_sent(activity: &Activity) -> bool {
-    activity.rows.iter().any(|row| row.totals.sent_packets > 0)
 }
 
 /// Of the packets of a source that carry the vector, the port and number of those of one kind.
@@ -590,9 +633,14 @@ pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) 
         let carried = vector.carried_by(&source.change, ManyPorts::Scan);
         let total: u64 =
             activity.rows.iter().map(|row| vector.carried_by(&row.change, ManyPorts::Scan)).sum();
-        let mut gates =
-            gates::total_gates(vector, activity.per_second(total), &Baseline::default(), settings);
-        let floor = source_floor(vector, &source.change, hears_sent(activity), settings);
+        let mut gates = gates::total_gates(
+            vector,
+            vector.floors(),
+            activity.per_second(total),
+            &Baseline::default(),
+            settings,
+        );
+        let floor = source_floor(vector, &source.change, activity.hears_sent, settings);
         gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, "packets/s"));
         gates.push(Gate::at_least("source_packets", carried as f64, settings.min_packets as f64, "packets"));
         (carried > 0).then_some(Standing { vector, gates })

@@ -1,0 +1,165 @@
+//! Connections that sources opened and nobody served: what slow attacks and connection floods pile up.
+//!
+//! A client opens a connection, asks, is answered and closes it within moments; only who waits, or makes
+//! the server wait, holds many at a time. Counted from totals alone: a SYN opens one, an answer to a
+//! request serves one, FIN or RST from either side ends one.
+
+use mitigator_common::{Source, SourceCounters};
+use rustc_hash::FxHashMap;
+
+use super::activity::Activity;
+use super::features::distinct_ports;
+
+/// Connections of each source that were opened and not served.
+#[derive(Clone, Debug, Default)]
+pub struct Connections {
+    sources: FxHashMap<Source, Waiting>,
+}
+
+/// Connections of one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Waiting {
+    /// Opened, and neither served nor closed.
+    pub connections: f64,
+    /// SYN packets lately.
+    opened: f64,
+    /// ACK packets lately.
+    acknowledged: f64,
+}
+
+/// Classes of ports that a client of one host uses in a second or two.
+const FEW_PORTS: u32 = 3;
+/// From how many connections on a source is looked at while it sends nothing.
+const WATCHED: f64 = 30.0;
+/// What is older counts for little: a server gives up a half-open connection after about as long.
+const MEMORY_S: f64 = 60.0;
+
+impl Waiting {
+    /// Whether the connections were established before they began to wait.
+    #[must_use]
+    pub fn are_established(&self) -> bool {
+        self.acknowledged >= self.opened * 0.5
+    }
+
+    fn advance(&mut self, change: &SourceCounters, kept: f64) {
+        let served = change.sent_data_packets.min(change.tcp_push_packets);
+        let closed =
+            change.sent_closing_packets.max(change.tcp_fin_packets.saturating_add(change.tcp_rst_packets));
+        let ended = f64::from(served) + f64::from(closed);
+        self.opened = self.opened * kept + f64::from(change.tcp_syn_packets);
+        self.acknowledged = self.acknowledged * kept + f64::from(change.tcp_ack_packets);
+        self.connections = (self.connections * kept + f64::from(change.tcp_syn_packets) - ended).max(0.0);
+    }
+}
+
+impl Connections {
+    /// Takes in what happened; returns what waits, for each row. Only connections that this host accepts
+    /// are known to be connections: where it answers nothing, or is not heard, none waits.
+    pub fn advance(&mut self, activity: &Activity) -> Vec<Waiting> {
+        let kept = (-activity.interval.as_secs_f64() / MEMORY_S).exp();
+        let mut waiting = Vec::with_capacity(activity.rows.len());
+        for row in &activity.rows {
+            // Who asks many ports scans, and holds no connections.
+            let has_few_ports = distinct_ports(&row.change) <= FEW_PORTS;
+            let is_accepted = row.totals.sent_syn_ack_packets > 0;
+            let is_new = row.change.tcp_syn_packets > 0 && has_few_ports;
+            if !is_accepted || !is_new && !self.sources.contains_key(&row.source) {
+                waiting.push(Waiting::default());
+                continue;
+            }
+            let known = self.sources.entry(row.source).or_default();
+            known.advance(&row.change, kept);
+            waiting.push(*known);
+        }
+        self.sources.retain(|_, waiting| waiting.connections >= 1.0);
+        waiting
+    }
+
+    /// Sources whose connections wait although they send nothing now, sorted.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Source> {
+        let is_watched = |(_, waiting): &(&Source, &Waiting)| waiting.connections >= WATCHED;
+        let mut watched: Vec<Source> =
+            self.sources.iter().filter(is_watched).map(|(source, _)| *source).collect();
+        watched.sort_unstable();
+        watched
+    }
+
+    /// Forgets the connections of a source, which has been blocked.
+    pub fn forget(&mut self, source: Source) {
+        self.sources.remove(&source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pipeline::activity::SourceActivity;
+
+    #[test]
+    fn only_who_is_not_served_piles_up_connections() {
+        let client = |change: SourceCounters| change;
+        for (description, per_tick, expected, are_established) in [
+            (
+                "asked and answered",
+                client(SourceCounters {
+                    tcp_syn_packets: 40,
+                    tcp_ack_packets: 120,
+                    tcp_push_packets: 40,
+                    tcp_fin_packets: 40,
+                    sent_data_packets: 80,
+                    sent_closing_packets: 40,
+                    ..SourceCounters::EMPTY
+                }),
+                0,
+                true,
+            ),
+            (
+                "kept open after the answer",
+                client(SourceCounters {
+                    tcp_syn_packets: 40,
+                    tcp_ack_packets: 80,
+                    tcp_push_packets: 40,
+                    sent_data_packets: 400,
+                    ..SourceCounters::EMPTY
+                }),
+                0,
+                true,
+            ),
+            (
+                "half a request",
+                client(SourceCounters {
+                    tcp_syn_packets: 40,
+                    tcp_ack_packets: 120,
+                    tcp_push_packets: 80,
+                    ..SourceCounters::EMPTY
+                }),
+                156,
+                true,
+            ),
+            (
+                "never acknowledged",
+                client(SourceCounters { tcp_syn_packets: 40, ..SourceCounters::EMPTY }),
+                156,
+                false,
+            ),
+        ] {
+            let mut connections = Connections::default();
+            let totals = SourceCounters { sent_syn_ack_packets: 1, ..SourceCounters::EMPTY };
+            let row = SourceActivity {
+                source: Source::from_v4_bytes([192, 0, 2, 7]),
+                change: per_tick,
+                totals,
+                age: Duration::ZERO,
+            };
+            let activity =
+                Activity { interval: Duration::from_millis(250), rows: vec![row], ..Activity::default() };
+            let last = (0..4).map(|_| connections.advance(&activity)).last().unwrap();
+            let waiting = last.first().copied().unwrap_or_default();
+            assert!((waiting.connections - f64::from(expected)).abs() < 4.0, "{description}: {waiting:?}");
+            assert_eq!(waiting.are_established(), are_established, "{description}");
+        }
+    }
+}
