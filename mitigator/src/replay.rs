@@ -400,7 +400,7 @@ mod tests {
         for number in 0..100_000_u64 {
             let mut packet = udp(1);
             packet[26..30].copy_from_slice(&u32::try_from(number).unwrap().to_be_bytes());
-            writer.write(number * SECOND / 100, &packet).unwrap();
+            writer.write(number * SECOND / 20, &packet).unwrap();
         }
         let capture = Capture::from_reader(Cursor::new(writer.finish().unwrap()), "test").unwrap();
         let replayed = replay(capture, &Protected::Everybody, &Config::default(), |_| {}).unwrap();

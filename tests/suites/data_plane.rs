@@ -107,6 +107,7 @@ fn limits(bench: &mut Bench) -> Result<()> {
     let known = tcp_syn("192.0.2.7").bytes();
     bench.outcome_of(&known)?;
     // The kernel's coarse clock may be a timer tick behind.
+    #[expect(clippy::disallowed_methods, reason = "suites watch real time")]
     std::thread::sleep(Duration::from_millis(20));
     let since = Clock::now().monotonic();
     let limit = NewLimit { signature: syn(0), packets_per_second: 20.0, since, until: ever };

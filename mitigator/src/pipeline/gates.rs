@@ -71,6 +71,7 @@ pub struct Alarm {
 #[derive(Clone, Debug)]
 pub struct Gates {
     span: Span,
+    is_first: bool,
     connections: Connections,
     states: Vec<State>,
     totals: Vec<f64>,
@@ -96,6 +97,7 @@ impl Gates {
     pub fn over(span: Span) -> Self {
         Self {
             span,
+            is_first: true,
             connections: Connections::default(),
             states: Vec::new(),
             totals: Vec::new(),
@@ -112,6 +114,7 @@ impl Gates {
         let many_ports = self.judge_scans(activity, settings);
         let waiting = self.connections.advance(activity);
         let hears_sent = activity.hears_sent;
+        let is_first = std::mem::replace(&mut self.is_first, false);
         for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
             let carried: Vec<u64> = activity
                 .rows
@@ -119,9 +122,14 @@ impl Gates {
                 .zip(many_ports.iter().zip(&waiting))
                 .map(|(row, (many_ports, waiting))| match vector {
                     Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, *waiting),
-                    // Over a span of seconds, who was answered at all is no flood of the forgotten.
+                    // Over seconds, where this host is heard, only senders that were never there before and
+                    // are not answered count: forged ones are, and a sender of one-way traffic stays.
                     Vector::UdpFlood
-                        if self.span == Span::Window && hears_sent && row.totals.sent_udp_packets > 0 =>
+                        if self.span == Span::Window
+                            && hears_sent
+                            && (is_first
+                                || row.totals.sent_udp_packets > 0
+                                || row.age > activity.interval) =>
                     {
                         0
                     }

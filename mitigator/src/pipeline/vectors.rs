@@ -167,7 +167,7 @@ impl Vector {
     }
 
     /// The floors over a span. What lasts for seconds is told from noise at lower rates; UDP, where this host
-    /// is heard (`hears_sent`), only counts when it answered none of it, and so has the lowest.
+    /// is heard (`hears_sent`), only counts from new senders that it does not answer, and so has the lowest.
     #[must_use]
     pub const fn floors_over(self, span: Span, hears_sent: bool) -> Floors {
         match (span, self) {
@@ -176,7 +176,7 @@ impl Vector {
             (_, Self::TcpReflection) => Floors { total: 250.0, source: 50.0 },
             (_, Self::TcpFlagFlood) => Floors { total: 200.0, source: 60.0 },
             (_, Self::Reflection) => Floors { total: 100.0, source: 20.0 },
-            (_, Self::UdpFlood) if hears_sent => Floors { total: 50.0, source: 200.0 },
+            (_, Self::UdpFlood) if hears_sent => Floors { total: 50.0, source: 1_000.0 },
             (_, Self::UdpFlood) => Floors { total: 4_000.0, source: 800.0 },
             (_, Self::IcmpFlood) => Floors { total: 500.0, source: 200.0 },
             (_, Self::ExtensionFlood) => Floors { total: 300.0, source: 100.0 },

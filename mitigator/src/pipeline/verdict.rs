@@ -272,8 +272,8 @@ impl Judge {
             vec![Gate::at_least("unsolicited", case.alarm.total, case.alarm.floors.total, vector.unit())]
         } else {
             vec![
-                count_gate("light_sources", case.light_sources, case.settings.crowd),
-                Gate::at_least("light_share", case.light_share, 0.5, "of the packets"),
+                count_gate("light_sources", case.light_sources, case.crowd()),
+                Gate::at_least("light_share", case.light_share, case.crowd_share(), "of the packets"),
             ]
         };
         if gates.iter().all(|gate| gate.passed) && self.is_news(vector, None, case.activity.at) {
@@ -453,6 +453,17 @@ impl<'a> Case<'a> {
             .into_iter()
             .map(|(signature, packets)| (signature, passing * packets as f64 / total.max(1) as f64))
             .collect()
+    }
+
+    /// Light sources that make a flood of many. Reflectors are real hosts, of which fewer do.
+    fn crowd(&self) -> usize {
+        let crowd = self.settings.crowd;
+        if self.alarm.vector == Vector::Reflection { crowd.div_ceil(5) } else { crowd }
+    }
+
+    /// The share that they must have: the loud ones are blocked beside them.
+    fn crowd_share(&self) -> f64 {
+        if self.alarm.vector == Vector::Reflection { 0.2 } else { 0.5 }
     }
 
     fn may_limit(&self) -> bool {
