@@ -107,6 +107,8 @@ struct DetectionFile {
     sample: Option<usize>,
     seed: Option<u64>,
     crowd: Option<usize>,
+    limit_share: Option<f64>,
+    window: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -117,6 +119,7 @@ struct BlockingFile {
     max_per_tick: Option<usize>,
     max_standing: Option<usize>,
     renewal_packets_per_second: Option<u32>,
+    limit_quiet: Option<String>,
 }
 
 impl Config {
@@ -184,6 +187,11 @@ impl DetectionFile {
         set("detection.sample", self.sample, 100, 1_000_000, &mut settings.sample)?;
         set("detection.seed", self.seed, 0, u64::MAX, &mut settings.seed)?;
         set("detection.crowd", self.crowd, 2, 1_000_000, &mut settings.crowd)?;
+        set("detection.limit_share", self.limit_share, 0.0, 1.0, &mut settings.limit_share)?;
+        if let Some(window) = &self.window {
+            settings.window = parse_duration("detection.window", window)?;
+            between("detection.window", settings.window, Duration::from_millis(500), Duration::from_mins(1))?;
+        }
         if let Some(age) = &self.known_age {
             settings.known_age = parse_duration("detection.known_age", age)?;
             longest("detection.known_age", settings.known_age, Duration::from_hours(24 * 30), "30 days")?;
@@ -214,6 +222,15 @@ impl BlockingFile {
                 humantime::format_duration(settings.max_duration)
             );
         }
+        if let Some(quiet) = &self.limit_quiet {
+            settings.limit_quiet = parse_duration("blocking.limit_quiet", quiet)?;
+            between(
+                "blocking.limit_quiet",
+                settings.limit_quiet,
+                Duration::from_secs(1),
+                Duration::from_hours(1),
+            )?;
+        }
         set("blocking.max_per_tick", self.max_per_tick, 1, 1_000_000, &mut settings.max_per_tick)?;
         set("blocking.max_standing", self.max_standing, 1, 8_388_608, &mut settings.max_standing)?;
         set(
@@ -242,6 +259,14 @@ pub fn parse_interval(text: &str) -> Result<Duration> {
 fn parse_duration(name: &str, text: &str) -> Result<Duration> {
     humantime::parse_duration(text)
         .map_err(|_| anyhow::anyhow!("{name} is `{text}`; write it like 250ms, 90s, 10m or 2h"))
+}
+
+fn between(name: &str, value: Duration, least: Duration, most: Duration) -> Result<()> {
+    if !(least..=most).contains(&value) {
+        let shown = humantime::format_duration;
+        bail!("{name} is {}; it must be between {} and {}", shown(value), shown(least), shown(most));
+    }
+    Ok(())
 }
 
 fn longest(name: &str, value: Duration, most: Duration, shown: &str) -> Result<()> {

@@ -55,7 +55,7 @@ struct Report {
     source_count: usize,
     protected: Vec<IpAddr>,
     protected_by: &'static str,
-    /// A verdict of anything but a scan.
+    /// A verdict of something that is blocked or limited.
     attack: bool,
     verdicts: Vec<TimedVerdict>,
     /// Why there is no verdict; null when there is one.
@@ -174,7 +174,7 @@ impl ReplayArgs {
             source_count: replayed.addresses.len(),
             protected: addresses,
             protected_by,
-            attack: replayed.verdicts.iter().any(|(_, verdict)| verdict.vector != Vector::Scan),
+            attack: replayed.verdicts.iter().any(|(_, verdict)| verdict.vector.is_blocked()),
             nothing_to_decide,
             outgoing_packets: replayed.outgoing_packets,
             own_packets: replayed.own_packets,
