@@ -479,6 +479,49 @@ fn what_looks_like_a_flood_and_is_none() {
     }
 }
 
+/// A flood of requests that begins when the baseline is one tick short of being learned.
+#[test]
+fn a_request_flood_is_seen_however_little_quiet_there_was_before() {
+    for quiet_ticks in [11, 12, 13, QUIET_TICKS] {
+        let start_ns = 1_000_000_000;
+        let steps = (0..quiet_ticks + 12).map(|tick| {
+            let flooded_for = tick.saturating_sub(quiet_ticks);
+            let row = |source, requests: u32| {
+                let mut counters = SourceCounters { first_seen_ns: start_ns, ..SourceCounters::EMPTY };
+                (counters.tcp_ack_packets, counters.tcp_push_packets) = (requests * 3, requests);
+                (counters.packets, counters.bytes) = (u64::from(requests * 3), u64::from(requests) * 400);
+                (source, counters)
+            };
+            let clients = (0..40).map(|number| row(Flood::client(number), (tick + 1) * 3));
+            let attackers = (0..60)
+                .filter(|_| flooded_for > 0)
+                .map(|number| row(Flood::attacker(number), flooded_for * 170));
+            Step {
+                at: Timestamp::from_ns(start_ns + u64::from(tick) * 250_000_000),
+                rows: clients.chain(attackers).collect(),
+                outcomes: OutcomeTotals::default(),
+                allowed: AllowList::default(),
+                hits: 0,
+                is_write_refused: false,
+            }
+        });
+        let scene = Scene {
+            script: Script { steps: steps.collect(), position: 0 },
+            detection: DetectionSettings::default(),
+            blocking: BlockingSettings::default(),
+            adopted: Vec::new(),
+        };
+        let blocked: BTreeSet<Target> = scene
+            .run()
+            .into_iter()
+            .flat_map(|(tick, _)| tick.expect("nothing is refused").changes.blocks)
+            .map(|block| block.target)
+            .collect();
+        let attackers = (0..60).map(|number| Target::Source(Flood::attacker(number)));
+        assert_eq!(blocked, attackers.collect(), "{quiet_ticks} quiet ticks");
+    }
+}
+
 fn any_flood() -> impl Strategy<Value = Flood> {
     let kind = select(vec![FloodKind::Syn, FloodKind::Udp, FloodKind::Icmp, FloodKind::Reflection]);
     (5_000..100_000_u32, 1..60_u8, 0..60_u8, kind).prop_map(|(rate, attackers, clients, kind)| Flood {

@@ -12,7 +12,7 @@ use super::baseline::{Baseline, Normal};
 use super::connections::{Connections, Waiting};
 use super::settings::DetectionSettings;
 use super::time::Timestamp;
-use super::vectors::{self, Floors, ManyPorts, Span, Vector};
+use super::vectors::{self, Comparison, Floors, ManyPorts, Span, Vector};
 
 /// How long after the last alarm a vector's attack counts as over, and learning goes on.
 const COOL_DOWN: Duration = Duration::from_secs(5);
@@ -157,8 +157,12 @@ impl Gates {
             }
         }
         // An attack of one kind often brings others in its wake, so none is learned meanwhile.
-        if !activity.interval.is_zero() && self.states.iter().all(|state| state.attack.is_none()) {
-            for (state, total) in self.states.iter_mut().zip(&self.totals) {
+        let is_quiet = self.states.iter().all(|state| state.attack.is_none());
+        for ((state, total), vector) in self.states.iter_mut().zip(&self.totals).zip(Vector::ALL) {
+            // What is judged by its baseline alone needs one: a flood in the last moment of learning must not
+            // keep it from ever being learned.
+            let needs_one = vector.comparison() == Comparison::Peers && state.baseline.normal().is_none();
+            if !activity.interval.is_zero() && (is_quiet || needs_one) {
                 state.baseline.learn(*total);
             }
         }

@@ -24,8 +24,8 @@ const ATTACK: Duration = Duration::from_secs(6);
 const RECOVERY: Duration = HttpClients::PATIENCE.saturating_add(Duration::from_secs(1));
 /// Between phases that leave nobody waiting.
 const BREATH: Duration = Duration::from_secs(1);
-/// What the agent sees of normal traffic before the attack.
-const BEFORE_ATTACK: Duration = Duration::from_secs(3);
+/// What the agent sees of normal traffic before the attack; it learns what is usual in a little over three seconds.
+const BEFORE_ATTACK: Duration = Duration::from_secs(4);
 /// The attack begins at any moment of the agent's default interval.
 const TICK: Duration = Duration::from_millis(250);
 /// Without all attackers blocked by then, the share of dropped packets is counted from here on anyway.
