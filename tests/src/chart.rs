@@ -1,5 +1,7 @@
 //! What the project's charts have in common: panels with a time axis, lines with a filled area, a legend.
 
+use std::ops::Range;
+
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
@@ -20,7 +22,7 @@ pub type Line = Vec<(f64, f64)>;
 /// What drawing fails with.
 pub type Error = Box<dyn std::error::Error>;
 
-/// A panel over `0.0..end` seconds and `0.0..top`.
+/// A panel over some seconds and `0.0..top`.
 ///
 /// # Errors
 ///
@@ -28,7 +30,7 @@ pub type Error = Box<dyn std::error::Error>;
 pub fn panel<'a>(
     area: &DrawingArea<SVGBackend<'a>, Shift>,
     caption: &str,
-    end: f64,
+    seconds: Range<f64>,
     top: f64,
 ) -> Result<Panel<'a>, Error> {
     let mut panel = ChartBuilder::on(area)
@@ -36,7 +38,7 @@ pub fn panel<'a>(
         .caption(caption, ("sans-serif", 15))
         .x_label_area_size(34)
         .y_label_area_size(LABELS)
-        .build_cartesian_2d(0.0..end, 0.0..top)?;
+        .build_cartesian_2d(seconds, 0.0..top)?;
     panel
         .configure_mesh()
         .disable_x_mesh()

@@ -46,7 +46,7 @@ fn render(recording: &Recording, figures: &Figures, svg: &mut String) -> Result<
     let answered = per_second(&answered(recording));
     let failed = per_second(&failed(recording));
     let top = highest(&[&answered, &failed]);
-    let mut visitors = panel(&above, "Visitors: requests per second", end, top)?;
+    let mut visitors = panel(&above, "Visitors: requests per second", 0.0..end, top)?;
     mark_phases(&mut visitors, recording, figures, top)?;
     draw_line(&mut visitors, "answered", answered, ANSWERED)?;
     if recording.requests.failed() > 0 {
@@ -57,7 +57,7 @@ fn render(recording: &Recording, figures: &Figures, svg: &mut String) -> Result<
     let arriving = per_second(recording.received.counts());
     let dropped = per_second(recording.dropped.counts());
     let top = highest(&[&arriving, &dropped]);
-    let mut server = panel(&below, "Packets per second at the server", end, top)?;
+    let mut server = panel(&below, "Packets per second at the server", 0.0..end, top)?;
     mark_phases(&mut server, recording, figures, top)?;
     draw_line(&mut server, "arriving", arriving, ARRIVING)?;
     draw_line(&mut server, "dropped by mitigator", dropped, DROPPED)?;

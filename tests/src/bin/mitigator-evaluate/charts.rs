@@ -46,7 +46,7 @@ pub(crate) fn draw(
         let title = format!("{what}: {} over {}", subjects[attack].label.name, subjects[benign].label.name);
         for (kind, about, svg) in [
             ("timeline", "packets over time", timeline::draw(&title, &trace)?),
-            ("sources", "sources in the attack's first second", scatter::draw(&title, &trace)?),
+            ("sources", "each source in its loudest second", scatter::draw(&title, &trace)?),
         ] {
             let file = format!("{name}-{kind}.svg");
             fs::write(directory.join(&file), svg).with_context(cannot_write)?;
@@ -59,7 +59,8 @@ pub(crate) fn draw(
     Ok(charts)
 }
 
-/// The loudest attack, the one with the most sources, and the mix that went worst, each with another attack.
+/// The loudest attack and the one with the most sources, over most innocents, and the mix that went worst; each with
+/// another attack.
 fn telling(mixes: &[Figures]) -> Vec<Case> {
     let floods = || (0..mixes.len()).filter(|mix| mixes[*mix].answer == Answer::Stop);
     let mut cases: Vec<Case> = Vec::new();
@@ -67,24 +68,23 @@ fn telling(mixes: &[Figures]) -> Vec<Case> {
         cases.extend(mix.map(|mix| Case { name, what, mix }));
     };
     let packets_each = |run: &Figures| run.attack.arrived / run.attackers.max(1);
-    let loud = floods().max_by_key(|mix| (packets_each(&mixes[*mix]), mixes[*mix].benign.arrived));
+    let loud = floods().max_by_key(|mix| (packets_each(&mixes[*mix]), mixes[*mix].innocents));
     choose("loud", "The loudest sources", loud);
     let is_other = |mix: &usize, drawn: Option<usize>| {
         drawn.is_none_or(|drawn| mixes[drawn].capture != mixes[*mix].capture)
     };
     let many = floods()
         .filter(|mix| is_other(mix, loud))
-        .max_by_key(|mix| (mixes[*mix].attackers, mixes[*mix].benign.arrived));
+        .max_by_key(|mix| (mixes[*mix].attackers, mixes[*mix].innocents));
     choose("many", "The most sources", many);
-    let stopped = |run: &Figures| {
-        run.verdict_after_s
-            .and(share(run.attack_after_verdict.dropped, run.attack_after_verdict.arrived))
-            .unwrap_or(0.0)
-            - share(run.benign.dropped, run.benign.arrived).unwrap_or(0.0)
+    let went = |run: &Figures| {
+        let after = run.attack_after_verdict;
+        let stopped = run.verdict_after_s.map_or(0.0, |_| share(after.dropped, after.arrived).unwrap_or(1.0));
+        stopped - share(run.benign.dropped, run.benign.arrived).unwrap_or(0.0)
     };
     let worst = floods()
         .filter(|mix| is_other(mix, loud) && is_other(mix, many))
-        .min_by(|a, b| stopped(&mixes[*a]).total_cmp(&stopped(&mixes[*b])));
+        .min_by(|a, b| went(&mixes[*a]).total_cmp(&went(&mixes[*b])));
     choose("worst", "The least stopped", worst);
     cases
 }

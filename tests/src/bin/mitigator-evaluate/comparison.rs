@@ -36,9 +36,9 @@ pub(crate) struct Score {
 }
 
 impl Comparison {
-    pub(crate) fn of<'run>(runs: impl Iterator<Item = &'run Figures> + Clone) -> Self {
-        let offered = Offered::of(runs.clone());
-        let score = |of: fn(&Figures) -> Stopped| Score::of(total(runs.clone(), of), offered);
+    pub(crate) fn of(runs: &[Figures]) -> Self {
+        let offered = Offered::of(runs);
+        let score = |of: fn(&Figures) -> Stopped| Score::of(total(runs, of), offered);
         Self {
             offered,
             k_means: score(|run| run.k_means),
@@ -49,8 +49,8 @@ impl Comparison {
 }
 
 impl Offered {
-    fn of<'run>(runs: impl Iterator<Item = &'run Figures>) -> Self {
-        runs.fold(Self::default(), |sum, run| Self {
+    fn of(runs: &[Figures]) -> Self {
+        runs.iter().fold(Self::default(), |sum, run| Self {
             attack_packets: sum.attack_packets + if counts(run) { run.attack.arrived } else { 0 },
             benign_packets: sum.benign_packets + run.benign.arrived,
             innocents: sum.innocents + run.innocents,
@@ -72,9 +72,9 @@ impl Score {
 /// Finds the threshold that gains most over all runs together, share of attack packets stopped less share of benign
 /// packets lost, notes in each run what it did there, and returns it, in packets per second.
 pub(crate) fn choose_threshold(runs: &mut [Figures]) -> usize {
-    let offered = Offered::of(runs.iter());
+    let offered = Offered::of(runs);
     let gain = |index: usize| {
-        let stopped = total(runs.iter(), |run| run.thresholds.get(index).copied().unwrap_or_default());
+        let stopped = total(runs, |run| run.thresholds.get(index).copied().unwrap_or_default());
         share(stopped.attack_packets, offered.attack_packets).unwrap_or(0.0)
             - share(stopped.benign_packets, offered.benign_packets).unwrap_or(0.0)
     };
@@ -86,7 +86,7 @@ pub(crate) fn choose_threshold(runs: &mut [Figures]) -> usize {
     limits.get(best).copied().unwrap_or(0)
 }
 
-fn total<'run>(runs: impl Iterator<Item = &'run Figures>, of: impl Fn(&Figures) -> Stopped) -> Stopped {
+fn total(runs: &[Figures], of: impl Fn(&Figures) -> Stopped) -> Stopped {
     let mut sum = Stopped::default();
     for run in runs {
         let stopped = of(run);

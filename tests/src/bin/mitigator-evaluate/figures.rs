@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use mitigator::capture::Capture;
-use mitigator::config::Config;
 use mitigator::replay::replay_watched;
 use serde::Serialize;
 
@@ -37,8 +36,10 @@ pub(crate) struct Figures {
     pub(crate) benign: Packets,
     /// By the name of their vector.
     pub(crate) verdicts: BTreeMap<&'static str, u64>,
-    /// From the first attack packet to the first right verdict after it; `None` without one.
+    /// From the beginning of the attack to the first right verdict after it; `None` without one.
     pub(crate) verdict_after_s: Option<f64>,
+    /// The same from the very first packet of an attacker.
+    pub(crate) verdict_after_first_packet_s: Option<f64>,
     pub(crate) k_means: Stopped,
     /// With the threshold that is best over all runs.
     pub(crate) threshold: Stopped,
@@ -62,7 +63,7 @@ impl Figures {
         scene: &Scene<'_>,
     ) -> Result<Self> {
         let mut tally = Tally::new(scene);
-        let config = Config::default();
+        let config = scene.config();
         let replayed =
             replay_watched(capture, &scene.protected, &config, |_| {}, |event| tally.take(&event))?;
         let blocked = replayed.addresses.iter().filter(|(_, totals)| totals.blocked_at.is_some());
@@ -85,6 +86,7 @@ impl Figures {
             attack_after_verdict: tally.attack_after_verdict,
             benign: tally.benign,
             verdict_after_s: tally.verdict_after().map(|after| after.as_secs_f64()),
+            verdict_after_first_packet_s: tally.verdict_after_first_packet().map(|after| after.as_secs_f64()),
             k_means: rivals::k_means(&tally.sources),
             threshold: Stopped::default(),
             thresholds: thresholds(&tally.sources),

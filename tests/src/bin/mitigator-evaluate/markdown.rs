@@ -74,7 +74,7 @@ fn captures(report: &Report) -> String {
             run.capture.clone(),
             run.kind.clone(),
             vectors(run),
-            seconds(run.verdict_after_s),
+            named_after(run),
             number(run.attack.arrived),
             if run.verdict_after_s.is_some() { number(after.arrived) } else { NOTHING.to_owned() },
             stopped_share(after),
@@ -101,7 +101,8 @@ fn captures(report: &Report) -> String {
     ];
     let mut text = format!("## Captures\n\n{}", table(&heading, report.captures.iter().map(row)));
     text.push_str(
-        "\nVerdicts in bold are right for the kind. The last three columns are the share of all attack packets that a \
+        "\nVerdicts in bold are right for the kind. In brackets: since the very first packet of an attacker, where that is \
+         longer. Scans and password guessing are reported, not stopped. The last three columns are the share of all attack packets that a \
          method stops, over the whole capture, and the innocents that it blocks.\n",
     );
     for run in &report.captures {
@@ -116,6 +117,14 @@ fn vectors(run: &Figures) -> String {
     let spelled = |(name, is_right)| if is_right { format!("**{name}**") } else { String::from(name) };
     let names: Vec<String> = run.named_vectors().into_iter().map(spelled).collect();
     if names.is_empty() { NOTHING.to_owned() } else { names.join(", ") }
+}
+
+/// From the beginning of the attack; where attackers sent something long before, from there as well.
+fn named_after(run: &Figures) -> String {
+    match (run.verdict_after_s, run.verdict_after_first_packet_s) {
+        (Some(after), Some(longer)) if longer - after > 0.1 => format!("{after:.2} s ({longer:.2} s)"),
+        (after, _) => seconds(after),
+    }
 }
 
 fn in_all(run: &Figures, stopped: Stopped) -> String {
@@ -211,13 +220,14 @@ fn method(report: &Report) -> String {
          that the label names, otherwise the host that `mitigator replay` infers. Only packets that arrive there count; \
          those of protected hosts, and those that cannot be parsed, count as neither attack nor benign.\n\
          - An attack is named by the first verdict after its first packet that has a right vector (below) and blames no \
-         innocent; the time is between those two. Right for a kind that is not listed is the vector of that name.\n\
+         innocent; the time is from the beginning of the attack, which is the packet before which there was at most a \
+         thousandth of the attack. Right for a kind that is not listed is the vector of that name.\n\
          - A source is innocent when the labels do not call it an attacker; it is blocked when there was a block of its \
          own (IPv6: of its /64) at any time. Attackers are loud when they send 100 packets or more each on average.\n\
          - In a mix the attack begins a third of the way into the benign capture, which is repeated until it lasts 15 s. \
          Pauses over 10 s become 10 s in both; otherwise times stay as they are. An address that is in both moves to \
          another prefix in the benign half. Protected are the hosts of both; where the benign half is about nobody in \
-         particular, every packet arrives.\n\n{}",
+         particular, every packet arrives, and the victims are on the allow list.\n\n{}",
         origin.command,
         origin.captures,
         origin.version,

@@ -68,8 +68,8 @@ impl Report {
             summary: Summaries { captures: Summary::of(&captures), mixes: Summary::of(&mixes) },
             comparison: Comparisons {
                 best_threshold,
-                captures: Comparison::of(captures.iter()),
-                mixes: Comparison::of(mixes.iter()),
+                captures: Comparison::of(&captures),
+                mixes: Comparison::of(&mixes),
             },
             attacks_in_mixes: rows(&mixes, |mix| &mix.capture),
             benign_halves: rows(&mixes, |mix| mix.benign_half.as_deref().unwrap_or_default()),

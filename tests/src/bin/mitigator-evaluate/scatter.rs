@@ -1,12 +1,11 @@
-//! The sources in the first second of an attack as SVG: rate against mean size, in the colour of the group that K-Means
-//! puts them into, before the ground of the group whose centroid is nearest.
+//! The sources of a run, each in its loudest second, as SVG: rate against mean size, in the colour of the group that
+//! K-Means puts them into, before the ground of the group whose centroid is nearest.
 //!
 //! The pipeline groups by these two and by the share that the attack's traffic has of a source's packets; here are the
 //! two that are a plane.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use mitigator::pipeline::clustering::{self, Clusters};
@@ -22,7 +21,7 @@ use crate::scene::Role;
 use crate::trace::Trace;
 
 const SIZE: (u32, u32) = (900, 620);
-const WINDOW: Duration = Duration::from_secs(1);
+const SECOND_NS: u64 = 1_000_000_000;
 /// Strips of the ground, and the steps of each.
 const GRID: (u32, u32) = (180, 120);
 /// Room around the points, in decades.
@@ -65,26 +64,27 @@ pub(crate) fn draw(title: &str, trace: &Trace) -> Result<String> {
 impl Points {
     #[expect(clippy::cast_precision_loss, reason = "packets of a second")]
     fn of(trace: &Trace) -> Self {
-        let from = trace.first_attack_at.unwrap_or_default();
-        let mut totals: FxHashMap<IpAddr, (Role, u64, u64)> = FxHashMap::default();
-        let is_in_window = |at| at >= from && at < from + WINDOW;
-        for (role, arrival) in trace.arrivals.iter().filter(|(_, arrival)| is_in_window(arrival.at)) {
+        let mut seconds: FxHashMap<(IpAddr, u64), (Role, u64, u64)> = FxHashMap::default();
+        for (role, arrival) in trace.arrivals.iter().filter(|(role, _)| *role != Role::Own) {
             let Some(source) = arrival.source else { continue };
-            let (_, packets, bytes) = totals.entry(source).or_insert((*role, 0, 0));
+            let key = (source, arrival.at.ns / SECOND_NS);
+            let (_, packets, bytes) = seconds.entry(key).or_insert((*role, 0, 0));
             *packets += 1;
             *bytes += u64::from(arrival.wire_bytes);
         }
-        let mut rows: Vec<(IpAddr, (Role, u64, u64))> =
-            totals.into_iter().filter(|(_, (role, ..))| *role != Role::Own).collect();
+        let mut loudest: FxHashMap<IpAddr, (Role, u64, u64)> = FxHashMap::default();
+        for ((source, _), second) in seconds {
+            let so_far = loudest.entry(source).or_insert(second);
+            if (second.1, second.2) > (so_far.1, so_far.2) {
+                *so_far = second;
+            }
+        }
+        let mut rows: Vec<(IpAddr, (Role, u64, u64))> = loudest.into_iter().collect();
         rows.sort_unstable_by_key(|(address, _)| *address);
         let table = Array2::from_shape_fn((rows.len(), 2), |(row, column)| {
             let (_, (_, packets, bytes)) = rows[row];
-            let packets = packets as f64;
-            if column == 0 {
-                (packets / WINDOW.as_secs_f64()).log10()
-            } else {
-                (bytes as f64 / packets).max(1.0).log10()
-            }
+            let value = if column == 0 { packets as f64 } else { bytes as f64 / packets as f64 };
+            value.max(1.0).log10()
         });
         Self { table, roles: rows.iter().map(|(_, (role, ..))| *role).collect() }
     }
@@ -118,10 +118,10 @@ fn render(title: &str, points: &Points, svg: &mut String) -> Result<(), Error> {
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(BLACK.mix(0.12))
-        .x_desc("packets per second of a source")
+        .x_desc("packets of a source in its loudest second")
         .y_desc("bytes per packet")
         .x_label_formatter(&|rate| shortened(*rate))
-        .y_label_formatter(&|bytes| shortened(*bytes))
+        .y_label_formatter(&|bytes| format!("{bytes:.0}"))
         .draw()?;
     draw_points(&mut plane, points, &clusters)?;
     plane
@@ -184,7 +184,7 @@ fn draw_points(plane: &mut Plane<'_>, points: &Points, clusters: &Clusters) -> R
             }
             let colour = colour_of(cluster);
             let places = places(&points.table, &members);
-            let label = format!("group {}: {} {name}", cluster + 1, members.len());
+            let label = format!("group {}, {name}: {}", cluster + 1, members.len());
             if role == Role::Attacker {
                 let cross = move |place| Cross::new(place, 4, colour.stroke_width(1));
                 let legend = move |place| Cross::new(place, 4, colour.stroke_width(1)).into_dyn();

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+use mitigator::config::Config;
 use mitigator::pipeline::target::Target;
 use mitigator::pipeline::verdict::{Subject, Verdict};
 use mitigator::replay::Protected;
@@ -30,6 +32,16 @@ pub(crate) enum Role {
 }
 
 impl Scene<'_> {
+    /// The defaults; where packets to everybody are judged, hosts that are protected none the less are allowed, as local
+    /// addresses are.
+    pub(crate) fn config(&self) -> Config {
+        let allow = match self.protected {
+            Protected::Everybody => self.own.iter().copied().map(IpNet::from).collect(),
+            Protected::Named(_) | Protected::Inferred(_) => Vec::new(),
+        };
+        Config { allow, ..Config::default() }
+    }
+
     pub(crate) fn role_of(&self, address: IpAddr) -> Role {
         if self.attackers.contains(&address) {
             Role::Attacker

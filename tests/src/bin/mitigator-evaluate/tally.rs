@@ -12,6 +12,11 @@ use serde::Serialize;
 use crate::scene::{Role, Scene};
 
 const SECOND_NS: u64 = 1_000_000_000;
+/// An attack has begun when so many of its packets are past: attackers look up their victim's hardware address, or try
+/// the door, seconds before.
+const PRELUDE_SHARE: u64 = 1_000;
+/// Times of attack packets that are kept to find the beginning; enough for a hundred million of them.
+const KEPT_TIMES: usize = 100_000;
 
 /// Packets, and how many of them were dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -28,7 +33,8 @@ pub(crate) struct Tally<'scene> {
     /// Of `attack`, those after the first right verdict.
     pub(crate) attack_after_verdict: Packets,
     pub(crate) benign: Packets,
-    pub(crate) first_attack_at: Option<Timestamp>,
+    /// Of the first attack packets.
+    attack_times: Vec<Timestamp>,
     /// Of the first right verdict that follows the first attack packet.
     pub(crate) right_at: Option<Timestamp>,
     /// Verdicts by the name of their vector.
@@ -62,7 +68,7 @@ impl<'scene> Tally<'scene> {
             attack: Packets::default(),
             attack_after_verdict: Packets::default(),
             benign: Packets::default(),
-            first_attack_at: None,
+            attack_times: Vec::new(),
             right_at: None,
             verdicts: BTreeMap::new(),
         }
@@ -73,16 +79,27 @@ impl<'scene> Tally<'scene> {
             Event::Arrived(arrival) => self.take_arrival(arrival),
             Event::Judged(at, verdict) => {
                 *self.verdicts.entry(verdict.vector.name()).or_default() += 1;
-                if self.right_at.is_none() && self.first_attack_at.is_some() && self.scene.is_right(verdict) {
+                if self.right_at.is_none() && self.attack.arrived > 0 && self.scene.is_right(verdict) {
                     self.right_at = Some(*at);
                 }
             }
         }
     }
 
-    /// From the first attack packet to the first right verdict.
+    /// When the attack began: with the packet before which there was at most a thousandth of the attack.
+    pub(crate) fn began_at(&self) -> Option<Timestamp> {
+        let prelude = usize::try_from(self.attack.arrived / PRELUDE_SHARE).unwrap_or(usize::MAX);
+        self.attack_times.get(prelude).or(self.attack_times.last()).copied()
+    }
+
+    /// From the beginning of the attack to the first right verdict.
     pub(crate) fn verdict_after(&self) -> Option<Duration> {
-        Some(self.right_at?.since(self.first_attack_at?))
+        Some(self.right_at?.since(self.began_at()?))
+    }
+
+    /// From the very first packet of an attacker to the first right verdict.
+    pub(crate) fn verdict_after_first_packet(&self) -> Option<Duration> {
+        Some(self.right_at?.since(*self.attack_times.first()?))
     }
 
     fn take_arrival(&mut self, arrival: &Arrival) {
@@ -93,7 +110,9 @@ impl<'scene> Tally<'scene> {
         source.count(arrival.at);
         match source.role {
             Role::Attacker => {
-                self.first_attack_at.get_or_insert(arrival.at);
+                if self.attack_times.len() < KEPT_TIMES {
+                    self.attack_times.push(arrival.at);
+                }
                 self.attack.add(arrival);
                 if self.right_at.is_some() {
                     self.attack_after_verdict.add(arrival);
@@ -131,12 +150,36 @@ impl SourceTally {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::kinds::Kind;
+    use mitigator::replay::Protected;
+    use mitigator_common::Outcome;
+    use rustc_hash::FxHashSet;
 
     /// A source that sent at these times.
     pub(crate) fn source(role: Role, times_ns: impl IntoIterator<Item = u64>) -> SourceTally {
         let mut source = SourceTally::new(role);
         times_ns.into_iter().for_each(|at_ns| source.count(Timestamp::from_ns(at_ns)));
         source
+    }
+
+    #[test]
+    fn an_attack_begins_after_its_prelude() {
+        let (kind, attackers) =
+            (Kind::of("udp-flood").unwrap(), FxHashSet::from_iter([IpAddr::from([192, 0, 2, 1])]));
+        let scene =
+            Scene { kind: &kind, attackers: &attackers, protected: Protected::Everybody, own: Vec::new() };
+        for (description, flood, expected_s) in [("few packets", 100, 0), ("one packet, then many", 5_000, 7)]
+        {
+            let mut tally = Tally::new(&scene);
+            assert_eq!(tally.began_at(), None, "{description}");
+            for at_ns in [0].into_iter().chain(std::iter::repeat_n(7 * SECOND_NS, flood)) {
+                let source = attackers.iter().next().copied();
+                let outcome = Outcome::PassCounted;
+                let arrival = Arrival { at: Timestamp::from_ns(at_ns), source, wire_bytes: 60, outcome };
+                tally.take(&Event::Arrived(arrival));
+            }
+            assert_eq!(tally.began_at(), Some(Timestamp::from_ns(expected_s * SECOND_NS)), "{description}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The time line of a run as SVG: attack packets above, benign ones below, what was dropped of each, and the moment of
 //! the verdict.
 
+use std::ops::Range;
+
 use anyhow::{Result, anyhow};
 use mitigator::pipeline::time::Timestamp;
 use mitigator_tests::chart::{Error, Line, Panel, draw_line, highest, legend, panel};
@@ -14,6 +16,8 @@ const SIZE: (u32, u32) = (1100, 620);
 const STEPS: f64 = 300.0;
 /// Steps are no shorter, in seconds.
 const SHORTEST_STEP_S: f64 = 0.1;
+/// Shown before and after the attack, in seconds.
+const AROUND_S: f64 = 10.0;
 /// Where the mark of the verdict ends, above the lines.
 const MARK_SHARE: f64 = 0.92;
 
@@ -32,14 +36,15 @@ fn render(title: &str, trace: &Trace, svg: &mut String) -> Result<(), Error> {
     area.fill(&WHITE)?;
     let area = area.titled(title, ("sans-serif", 18))?;
     let (above, below) = area.split_vertically(SIZE.1 / 2 - 20);
+    let shown = shown_s(trace);
     for (area, role, caption, colour) in [
         (above, Role::Attacker, "Attack packets per second", ATTACK),
         (below, Role::Innocent, "Benign packets per second", BENIGN),
     ] {
-        let arriving = rates(trace, role, Which::All);
-        let dropped = rates(trace, role, Which::Dropped);
+        let arriving = rates(trace, &shown, role, Which::All);
+        let dropped = rates(trace, &shown, role, Which::Dropped);
         let top = highest(&[&arriving]);
-        let mut panel = panel(&area, caption, trace.duration.as_secs_f64() + step_s(trace), top)?;
+        let mut panel = panel(&area, caption, shown.clone(), top)?;
         draw_line(&mut panel, "arriving", arriving, colour)?;
         draw_line(&mut panel, "dropped", dropped, DROPPED)?;
         mark_verdict(&mut panel, trace, top)?;
@@ -50,12 +55,12 @@ fn render(title: &str, trace: &Trace, svg: &mut String) -> Result<(), Error> {
 }
 
 fn mark_verdict(panel: &mut Panel<'_>, trace: &Trace, top: f64) -> Result<(), Error> {
-    let (Some(right_at), Some(first_at)) = (trace.right_at, trace.first_attack_at) else {
+    let (Some(right_at), Some(began_at)) = (trace.right_at, trace.began_at) else {
         return Ok(());
     };
     let at = seconds(right_at);
     panel.draw_series([PathElement::new([(at, 0.0), (at, top * MARK_SHARE)], BLACK.stroke_width(2))])?;
-    let label = format!("verdict after {:.2} s", right_at.since(first_at).as_secs_f64());
+    let label = format!("verdict after {:.2} s", right_at.since(began_at).as_secs_f64());
     panel.draw_series([Text::new(label, (at, top * (MARK_SHARE + 0.06)), ("sans-serif", 12))])?;
     Ok(())
 }
@@ -66,6 +71,15 @@ enum Which {
     Dropped,
 }
 
+/// The attack and some time around it.
+fn shown_s(trace: &Trace) -> Range<f64> {
+    let end = trace.duration.as_secs_f64() + SHORTEST_STEP_S;
+    let attack = trace.arrivals.iter().filter(|(role, _)| *role == Role::Attacker);
+    let last = attack.map(|(_, arrival)| seconds(arrival.at)).next_back().unwrap_or(end);
+    let began = trace.began_at.map_or(0.0, seconds);
+    (began - AROUND_S).max(0.0)..(last + AROUND_S).min(end)
+}
+
 /// Packets per second in steps of equal length.
 #[expect(
     clippy::cast_possible_truncation,
@@ -73,23 +87,22 @@ enum Which {
     clippy::cast_precision_loss,
     reason = "a few hundred steps"
 )]
-fn rates(trace: &Trace, role: Role, which: Which) -> Line {
-    let step_s = step_s(trace);
-    let mut counts = vec![0_u32; (trace.duration.as_secs_f64() / step_s) as usize + 1];
+fn rates(trace: &Trace, shown: &Range<f64>, role: Role, which: Which) -> Line {
+    let length = shown.end - shown.start;
+    let step = (length / STEPS).max(SHORTEST_STEP_S);
+    let mut counts = vec![0_u32; (length / step).ceil() as usize];
     let is_counted = |dropped: bool| dropped || matches!(which, Which::All);
     for (_, arrival) in trace.arrivals.iter().filter(|(sender, _)| *sender == role) {
-        if is_counted(arrival.outcome.is_drop())
-            && let Some(count) = counts.get_mut((seconds(arrival.at) / step_s) as usize)
+        let at = seconds(arrival.at);
+        if shown.contains(&at)
+            && is_counted(arrival.outcome.is_drop())
+            && let Some(count) = counts.get_mut(((at - shown.start) / step) as usize)
         {
             *count += 1;
         }
     }
-    let point = |(index, count): (usize, &u32)| ((index as f64 + 0.5) * step_s, f64::from(*count) / step_s);
-    counts.iter().enumerate().map(point).collect()
-}
-
-fn step_s(trace: &Trace) -> f64 {
-    (trace.duration.as_secs_f64() / STEPS).max(SHORTEST_STEP_S)
+    let middle = |index: usize| shown.start + (index as f64 + 0.5) * step;
+    counts.iter().enumerate().map(|(index, count)| (middle(index), f64::from(*count) / step)).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for a picture")]

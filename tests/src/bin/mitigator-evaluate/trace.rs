@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use mitigator::capture::Capture;
-use mitigator::config::Config;
 use mitigator::pipeline::time::Timestamp;
 use mitigator::replay::{Arrival, Event, replay_watched};
 
@@ -14,7 +13,7 @@ use crate::tally::Tally;
 /// Every packet that arrived, and when the attack was named.
 pub(crate) struct Trace {
     pub(crate) arrivals: Vec<(Role, Arrival)>,
-    pub(crate) first_attack_at: Option<Timestamp>,
+    pub(crate) began_at: Option<Timestamp>,
     pub(crate) right_at: Option<Timestamp>,
     pub(crate) duration: Duration,
 }
@@ -29,7 +28,7 @@ impl Trace {
         let replayed = replay_watched(
             capture,
             &scene.protected,
-            &Config::default(),
+            &scene.config(),
             |_| {},
             |event| {
                 tally.take(&event);
@@ -38,7 +37,11 @@ impl Trace {
                 }
             },
         )?;
-        let Tally { first_attack_at, right_at, .. } = tally;
-        Ok(Self { arrivals, first_attack_at, right_at, duration: replayed.duration })
+        Ok(Self {
+            arrivals,
+            began_at: tally.began_at(),
+            right_at: tally.right_at,
+            duration: replayed.duration,
+        })
     }
 }
