@@ -1,10 +1,12 @@
 //! The figures of one run: replays it and counts.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use mitigator::capture::Capture;
 use mitigator::replay::replay_watched;
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::kinds::Answer;
@@ -109,6 +111,6 @@ impl Figures {
     }
 }
 
-fn thresholds(sources: &rustc_hash::FxHashMap<std::net::IpAddr, SourceTally>) -> Vec<Stopped> {
+fn thresholds(sources: &FxHashMap<IpAddr, SourceTally>) -> Vec<Stopped> {
     rivals::limits().into_iter().map(|limit| rivals::threshold(sources, limit)).collect()
 }

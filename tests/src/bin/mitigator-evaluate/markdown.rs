@@ -203,7 +203,12 @@ fn comparison(report: &Report) -> String {
 }
 
 fn pictures(charts: &[Chart]) -> String {
-    let mut text = String::from("## Charts\n");
+    let mut text = String::from(
+        "## Charts\n\nTime lines show the attack and ten seconds around it. The others show every source in its loudest \
+         second, a cross for an attacker and a disc for an innocent, in the colours of the groups that mitigator's \
+         K-Means finds among all of them. mitigator itself groups only the sources that carry an alarm's traffic, by \
+         the rate of that traffic, its share and the size.\n",
+    );
     for chart in charts {
         let _ = writeln!(text, "\n![{}]({})", chart.caption, chart.path);
     }

@@ -12,7 +12,8 @@ use mitigator_tests::ethernet::frame_of;
 
 /// A longer pause says nothing; it is cut to this, in nanoseconds.
 const LONGEST_GAP_NS: u64 = 10_000_000_000;
-/// When a repetition starts after a recording that has no pace of its own, in nanoseconds.
+/// Before the repetition of a recording that is no longer than this, in nanoseconds: it has no pace of its own, and few
+/// repetitions have to do.
 const PAUSE_NS: u64 = 1_000_000_000;
 /// When a recording is said to have begun, in nanoseconds since the Unix epoch.
 const EPOCH_NS: u64 = 1_700_000_000_000_000_000;
@@ -68,7 +69,7 @@ impl Recording {
     pub(crate) fn repeated(mut self, at_least_ns: u64) -> Self {
         let once = self.packets.clone();
         let usual_pause = self.duration_ns() / (once.len() as u64).saturating_sub(1).max(1);
-        let pause = if usual_pause == 0 { PAUSE_NS } else { usual_pause };
+        let pause = if self.duration_ns() <= PAUSE_NS { PAUSE_NS } else { usual_pause };
         while !once.is_empty() && self.duration_ns() < at_least_ns {
             let begins_ns = self.duration_ns() + pause;
             let later = |packet: &Recorded| Recorded { at_ns: begins_ns + packet.at_ns, ..packet.clone() };
@@ -154,8 +155,9 @@ pub(crate) mod tests {
         for (description, at_ns, at_least, expected) in [
             ("none", vec![], SECOND, vec![]),
             ("long enough", vec![0, 10], 10, vec![0, 10]),
-            ("twice", vec![0, 10], 20, vec![0, 10, 20, 30]),
+            ("twice", vec![0, 2 * SECOND], 4 * SECOND, vec![0, 2 * SECOND, 4 * SECOND, 6 * SECOND]),
             ("no pace", vec![0], 2 * SECOND, vec![0, SECOND, 2 * SECOND]),
+            ("a moment", vec![0, 1], SECOND, vec![0, 1, SECOND + 1, SECOND + 2]),
         ] {
             let packets: Vec<_> = at_ns.iter().map(|at_ns| (*at_ns, "192.0.2.1")).collect();
             assert_eq!(times(&recording(&packets).repeated(at_least)), expected, "{description}");
