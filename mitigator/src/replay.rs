@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::Result;
-use mitigator_common::{AllowReason, PrefixKey};
+use mitigator_common::{AllowReason, Outcome, PrefixKey};
 use mitigator_ebpf::packet::Direction;
 
 use crate::capture::{Capture, CapturedPacket, Damage};
@@ -68,18 +68,55 @@ pub struct Replayed {
     pub damage: Option<Damage>,
 }
 
+/// What happens during a replay, told in its order.
+#[derive(Debug)]
+pub enum Event<'run> {
+    /// A packet arrived at who is protected.
+    Arrived(Arrival),
+    /// A tick ended with a verdict, at this time since the first packet.
+    Judged(Timestamp, &'run Verdict),
+}
+
+/// One packet that arrived, and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Since the first packet; never before that of an earlier one.
+    pub at: Timestamp,
+    /// Who sent it; `None` when it could not be parsed.
+    pub source: Option<IpAddr>,
+    /// As Ethernet would count it.
+    pub wire_bytes: u32,
+    /// Its fate.
+    pub outcome: Outcome,
+}
+
 /// Replays a capture to its end, or to where it is damaged; `progress` hears the packets so far.
 ///
 /// # Errors
 ///
 /// When a tick fails, which in replay it never should.
 pub fn replay(
+    capture: Capture,
+    protected: &Protected,
+    config: &Config,
+    progress: impl FnMut(u64),
+) -> Result<Replayed> {
+    replay_watched(capture, protected, config, progress, |_| {})
+}
+
+/// As [`replay`]; `watch` hears of every packet that arrives and of every verdict.
+///
+/// # Errors
+///
+/// When a tick fails, which in replay it never should.
+pub fn replay_watched(
     mut capture: Capture,
     protected: &Protected,
     config: &Config,
     mut progress: impl FnMut(u64),
+    watch: impl FnMut(Event<'_>),
 ) -> Result<Replayed> {
-    let mut run = Run::new(protected, config);
+    let mut run = Run::new(protected, config, watch);
     let damage = loop {
         match capture.next_packet() {
             Ok(Some(packet)) => run.take(&packet, protected)?,
@@ -93,7 +130,8 @@ pub fn replay(
     run.finish(damage)
 }
 
-struct Run {
+struct Run<W> {
+    watch: W,
     control: ControlLoop<ReplayDataPlane>,
     first_ns: Option<u64>,
     /// Latest time seen, since the first packet.
@@ -113,8 +151,8 @@ struct Run {
     peaks: Vec<f64>,
 }
 
-impl Run {
-    fn new(protected: &Protected, config: &Config) -> Self {
+impl<W: FnMut(Event<'_>)> Run<W> {
+    fn new(protected: &Protected, config: &Config, watch: W) -> Self {
         let own = match protected {
             Protected::Named(addresses) => addresses.clone(),
             Protected::Inferred(address) => vec![*address],
@@ -128,6 +166,7 @@ impl Run {
         let capacity = usize::try_from(config.capacities.sources).unwrap_or(usize::MAX);
         let plane = ReplayDataPlane::new(capacity, allowed);
         Self {
+            watch,
             control: ControlLoop::new(
                 plane,
                 config.interval,
@@ -182,8 +221,14 @@ impl Run {
             Protected::Inferred(_) | Protected::Everybody => !is_own,
         };
         if is_arriving {
-            self.control.plane().arrive(&packet, u64::from(captured.wire_bytes), self.now);
+            let outcome = self.control.plane().arrive(&packet, u64::from(captured.wire_bytes), self.now);
             self.arrived_since_tick = true;
+            (self.watch)(Event::Arrived(Arrival {
+                at: self.now,
+                source: packet.as_ref().ok().map(|packet| packet.address.into()),
+                wire_bytes: captured.wire_bytes,
+                outcome,
+            }));
         } else {
             self.outgoing_packets += 1;
             self.own_packets += u64::from(is_own);
@@ -215,7 +260,10 @@ impl Run {
         let tick = self.control.tick(at)?;
         (self.last_tick, self.pause) = (at, tick.next_in);
         self.arrived_since_tick = false;
-        self.verdicts.extend(tick.verdicts.iter().map(|verdict| (at, verdict.clone())));
+        for verdict in &tick.verdicts {
+            (self.watch)(Event::Judged(at, verdict));
+            self.verdicts.push((at, verdict.clone()));
+        }
         for (peak, total) in self.peaks.iter_mut().zip(&tick.totals) {
             *peak = peak.max(*total);
         }
@@ -333,6 +381,31 @@ mod tests {
 
         let quiet = replayed(&scene(0));
         assert!(quiet.verdicts.is_empty(), "{:?}", quiet.verdicts);
+    }
+
+    #[test]
+    fn who_watches_hears_of_every_arrival_and_verdict_in_order() {
+        let (mut arrivals, mut verdicts, mut dropped_before) = (Vec::new(), 0, 0);
+        let replayed = replay_watched(
+            capture(&scene(60)),
+            &Protected::Everybody,
+            &Config::default(),
+            |_| {},
+            |event| match event {
+                Event::Arrived(arrival) => {
+                    dropped_before += u32::from(verdicts == 0 && arrival.outcome.is_drop());
+                    arrivals.push(arrival);
+                }
+                Event::Judged(..) => verdicts += 1,
+            },
+        )
+        .unwrap();
+        assert_eq!((arrivals.len() as u64, verdicts), (replayed.packets, replayed.verdicts.len()));
+        assert!(arrivals.is_sorted_by_key(|arrival| arrival.at));
+        let dropped = arrivals.iter().filter(|arrival| arrival.outcome.is_drop()).count() as u64;
+        let totals: u64 = replayed.addresses.iter().map(|(_, totals)| totals.dropped).sum();
+        assert_eq!((dropped, dropped_before), (totals, 0));
+        assert!(dropped > 0);
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! What suites and the demo share: network namespaces to work in, traffic to fill them with, and a thin layer
-//! that says which tests could not run.
+//! What suites, the demo and the evaluation share: network namespaces to work in, traffic to fill them with, charts,
+//! and a thin layer that says which tests could not run.
 
+pub mod chart;
+pub mod ethernet;
 pub mod installation;
 pub mod lab;
+pub mod numbers;
 pub mod packet;
 pub mod suite;
 pub mod traffic;

@@ -8,6 +8,7 @@ mod build;
 mod cargo_tool;
 mod ci;
 mod demo;
+mod evaluate;
 mod process;
 mod requirements;
 mod setup;
@@ -38,6 +39,7 @@ enum Verb {
     Vm(vm::Arguments),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
+    Evaluate(evaluate::Arguments),
     Ci(ci::Arguments),
 }
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Vm(arguments) => vm::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Evaluate(arguments) => evaluate::run(&arguments),
         Verb::Ci(arguments) => ci::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -34,11 +34,20 @@ impl<W: Write> PcapWriter<W> {
     /// When `writer` fails, or when the format cannot hold the packet: later than the year 2105, or
     /// longer than 4 GiB.
     pub fn write(&mut self, at_ns: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_cut(at_ns, bytes, 0)
+    }
+
+    /// Adds a packet that was `wire_bytes` long, of which `bytes` were captured.
+    ///
+    /// # Errors
+    ///
+    /// As [`PcapWriter::write`].
+    pub fn write_cut(&mut self, at_ns: u64, bytes: &[u8], wire_bytes: u32) -> io::Result<()> {
         let field = |value: u64| u32::try_from(value).map_err(io::Error::other);
         let length = field(bytes.len() as u64)?;
         let seconds = field(at_ns / NANOSECONDS_PER_SECOND)?;
         let nanoseconds = field(at_ns % NANOSECONDS_PER_SECOND)?;
-        self.write_fields(&[seconds, nanoseconds, length, length])?;
+        self.write_fields(&[seconds, nanoseconds, length, wire_bytes.max(length)])?;
         self.writer.write_all(bytes)
     }
 
@@ -69,8 +78,10 @@ mod tests {
         for (at_ns, _, bytes) in &packets {
             writer.write(*at_ns, bytes).unwrap();
         }
+        writer.write_cut(1, &[3; 60], 1514).unwrap();
         let read = read_bytes(writer.finish().unwrap()).unwrap();
-        assert_eq!((&read.packets[..], read.damage), (&packets[..], None));
+        let expected = [&packets[..], &[(1, 1514, vec![3; 60])]].concat();
+        assert_eq!((read.packets, read.damage), (expected, None));
     }
 
     #[test]

@@ -3,22 +3,18 @@
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
+use mitigator_tests::chart::{Error, Line, Panel, draw_line, highest, legend, panel};
+use mitigator_tests::numbers::thousands;
 use mitigator_tests::traffic::BIN;
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::figures::{Figures, attack_began};
 use crate::recording::Recording;
-use crate::table::thousands;
 
 const SIZE: (u32, u32) = (1100, 680);
-const MARGIN: u32 = 16;
-const LABELS: u32 = 76;
 /// Steps that one point of a line averages over: odd, so that there is a middle one.
 const SMOOTHED: usize = 3;
-/// Lines stay below this share of a panel's height; above it are names.
-const LINES_SHARE: f64 = 0.78;
 /// Where the mark of the first block ends, below the names of the phases.
 const MARK_SHARE: f64 = 0.92;
 
@@ -32,11 +28,6 @@ const CALM: RGBColor = RGBColor(238, 242, 246);
 const ATTACKED: RGBColor = RGBColor(253, 228, 214);
 const PROTECTED: RGBColor = RGBColor(222, 236, 247);
 
-type Panel<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-
-/// A line, as points of seconds and rates.
-type Line = Vec<(f64, f64)>;
-
 /// Draws one run.
 pub(crate) fn draw(recording: &Recording, figures: &Figures) -> Result<String> {
     let mut svg = String::new();
@@ -44,11 +35,7 @@ pub(crate) fn draw(recording: &Recording, figures: &Figures) -> Result<String> {
     Ok(svg)
 }
 
-fn render(
-    recording: &Recording,
-    figures: &Figures,
-    svg: &mut String,
-) -> Result<(), Box<dyn std::error::Error>> {
+fn render(recording: &Recording, figures: &Figures, svg: &mut String) -> Result<(), Error> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let area = area.titled(&title(figures), ("sans-serif", 20))?;
@@ -59,22 +46,22 @@ fn render(
     let answered = per_second(&answered(recording));
     let failed = per_second(&failed(recording));
     let top = highest(&[&answered, &failed]);
-    let mut panel = panel(&above, "Visitors: requests per second", end, top)?;
-    mark_phases(&mut panel, recording, figures, top)?;
-    draw_line(&mut panel, "answered", answered, ANSWERED)?;
+    let mut visitors = panel(&above, "Visitors: requests per second", 0.0..end, top)?;
+    mark_phases(&mut visitors, recording, figures, top)?;
+    draw_line(&mut visitors, "answered", answered, ANSWERED)?;
     if recording.requests.failed() > 0 {
-        draw_line(&mut panel, "failed", failed, FAILED)?;
+        draw_line(&mut visitors, "failed", failed, FAILED)?;
     }
-    legend(&mut panel, SeriesLabelPosition::LowerLeft)?;
+    legend(&mut visitors, SeriesLabelPosition::LowerLeft)?;
 
     let arriving = per_second(recording.received.counts());
     let dropped = per_second(recording.dropped.counts());
     let top = highest(&[&arriving, &dropped]);
-    let mut panel = self::panel(&below, "Packets per second at the server", end, top)?;
-    mark_phases(&mut panel, recording, figures, top)?;
-    draw_line(&mut panel, "arriving", arriving, ARRIVING)?;
-    draw_line(&mut panel, "dropped by mitigator", dropped, DROPPED)?;
-    legend(&mut panel, SeriesLabelPosition::MiddleLeft)?;
+    let mut server = panel(&below, "Packets per second at the server", 0.0..end, top)?;
+    mark_phases(&mut server, recording, figures, top)?;
+    draw_line(&mut server, "arriving", arriving, ARRIVING)?;
+    draw_line(&mut server, "dropped by mitigator", dropped, DROPPED)?;
+    legend(&mut server, SeriesLabelPosition::MiddleLeft)?;
     area.present()?;
     Ok(())
 }
@@ -99,40 +86,13 @@ fn subtitle(figures: &Figures) -> String {
     format!("{blocked} blocked{when}{dropped}; {visitors}")
 }
 
-fn panel<'a>(
-    area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
-    caption: &str,
-    end: f64,
-    top: f64,
-) -> Result<Panel<'a>, Box<dyn std::error::Error>> {
-    let mut panel = ChartBuilder::on(area)
-        .margin(MARGIN)
-        .caption(caption, ("sans-serif", 15))
-        .x_label_area_size(34)
-        .y_label_area_size(LABELS)
-        .build_cartesian_2d(0.0..end, 0.0..top)?;
-    panel
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(BLACK.mix(0.12))
-        .axis_style(BLACK.mix(0.4))
-        .label_style(("sans-serif", 12))
-        .x_desc("seconds")
-        .x_labels(12)
-        .x_label_formatter(&|second| format!("{second:.0}"))
-        .y_label_formatter(&|rate| shortened(*rate))
-        .draw()?;
-    Ok(panel)
-}
-
 /// Shades the phases and marks the moment of the first block.
 fn mark_phases(
     panel: &mut Panel<'_>,
     recording: &Recording,
     figures: &Figures,
     top: f64,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Result<(), Error> {
     let at = |instant| seconds(recording, instant);
     let attacked = at(attack_began(recording));
     let centred = |size| {
@@ -156,30 +116,6 @@ fn mark_phases(
         let label = format!("first block after {first_ms:.0} ms");
         panel.draw_series([Text::new(label, (at + 0.1, top * (MARK_SHARE - 0.02)), ("sans-serif", 12))])?;
     }
-    Ok(())
-}
-
-fn draw_line(
-    panel: &mut Panel<'_>,
-    name: &str,
-    line: Line,
-    colour: RGBColor,
-) -> Result<(), Box<dyn std::error::Error>> {
-    panel
-        .draw_series(AreaSeries::new(line, 0.0, colour.mix(0.12)).border_style(colour.stroke_width(2)))?
-        .label(name)
-        .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
-    Ok(())
-}
-
-fn legend(panel: &mut Panel<'_>, position: SeriesLabelPosition) -> Result<(), Box<dyn std::error::Error>> {
-    panel
-        .configure_series_labels()
-        .position(position)
-        .label_font(("sans-serif", 12))
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.2))
-        .draw()?;
     Ok(())
 }
 
@@ -212,19 +148,4 @@ fn per_second(counts: &[u64]) -> Line {
         ((index as f64 + SMOOTHED as f64 / 2.0) * width, rate)
     };
     counts.windows(SMOOTHED).enumerate().map(point).collect()
-}
-
-/// The top of a panel that has room for all lines and for names above them.
-fn highest(lines: &[&Line]) -> f64 {
-    lines.iter().flat_map(|line| line.iter()).map(|(_, rate)| *rate).fold(1.0, f64::max) / LINES_SHARE
-}
-
-fn shortened(rate: f64) -> String {
-    if rate >= 1e6 {
-        format!("{:.1}M", rate / 1e6)
-    } else if rate >= 1e3 {
-        format!("{:.0}k", rate / 1e3)
-    } else {
-        format!("{rate:.0}")
-    }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use mitigator::capture::{Capture, CapturedPacket, Network};
+use mitigator::capture::Capture;
+use mitigator_tests::ethernet::frame_of;
 use mitigator_tests::traffic::{Captured, LONGEST};
 
 /// More are not read; the attack lasts seconds.
@@ -35,29 +36,4 @@ pub(crate) fn frames_of(file: &Path) -> Result<Vec<Captured>> {
         frames.extend(frame_of(&packet).map(|frame| Captured { at, frame }));
     }
     Ok(frames)
-}
-
-fn frame_of(packet: &CapturedPacket<'_>) -> Option<Vec<u8>> {
-    match packet.network {
-        Network::Ethernet => Some(packet.bytes.to_vec()),
-        Network::At { ethertype, offset } => {
-            Some([&[0; 12], &ethertype.to_be_bytes()[..], packet.bytes.get(offset..)?].concat())
-        }
-        Network::Cut => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packets_without_an_ethernet_header_get_one() {
-        let packet = |bytes, network| CapturedPacket { at_ns: 0, wire_bytes: 60, bytes, network };
-        let raw_ip = Network::At { ethertype: 0x0800, offset: 1 };
-        let expected = [&[0; 12][..], &[8, 0, 0x45, 0x00]].concat();
-        assert_eq!(frame_of(&packet(&[9, 0x45, 0x00], raw_ip)), Some(expected));
-        assert_eq!(frame_of(&packet(&[1, 2, 3], Network::Ethernet)), Some(vec![1, 2, 3]));
-        assert_eq!(frame_of(&packet(&[1], Network::Cut)), None);
-    }
 }

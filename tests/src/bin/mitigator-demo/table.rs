@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use mitigator_tests::numbers::thousands;
 use mitigator_tests::traffic::HttpClients;
 
 use crate::figures::{Figures, Service};
@@ -83,30 +84,4 @@ fn exact_percent(share: f64) -> String {
 
 fn milliseconds(time: Option<f64>) -> String {
     time.map_or("never".to_owned(), |ms| format!("{ms:.0} ms"))
-}
-
-/// With spaces between groups of three digits.
-pub(crate) fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_digits_by_three() {
-        for (number, expected) in [(0.0, "0"), (999.4, "999"), (1000.0, "1 000"), (1_234_567.0, "1 234 567")]
-        {
-            assert_eq!(thousands(number), expected);
-        }
-    }
 }
