@@ -6,7 +6,7 @@ use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::signature::{LiveLimit, signature_of};
 
 use crate::maps::{BLOCK_COUNTS, SIGNATURE_LIMITS};
-use crate::{clock, sources};
+use crate::{allowlist, clock, sources};
 
 /// Whether the packet is beyond a limit.
 #[inline(always)]
@@ -23,7 +23,7 @@ pub fn drops(packet: &Packet) -> bool {
     if limit.is_expired(now_ns) || since_ns != 0 && sources::is_known(&packet.source, since_ns) {
         return false;
     }
-    !limit.admit(now_ns)
+    !limit.admit(now_ns, || allowlist::covers(packet.address))
 }
 
 #[inline(always)]

@@ -72,11 +72,12 @@ impl LiveLimit {
         now_ns >= self.expires_at_ns.get()
     }
 
-    /// Whether one more packet passes at `now_ns`; counts it. CPUs that begin a window at once may let one
-    /// packet each pass beyond the limit.
+    /// Whether one more packet passes at `now_ns`; counts it. Beyond the limit it passes, uncounted, when
+    /// its sender `is_allowed`. CPUs that begin a window at once may let one packet each pass beyond the
+    /// limit.
     #[inline(always)]
     #[must_use]
-    pub fn admit(&self, now_ns: u64) -> bool {
+    pub fn admit(&self, now_ns: u64, is_allowed: impl FnOnce() -> bool) -> bool {
         let window = now_ns >> Limit::WINDOW_BITS;
         if self.window.get() != window {
             self.window.set(window);
@@ -86,10 +87,13 @@ impl LiveLimit {
         if is_within {
             self.used.add(1);
             self.passed.add(1);
-        } else {
-            self.dropped.add(1);
+            return true;
         }
-        is_within
+        if is_allowed() {
+            return true;
+        }
+        self.dropped.add(1);
+        false
     }
 
     /// The limit as it stands.
@@ -129,9 +133,12 @@ mod tests {
     fn lets_its_share_of_each_window_pass() {
         let limit = LiveLimit::from(Limit { packets_per_window: 3, ..Limit::default() });
         for window in 1..=2 {
-            let passed = (0..10).filter(|packet| limit.admit(window * Limit::WINDOW_NS + packet)).count();
+            let passed =
+                (0..10).filter(|packet| limit.admit(window * Limit::WINDOW_NS + packet, || false)).count();
             assert_eq!(passed, 3);
         }
         assert_eq!((limit.read().passed, limit.read().dropped), (6, 14));
+        assert!((0..10).all(|packet| limit.admit(3 * Limit::WINDOW_NS + packet, || true)), "allowed");
+        assert_eq!((limit.read().passed, limit.read().dropped), (9, 14));
     }
 }

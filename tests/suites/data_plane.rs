@@ -118,6 +118,9 @@ fn limits(bench: &mut Bench) -> Result<()> {
     let change = difference(&bench.plane().outcomes()?, &before);
     let passed = change[Outcome::PassCounted as usize];
     ensure!((3..=6).contains(&passed), "{passed} passed in one or two windows, of 3 each");
+    bench.change(Change::Allow("198.51.100.3"))?;
+    let allowed = bench.outcome_of_all(&tcp_syn("198.51.100.3").bytes(), 100)?;
+    ensure!(allowed == Outcome::PassCounted, "the allow list beats no limit: {}", allowed.name());
     bench.plane().blocks().set_limits(&[], &[syn(0)])?;
     ensure!(bench.plane().blocks().limits()?.is_empty(), "a limit is left");
     ensure!(bench.outcome_of(&tcp_syn("198.51.100.2").bytes())? == Outcome::PassCounted, "still limited");

@@ -144,10 +144,12 @@ impl ReplayDataPlane {
         let Some(limit) = limit.filter(|limit| !limit.is_expired(now.ns)) else {
             return false;
         };
+        let address = Target::Prefix(PrefixKey::new(packet.address.into(), 128));
+        let is_allowed = || self.allowed.relation_to(&address) == Relation::Inside;
         let since_ns = limit.since_ns.get();
         let row = self.rows.get(&packet.source);
         let is_known = since_ns != 0 && row.is_some_and(|row| row.counters.is_known(since_ns));
-        !is_known && !limit.admit(now.ns)
+        !is_known && !limit.admit(now.ns, is_allowed)
     }
 
     /// The row of a source, made when there is none, marked as changed.
