@@ -19,8 +19,8 @@ use crate::pipeline::verdict::{Judge, Verdict};
 
 /// An interval shorter than this is taken as this long, so that rates stay finite.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
-/// After a suspicion the next tick comes this many times as soon. The one after it is of full length again, in
-/// which slower attackers send enough to be judged by.
+/// After a suspicion the next ticks come this many times as soon, as many of them as fill one interval. The one
+/// after them is of full length again, in which slower attackers send enough to be judged by.
 const ALERT_FACTOR: u32 = 3;
 
 /// Reads a data plane, decides, and writes the decision back, tick by tick.
@@ -37,7 +37,8 @@ pub struct ControlLoop<P> {
     interval: Duration,
     detection: DetectionSettings,
     blocking: BlockingSettings,
-    is_hurried: bool,
+    /// Ticks in a row that came sooner.
+    hurried: u32,
 }
 
 /// What one tick saw and did.
@@ -83,7 +84,7 @@ impl<P: DataPlane> ControlLoop<P> {
             interval,
             detection,
             blocking,
-            is_hurried: false,
+            hurried: 0,
         }
     }
 
@@ -136,7 +137,8 @@ impl<P: DataPlane> ControlLoop<P> {
                 self.gates.forget(source);
             }
         }
-        self.is_hurried = judgement.is_suspicious && !self.is_hurried;
+        let hurries = judgement.is_suspicious && self.hurried < ALERT_FACTOR;
+        self.hurried = if hurries { self.hurried + 1 } else { 0 };
         if let Err(error) = self.plane.apply(now, &changes) {
             self.blocklist.forget(&changes.blocks);
             self.limits.forget(&changes.limits);
@@ -151,7 +153,7 @@ impl<P: DataPlane> ControlLoop<P> {
             totals: self.gates.totals().to_vec(),
             verdicts,
             changes,
-            next_in: if self.is_hurried {
+            next_in: if hurries {
                 (self.interval / ALERT_FACTOR).max(SHORTEST_INTERVAL)
             } else {
                 self.interval
