@@ -233,21 +233,12 @@ impl Judge {
 
     /// Many sources that each send too little to be blocked.
     fn judge_crowd(&mut self, case: &Case<'_>, judgement: &mut Judgement) {
-        let vector = case.alarm.vector;
         let crowd = count_gate("light_sources", case.light_sources, case.settings.crowd);
         let share = Gate::at_least("light_share", case.light_share, 0.5, "of the packets");
         let gates = vec![crowd, share];
-        if gates.iter().all(|gate| gate.passed) && self.is_news(vector, None, case.activity.at) {
-            judgement.verdicts.push(Verdict {
-                subject: case.signature(),
-                vector,
-                decision: Decision::Observe,
-                evidence: case.evidence(
-                    None,
-                    gates,
-                    "none of the sources stands out, and sources of a packet or two may be forged: none is blocked",
-                ),
-            });
+        if gates.iter().all(|gate| gate.passed) {
+            let note = "none of the sources stands out, and sources of a packet or two may be forged: none is blocked";
+            self.observe_all(case, gates, note, judgement);
         }
     }
 
@@ -261,16 +252,31 @@ impl Judge {
             Gate::at_least("lasted", lasted, WORTH_A_WORD_AFTER.as_secs_f64(), "s"),
         ];
         let is_due = vector.comparison() == Comparison::Floors && gates.iter().all(|gate| gate.passed);
-        if is_due && self.is_news(vector, None, case.activity.at) {
+        if is_due {
+            self.observe_all(
+                case,
+                gates,
+                "no source sends clearly more of it than an innocent one may",
+                judgement,
+            );
+        }
+    }
+
+    /// A verdict about the traffic of all sources, unless it was given lately.
+    fn observe_all(
+        &mut self,
+        case: &Case<'_>,
+        gates: Vec<Gate>,
+        note: &'static str,
+        judgement: &mut Judgement,
+    ) {
+        let vector = case.alarm.vector;
+        if self.is_news(vector, None, case.activity.at) {
             judgement.verdicts.push(Verdict {
                 subject: case.signature(),
                 vector,
                 decision: Decision::Observe,
-                evidence: case.evidence(
-                    None,
-                    gates,
-                    "no source sends clearly more of it than an innocent one may",
-                ),
+                evidence: case.evidence(None, gates, note),
             });
         }
     }
