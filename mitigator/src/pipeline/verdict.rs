@@ -276,22 +276,10 @@ impl Judge {
                 Gate::at_least("light_share", case.light_share, case.crowd_share(), "of the packets"),
             ]
         };
-        if gates.iter().all(|gate| gate.passed) && self.is_news(vector, None, case.activity.at) {
-            let limits = case.limits(&case.carriers);
-            let decision =
-                if case.may_limit() && !limits.is_empty() { Decision::Limit } else { Decision::Observe };
-            judgement.verdicts.push(Verdict {
-                subject: case.signature(),
-                vector,
-                decision,
-                limits: if decision == Decision::Limit { limits } else { Vec::new() },
-                since: case.alarm.since,
-                evidence: case.evidence(
-                    None,
-                    gates,
-                    "none of the sources stands out, and sources of a packet or two may be forged: none is blocked",
-                ),
-            });
+        if gates.iter().all(|gate| gate.passed) {
+            let note = "none of the sources stands out, and sources of a packet or two may be forged: none is blocked";
+            let limits = if case.may_limit() { case.limits(&case.carriers) } else { Vec::new() };
+            self.judge_all(case, limits, gates, note, judgement);
         }
     }
 
@@ -306,18 +294,30 @@ impl Judge {
             Gate::at_least("lasted", lasted, WORTH_A_WORD_AFTER.as_secs_f64(), "s"),
         ];
         let is_due = vector.comparison() == Comparison::Floors && gates.iter().all(|gate| gate.passed);
-        if is_due && self.is_news(vector, None, case.activity.at) {
+        if is_due {
+            let note = "no source sends clearly more of it than an innocent one may";
+            self.judge_all(case, Vec::new(), gates, note, judgement);
+        }
+    }
+
+    /// A verdict about the traffic of all sources, unless it was given lately.
+    fn judge_all(
+        &mut self,
+        case: &Case<'_>,
+        limits: Vec<(Signature, f64)>,
+        gates: Vec<Gate>,
+        note: &'static str,
+        judgement: &mut Judgement,
+    ) {
+        let vector = case.alarm.vector;
+        if self.is_news(vector, None, case.activity.at) {
             judgement.verdicts.push(Verdict {
                 subject: case.signature(),
                 vector,
-                decision: Decision::Observe,
-                limits: Vec::new(),
+                decision: if limits.is_empty() { Decision::Observe } else { Decision::Limit },
+                limits,
                 since: case.alarm.since,
-                evidence: case.evidence(
-                    None,
-                    gates,
-                    "no source sends clearly more of it than an innocent one may",
-                ),
+                evidence: case.evidence(None, gates, note),
             });
         }
     }
