@@ -131,7 +131,7 @@ impl ReplayDataPlane {
     /// Counts one packet that was sent at `now`, as the kernel would.
     pub fn leave(&mut self, packet: &Packet, now: Timestamp) {
         if self.rows.contains_key(&packet.source) || asks(packet) {
-            self.row(packet.source, now).record_sent(packet);
+            self.row(packet.source, now).record_sent(packet, now.ns);
         }
     }
 
@@ -281,6 +281,7 @@ mod tests {
             transport: Transport::udp(1, 2),
             fragment: Fragment::Whole,
             has_extensions: false,
+            is_to_group: false,
         })
     }
 

@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use mitigator_common::Source;
+use mitigator_common::{Signature, Source};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::activity::Activity;
+use super::activity::{Activity, SourceActivity};
 use super::baseline::{Baseline, Normal};
 use super::connections::{Connections, Waiting};
 use super::settings::DetectionSettings;
+use super::swarm;
 use super::time::Timestamp;
 use super::vectors::{self, Comparison, Floors, ManyPorts, Span, Vector};
 
@@ -22,6 +23,9 @@ const LEAST_SCAN_RATE: f64 = 100.0;
 /// Packets to many ports that scans may send beyond that: a thousand usual ports, asked a few times.
 const SCAN_BURST: f64 = 10_000.0;
 const LEAST_SCAN_BURST: f64 = 1_000.0;
+
+/// On the floor of all sources for what an attack brings in its wake.
+const WAKE_FACTOR: f64 = 0.2;
 
 /// One comparison that a decision rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,6 +69,10 @@ pub struct Alarm {
     pub since: Timestamp,
     /// What is usual, once it is learned.
     pub normal: Option<Normal>,
+    /// For stocks: sources that behave all alike.
+    pub alike: usize,
+    /// For stocks: whether those whose connections do not pile up are not served either.
+    pub everybody_waits: bool,
 }
 
 /// What is normal for each vector over one span, and which attacks are on.
@@ -109,19 +117,27 @@ impl Gates {
     /// is quiet and the baselines learn it.
     pub fn check(&mut self, activity: &Activity, settings: &DetectionSettings) -> Vec<Alarm> {
         self.states.resize_with(Vector::ALL.len(), State::default);
-        let mut alarms = Vec::new();
+        let mut alarms: Vec<Alarm> = Vec::new();
         self.totals.clear();
         let many_ports = self.judge_scans(activity, settings);
         let waiting = self.connections.advance(activity);
+        let swarm = swarm::members(activity);
         let hears_sent = activity.hears_sent;
+        let was_attacked = Vector::ALL
+            .iter()
+            .zip(&self.states)
+            .any(|(vector, state)| vector.is_limited() && state.attack.is_some());
         let is_first = std::mem::replace(&mut self.is_first, false);
         for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
-            let carried: Vec<u64> = activity
+            let mut carried: Vec<u64> = activity
                 .rows
                 .iter()
                 .zip(many_ports.iter().zip(&waiting))
                 .map(|(row, (many_ports, waiting))| match vector {
                     Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, *waiting),
+                    // Half-finished requests on many connections: what they leave open says more.
+                    Vector::HttpFlood if waiting.explains(row.change.tcp_push_packets) => 0,
+                    Vector::AckFlood if is_first || !lacks_connection(row, activity) => 0,
                     // Over seconds, where this host is heard, only senders that were never there before and
                     // are not answered count: forged ones are, and a sender of one-way traffic stays.
                     Vector::UdpFlood
@@ -136,22 +152,50 @@ impl Gates {
                     _ => vector.carried_by(&row.change, *many_ports),
                 })
                 .collect();
+            if vector == Vector::SlowConnections {
+                for row in &swarm {
+                    let opened = activity.rows.get(*row).map_or(0, |row| row.totals.tcp_syn_packets);
+                    if let Some(carried) = carried.get_mut(*row) {
+                        *carried = (*carried).max(u64::from(opened));
+                    }
+                }
+            }
+            let is_limited = |signature: &Signature| {
+                !vector.is_stock() && signature.kind().is_some_and(|kind| vector.kinds().contains(&kind))
+            };
             let limited: u64 = activity
                 .limited
                 .iter()
-                .filter(|(signature, _)| signature.kind().is_some_and(|kind| vector.kinds().contains(&kind)))
+                .filter(|(signature, _)| is_limited(signature))
                 .map(|(_, packets)| *packets)
                 .sum();
             let total = amount(vector, activity, carried.iter().sum::<u64>().saturating_add(limited));
             self.totals.push(total);
-            let floors = vector.floors_over(self.span, hears_sent);
+            let mut floors = vector.floors_over(self.span, hears_sent);
+            if vector.is_wake() && (was_attacked || alarms.iter().any(|alarm| alarm.vector.is_limited())) {
+                floors.total *= WAKE_FACTOR;
+            }
             let gates = total_gates(vector, floors, total, &state.baseline, settings);
             if gates.iter().all(|gate| gate.passed) {
                 let begun = Timestamp::from_ns(activity.at.ns.saturating_sub(as_ns(activity.interval)));
                 let since = state.attack.map_or(begun, |attack| attack.since);
                 state.attack = Some(Episode { since, last_alarm: activity.at });
                 let normal = state.baseline.normal();
-                alarms.push(Alarm { vector, span: self.span, floors, carried, total, gates, since, normal });
+                let alike = if vector == Vector::SlowConnections { swarm.len() } else { 0 };
+                let span = self.span;
+                let everybody_waits = self.connections.do_others_wait();
+                alarms.push(Alarm {
+                    vector,
+                    span,
+                    floors,
+                    carried,
+                    total,
+                    gates,
+                    since,
+                    normal,
+                    alike,
+                    everybody_waits,
+                });
             } else if state.attack.is_some_and(|attack| activity.at.since(attack.last_alarm) >= COOL_DOWN) {
                 state.attack = None;
             }
@@ -226,7 +270,17 @@ pub fn amount(vector: Vector, activity: &Activity, count: u64) -> f64 {
 )]
 fn standing(vector: Vector, waiting: Waiting) -> u64 {
     let is_slow = vector == Vector::SlowConnections;
-    if waiting.are_established() == is_slow { waiting.connections as u64 } else { 0 }
+    if waiting.are_many() && waiting.are_established() == is_slow { waiting.connections as u64 } else { 0 }
+}
+
+/// Whether the source sends TCP of a connection that neither it nor this host ever opened. Where this host is
+/// not heard, only who was not there before can be told from a connection that is older than the program.
+fn lacks_connection(row: &SourceActivity, activity: &Activity) -> bool {
+    let was_opened = row.totals.tcp_syn_packets > 0 || row.totals.tcp_syn_ack_packets > 0;
+    // A host refuses packets of no connection with a RST each, and answers nothing else.
+    let is_answered = row.totals.sent_packets > row.totals.sent_closing_packets;
+    let is_told = if activity.hears_sent { !is_answered } else { row.age <= activity.interval };
+    !was_opened && is_told
 }
 
 fn as_ns(duration: Duration) -> u64 {

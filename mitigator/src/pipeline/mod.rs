@@ -15,6 +15,7 @@ pub mod gates;
 pub mod limits;
 pub mod settings;
 pub mod snapshot;
+pub mod swarm;
 pub mod target;
 pub mod time;
 pub mod vectors;

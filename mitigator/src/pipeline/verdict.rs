@@ -18,6 +18,7 @@ use super::clustering::{self, Clusters};
 use super::features::FeatureTable;
 use super::gates::{self, Alarm, Gate};
 use super::settings::DetectionSettings;
+use super::swarm::SWARM;
 use super::target::Target;
 use super::time::Timestamp;
 use super::vectors::{Comparison, ManyPorts, Span, Vector};
@@ -182,6 +183,10 @@ const SUSPICION_LASTS: std::time::Duration = std::time::Duration::from_secs(2);
 const REPORT_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long connections must stand before their source is blocked.
 const STANDS_FOR: std::time::Duration = std::time::Duration::from_millis(500);
+/// The same for a source that was served before: perhaps the server is slow for a moment.
+const STANDS_FOR_ONCE_SERVED: std::time::Duration = std::time::Duration::from_millis(1_500);
+/// The same while other sources are not served either.
+const STANDS_FOR_WHEN_EVERYBODY_WAITS: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long an overwhelming total nobody can be blamed for goes unreported.
 const WORTH_A_WORD_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
@@ -228,7 +233,8 @@ impl Judge {
             };
             let source = source_row.source;
             let mut gates = case.source_gates(position, source_row);
-            if !gates.iter().all(|gate| gate.passed) {
+            let is_early = gates.iter().any(|gate| !gate.passed);
+            if is_early && !case.is_worth_a_word(position, source_row) {
                 continue;
             }
             let now = case.activity.at;
@@ -239,6 +245,10 @@ impl Judge {
             });
             suspicion.ticks += 1;
             suspicion.last = now;
+            if is_early {
+                self.tell_early(case, position, source_row, gates, judgement);
+                continue;
+            }
             let patience_gate = case.patience_gate(position, source_row, suspicion);
             if !patience_gate.passed {
                 continue;
@@ -263,6 +273,35 @@ impl Judge {
         }
     }
 
+    /// Something builds up: it is reported before it is enough for a block.
+    fn tell_early(
+        &mut self,
+        case: &Case<'_>,
+        position: usize,
+        row: &SourceActivity,
+        mut gates: Vec<Gate>,
+        judgement: &mut Judgement,
+    ) {
+        let (vector, source, now) = (case.alarm.vector, row.source, case.activity.at);
+        let ticks = self.suspects.get(&(source, vector)).map_or(0, |suspicion| suspicion.ticks);
+        gates.push(case.ticks_gate(ticks));
+        if ticks >= case.settings.ticks && self.is_news(vector, Some(source), now) {
+            let row = case.carriers.get(position).copied().unwrap_or_default();
+            judgement.verdicts.push(Verdict {
+                subject: Subject::Target(Target::Source(source)),
+                vector,
+                decision: Decision::Observe,
+                limits: Vec::new(),
+                since: case.alarm.since,
+                evidence: case.evidence(
+                    Some((position, row)),
+                    gates,
+                    "it builds up, and is not enough for a block yet",
+                ),
+            });
+        }
+    }
+
     /// Many sources that each send too little to be blocked.
     fn judge_crowd(&mut self, case: &Case<'_>, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
@@ -270,6 +309,8 @@ impl Judge {
         let is_certain = vector == Vector::Reflection && case.hears_sent;
         let gates = if is_certain {
             vec![Gate::at_least("unsolicited", case.alarm.total, case.alarm.floors.total, vector.unit())]
+        } else if vector.is_stock() {
+            vec![count_gate("alike_sources", case.alarm.alike, SWARM)]
         } else {
             vec![
                 count_gate("light_sources", case.light_sources, case.crowd()),
@@ -433,6 +474,8 @@ impl<'a> Case<'a> {
             };
             for kind in kinds {
                 let (port, packets) = share_of(*kind, &source.change, *carried);
+                // What a swarm has not sent yet it will.
+                let packets = if self.alarm.vector.is_stock() { packets.max(1) } else { packets };
                 *weights.entry(Signature::new(*kind, port)).or_default() += packets;
             }
         }
@@ -472,6 +515,15 @@ impl<'a> Case<'a> {
 
     fn signature(&self) -> Subject {
         Subject::Signature(format!("{} from {} sources", self.alarm.vector.traffic(), self.carriers.len()))
+    }
+
+    fn is_worth_a_word(&self, position: usize, row: &SourceActivity) -> bool {
+        let share = self.alarm.vector.early_share();
+        share < 1.0 && self.rate(position) >= self.floor_for(row) * share
+    }
+
+    fn ticks_gate(&self, ticks: u32) -> Gate {
+        Gate::at_least("ticks", f64::from(ticks), f64::from(self.settings.ticks), "ticks")
     }
 
     /// A source seen before the attack has to be louder.
@@ -547,11 +599,18 @@ impl<'a> Case<'a> {
         } else if self.alarm.vector.is_stock() {
             // What stands for a moment is what a busy client has under way.
             let lasted = self.activity.at.since(suspicion.first).as_secs_f64();
-            Gate::at_least("lasted", lasted, STANDS_FOR.as_secs_f64(), "s")
+            let stands_for = if self.alarm.everybody_waits {
+                STANDS_FOR_WHEN_EVERYBODY_WAITS
+            } else if row.totals.sent_data_packets > 0 {
+                STANDS_FOR_ONCE_SERVED
+            } else {
+                STANDS_FOR
+            };
+            Gate::at_least("lasted", lasted, stands_for.as_secs_f64(), "s")
         } else if self.rate(position) >= overwhelming {
             Gate::at_least("overwhelming", self.rate(position), overwhelming, self.alarm.vector.unit())
         } else {
-            Gate::at_least("ticks", f64::from(suspicion.ticks), f64::from(self.settings.ticks), "ticks")
+            self.ticks_gate(suspicion.ticks)
         }
     }
 
@@ -612,6 +671,7 @@ fn share_of(kind: PacketKind, change: &SourceCounters, carried: u64) -> (u16, u6
         PacketKind::UdpReflection => u64::from(change.reflection_packets),
         PacketKind::TcpRst => u64::from(change.tcp_rst_packets),
         PacketKind::TcpOdd => u64::from(change.tcp_odd_packets),
+        PacketKind::TcpAck => u64::from(change.tcp_ack_packets),
         _ => carried,
     };
     (u16::try_from(port).unwrap_or(0), packets)
