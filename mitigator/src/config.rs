@@ -108,6 +108,7 @@ struct DetectionFile {
     seed: Option<u64>,
     crowd: Option<usize>,
     limit_share: Option<f64>,
+    widen: Option<bool>,
     window: Option<String>,
 }
 
@@ -188,6 +189,7 @@ impl DetectionFile {
         set("detection.seed", self.seed, 0, u64::MAX, &mut settings.seed)?;
         set("detection.crowd", self.crowd, 2, 1_000_000, &mut settings.crowd)?;
         set("detection.limit_share", self.limit_share, 0.0, 1.0, &mut settings.limit_share)?;
+        settings.widen = self.widen.unwrap_or(settings.widen);
         if let Some(window) = &self.window {
             settings.window = parse_duration("detection.window", window)?;
             between("detection.window", settings.window, Duration::from_millis(500), Duration::from_mins(1))?;

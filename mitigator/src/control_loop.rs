@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use mitigator_common::Source;
 
 use crate::kernel::DataPlane;
 use crate::pipeline::activity::{History, Window};
@@ -94,7 +93,7 @@ impl<P: DataPlane> ControlLoop<P> {
     }
 
     /// Takes over blocks that an earlier agent left.
-    pub fn adopt(&mut self, blocks: impl IntoIterator<Item = (Source, Timestamp)>) {
+    pub fn adopt(&mut self, blocks: impl IntoIterator<Item = (Target, Timestamp)>) {
         self.blocklist.adopt(blocks, &self.blocking);
     }
 
@@ -164,7 +163,7 @@ impl<P: DataPlane> ControlLoop<P> {
 
 #[cfg(test)]
 mod tests {
-    use mitigator_common::SourceCounters;
+    use mitigator_common::{Source, SourceCounters};
 
     use super::*;
     use crate::pipeline::allowlist::AllowList;
@@ -193,7 +192,7 @@ mod tests {
             Ok(AllowList::default())
         }
 
-        fn hits_of(&mut self, _sources: &[Source]) -> Result<Vec<(Source, u64)>> {
+        fn hits_of(&mut self, _targets: &[Target]) -> Result<Vec<(Target, u64)>> {
             Ok(Vec::new())
         }
 

@@ -172,10 +172,7 @@ impl Agent {
         let left: Vec<_> = standing(&plane, started.monotonic())?
             .into_iter()
             .filter(|block| block.entry.origin() == BlockOrigin::Agent)
-            .filter_map(|block| match block.target {
-                Target::Source(source) => Some((source, Timestamp::from_ns(block.entry.expires_at_ns))),
-                Target::Prefix(_) => None,
-            })
+            .map(|block| (block.target, Timestamp::from_ns(block.entry.expires_at_ns)))
             .collect();
         let mut control = ControlLoop::new(plane, config.interval, config.detection, config.blocking);
         control.adopt(left);

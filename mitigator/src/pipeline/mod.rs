@@ -13,6 +13,7 @@ pub mod connections;
 pub mod features;
 pub mod gates;
 pub mod limits;
+pub mod prefixes;
 pub mod settings;
 pub mod snapshot;
 pub mod swarm;

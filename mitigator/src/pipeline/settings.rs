@@ -37,6 +37,8 @@ pub struct DetectionSettings {
     pub crowd: usize,
     /// What a limit lets pass of a flood of many sources, as a share of the flood, where more is not usual.
     pub limit_share: f64,
+    /// Whether a prefix whose members attack as one is blocked as a whole.
+    pub widen: bool,
     /// Whether verdicts are only reported.
     pub observe_only: bool,
 }
@@ -60,6 +62,7 @@ impl Default for DetectionSettings {
             seed: 0x006d_6974_6967_6174,
             crowd: 50,
             limit_share: 0.005,
+            widen: true,
             observe_only: false,
         }
     }

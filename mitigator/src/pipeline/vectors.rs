@@ -161,6 +161,13 @@ impl Vector {
         !self.kinds().is_empty() && !self.is_stock()
     }
 
+    /// Whether a prefix that sends nothing else is blocked for it. Reflectors are real hosts, whose neighbours
+    /// may be anybody's.
+    #[must_use]
+    pub const fn is_widened(self) -> bool {
+        self.is_limited() && !matches!(self, Self::Reflection | Self::TcpReflection)
+    }
+
     /// Whether a flood of another kind brings it along: errors and refusals of those whose answers were
     /// asked for in this host's name.
     #[must_use]

@@ -9,7 +9,7 @@ use ndarray::Array2;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use mitigator_common::{PacketKind, Signature, Source, SourceCounters};
+use mitigator_common::{PacketKind, Signature, SourceCounters};
 
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::{AllowList, Relation};
@@ -17,6 +17,7 @@ use super::baseline::Baseline;
 use super::clustering::{self, Clusters};
 use super::features::FeatureTable;
 use super::gates::{self, Alarm, Gate};
+use super::prefixes::{self, AttackingPrefix};
 use super::settings::DetectionSettings;
 use super::swarm::SWARM;
 use super::target::Target;
@@ -148,8 +149,8 @@ pub struct ClusterSummary {
 /// Remembers how long each source has shown evidence.
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
-    suspects: FxHashMap<(Source, Vector), Suspicion>,
-    reported: FxHashMap<(Vector, Option<Source>), Timestamp>,
+    suspects: FxHashMap<(Target, Vector), Suspicion>,
+    reported: FxHashMap<(Vector, Option<Target>), Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -196,6 +197,8 @@ const POINT_COLUMNS: usize = 3;
 const MOST_PORTS: usize = 4;
 /// A few ports are named when they take this share of the flood.
 const NAMED_SHARE: f64 = 0.9;
+/// A prefix has to send this many times what one source of it had to.
+const PREFIX_FACTOR: f64 = 4.0;
 /// A group whose mean is a little under the floor may hold members over it.
 const CENTROID_TOLERANCE: f64 = 0.8;
 
@@ -214,8 +217,10 @@ impl Judge {
         self.reported.retain(|_, at| now.since(*at) <= REPORT_AGAIN);
         let mut judgement = Judgement { is_suspicious: !alarms.is_empty(), ..Judgement::default() };
         for alarm in alarms {
-            let case = Case::new(activity, features, alarm, settings);
+            let mut case = Case::new(activity, features, alarm, settings);
             let before = judgement.verdicts.len();
+            let covered = self.judge_prefixes(&case, allowed, &mut judgement);
+            case.leave_out(covered);
             self.judge_sources(&case, allowed, &mut judgement);
             self.judge_crowd(&case, &mut judgement);
             if judgement.verdicts.len() == before {
@@ -225,12 +230,79 @@ impl Judge {
         judgement
     }
 
+    /// Prefixes whose members attack as one; returns the rows of those that are blocked, or soon may be.
+    fn judge_prefixes(
+        &mut self,
+        case: &Case<'_>,
+        allowed: &AllowList,
+        judgement: &mut Judgement,
+    ) -> FxHashSet<usize> {
+        let mut covered = FxHashSet::default();
+        if !case.settings.widen || !case.alarm.vector.is_widened() {
+            return covered;
+        }
+        let (vector, now) = (case.alarm.vector, case.activity.at);
+        let is_light = |row: &SourceActivity, carried| case.is_light(row, carried);
+        let is_known = |row: &SourceActivity| case.is_known(row);
+        for found in prefixes::attacking(case.activity, &case.alarm.carried, is_light, is_known) {
+            let mut gates = case.prefix_gates(&found);
+            if !gates.iter().all(|gate| gate.passed) {
+                continue;
+            }
+            let target = Target::Prefix(found.prefix);
+            let suspicion = self.suspect(target, vector, now);
+            let ticks = case.ticks_gate(suspicion.ticks);
+            if !ticks.passed && case.alarm.span == Span::Tick {
+                // A limit now would hide them from the next tick.
+                covered.extend(found.members);
+                continue;
+            }
+            gates.push(ticks);
+            let (decision, note) = case.decide(&target, allowed.relation_to(&target));
+            let is_blocked = decision == Decision::Block;
+            if !is_blocked && !self.is_news(vector, Some(target), now) {
+                continue;
+            }
+            judgement.verdicts.push(Verdict {
+                subject: Subject::Target(target),
+                vector,
+                decision: if is_blocked { decision } else { Decision::Observe },
+                limits: Vec::new(),
+                since: case.alarm.since,
+                evidence: case.evidence(
+                    None,
+                    gates,
+                    if is_blocked {
+                        "nearly all that is active in the prefix sends it, and nothing else"
+                    } else {
+                        note
+                    },
+                ),
+            });
+            if is_blocked {
+                covered.extend(found.members);
+            }
+        }
+        covered
+    }
+
+    fn suspect(&mut self, target: Target, vector: Vector, now: Timestamp) -> Suspicion {
+        let suspicion =
+            self.suspects.entry((target, vector)).or_insert(Suspicion { ticks: 0, first: now, last: now });
+        suspicion.ticks += 1;
+        suspicion.last = now;
+        *suspicion
+    }
+
     fn judge_sources(&mut self, case: &Case<'_>, allowed: &AllowList, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
         for (position, row) in case.carriers.iter().enumerate() {
             let Some(source_row) = case.activity.rows.get(*row) else {
                 continue;
             };
+            if case.covered.contains(row) {
+                continue;
+            }
             let source = source_row.source;
             let mut gates = case.source_gates(position, source_row);
             let is_early = gates.iter().any(|gate| !gate.passed);
@@ -238,27 +310,21 @@ impl Judge {
                 continue;
             }
             let now = case.activity.at;
-            let suspicion = self.suspects.entry((source, vector)).or_insert(Suspicion {
-                ticks: 0,
-                first: now,
-                last: now,
-            });
-            suspicion.ticks += 1;
-            suspicion.last = now;
+            let target = Target::Source(source);
+            let suspicion = self.suspect(target, vector, now);
             if is_early {
                 self.tell_early(case, position, source_row, gates, judgement);
                 continue;
             }
-            let patience_gate = case.patience_gate(position, source_row, suspicion);
+            let patience_gate = case.patience_gate(position, source_row, &suspicion);
             if !patience_gate.passed {
                 continue;
             }
             gates.push(patience_gate);
-            let target = Target::Source(source);
             let relation = allowed.relation_to(&target);
-            let (decision, note) = case.decide(source, relation);
+            let (decision, note) = case.decide(&target, relation);
             let limits = if decision == Decision::Limit { case.limits(&[*row]) } else { Vec::new() };
-            if decision != Decision::Block && !self.is_news(vector, Some(source), now) {
+            if decision != Decision::Block && !self.is_news(vector, Some(target), now) {
                 continue;
             }
             judgement.verdicts.push(Verdict {
@@ -282,13 +348,14 @@ impl Judge {
         mut gates: Vec<Gate>,
         judgement: &mut Judgement,
     ) {
-        let (vector, source, now) = (case.alarm.vector, row.source, case.activity.at);
-        let ticks = self.suspects.get(&(source, vector)).map_or(0, |suspicion| suspicion.ticks);
+        let (vector, now) = (case.alarm.vector, case.activity.at);
+        let target = Target::Source(row.source);
+        let ticks = self.suspects.get(&(target, vector)).map_or(0, |suspicion| suspicion.ticks);
         gates.push(case.ticks_gate(ticks));
-        if ticks >= case.settings.ticks && self.is_news(vector, Some(source), now) {
+        if ticks >= case.settings.ticks && self.is_news(vector, Some(target), now) {
             let row = case.carriers.get(position).copied().unwrap_or_default();
             judgement.verdicts.push(Verdict {
-                subject: Subject::Target(Target::Source(source)),
+                subject: Subject::Target(target),
                 vector,
                 decision: Decision::Observe,
                 limits: Vec::new(),
@@ -363,10 +430,10 @@ impl Judge {
         }
     }
 
-    fn is_news(&mut self, vector: Vector, source: Option<Source>, now: Timestamp) -> bool {
-        let is_news = !self.reported.contains_key(&(vector, source));
+    fn is_news(&mut self, vector: Vector, target: Option<Target>, now: Timestamp) -> bool {
+        let is_news = !self.reported.contains_key(&(vector, target));
         if is_news {
-            self.reported.insert((vector, source), now);
+            self.reported.insert((vector, target), now);
         }
         is_news
     }
@@ -393,6 +460,8 @@ struct Case<'a> {
     /// By cluster.
     is_attacking: Vec<bool>,
     hears_sent: bool,
+    /// Rows that a blocked prefix covers.
+    covered: FxHashSet<usize>,
     light_sources: usize,
     /// Share of the vector's packets that light sources sent.
     light_share: f64,
@@ -428,20 +497,11 @@ impl<'a> Case<'a> {
         let floor = alarm.floors.source * settings.patience;
         let is_attacking = attacking_clusters(&clusters, floor, settings.min_separation);
         let hears_sent = activity.hears_sent;
-        let floor_of = |row: &usize| {
-            let row = activity.rows.get(*row);
-            row.map_or(floor, |row| floor * alarm.vector.floor_factor(&row.change, hears_sent))
-        };
-        let light: Vec<f64> = carriers
-            .iter()
-            .zip(&rates)
-            .filter_map(|(row, rate)| (*rate < floor_of(row)).then_some(*rate))
-            .collect();
-        let light_share = light.iter().sum::<f64>() / alarm.total.max(f64::MIN_POSITIVE);
-        Self {
+        let mut case = Self {
             hears_sent,
-            light_sources: light.len(),
-            light_share,
+            covered: FxHashSet::default(),
+            light_sources: 0,
+            light_share: 0.0,
             activity,
             features,
             alarm,
@@ -451,7 +511,49 @@ impl<'a> Case<'a> {
             points,
             clusters,
             is_attacking,
-        }
+        };
+        case.leave_out(FxHashSet::default());
+        case
+    }
+
+    /// Counts the light sources anew, without the rows that a blocked prefix covers.
+    fn leave_out(&mut self, covered: FxHashSet<usize>) {
+        let floor = self.alarm.floors.source * self.settings.patience;
+        let floor_of = |row: &usize| {
+            let row = self.activity.rows.get(*row);
+            row.map_or(floor, |row| floor * self.alarm.vector.floor_factor(&row.change, self.hears_sent))
+        };
+        let is_light = |(row, rate): &(&usize, &f64)| **rate < floor_of(row) && !covered.contains(*row);
+        let light: Vec<f64> =
+            self.carriers.iter().zip(&self.rates).filter(is_light).map(|(_, rate)| *rate).collect();
+        self.light_sources = light.len();
+        self.light_share = light.iter().sum::<f64>() / self.alarm.total.max(f64::MIN_POSITIVE);
+        self.covered = covered;
+    }
+
+    /// Whether a source that shows the evidence is too light for a block. What may be a bulk transfer is not.
+    fn is_light(&self, row: &SourceActivity, carried: u64) -> bool {
+        let rate = gates::amount(self.alarm.vector, self.activity, carried);
+        let looks_innocent = self.alarm.vector.floor_factor(&row.change, self.hears_sent) > 1.0;
+        !looks_innocent && rate < self.alarm.floors.source * self.settings.patience
+    }
+
+    /// Whether this host answered the source, asked it, or saw it before the attack.
+    fn is_known(&self, row: &SourceActivity) -> bool {
+        let totals = &row.totals;
+        let answered = [totals.sent_data_packets, totals.sent_udp_packets, totals.sent_syn_packets];
+        let attack_age = self.activity.at.since(self.alarm.since);
+        answered.iter().any(|count| *count > 0) || row.age > attack_age
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+    fn prefix_gates(&self, found: &AttackingPrefix) -> Vec<Gate> {
+        let rate = gates::amount(self.alarm.vector, self.activity, found.carried);
+        let floor = self.alarm.floors.source * self.settings.patience * PREFIX_FACTOR;
+        vec![
+            Gate::at_least("prefix_floor", rate, floor, self.alarm.vector.unit()),
+            Gate::at_least("prefix_members", found.members.len() as f64, prefixes::MEMBERS as f64, "sources"),
+        ]
     }
 
     fn rate(&self, position: usize) -> f64 {
@@ -565,7 +667,7 @@ impl<'a> Case<'a> {
     }
 
     /// What may be done about a source that shows the evidence, and why not more.
-    fn decide(&self, source: Source, relation: Relation) -> (Decision, &'static str) {
+    fn decide(&self, target: &Target, relation: Relation) -> (Decision, &'static str) {
         let hindrance = match relation {
             Relation::Inside => "the source is on the allow list",
             Relation::Covers if self.may_limit() => {
@@ -576,7 +678,7 @@ impl<'a> Case<'a> {
             }
             Relation::Covers => "an allowed address lies inside the source",
             Relation::Apart if !self.alarm.vector.is_blocked() => "this kind is reported, not blocked",
-            Relation::Apart if source.network().is_unspecified() => {
+            Relation::Apart if target.parts().0.is_unspecified() => {
                 "the unspecified address stands for every host that has none yet"
             }
             Relation::Apart if self.activity.is_clock_still => {
