@@ -71,9 +71,17 @@ impl Activity {
     }
 }
 
-/// Adds up activities until they cover some seconds, in which what comes slowly can be told from nothing.
+/// Adds up activities until they cover some seconds, in which what comes slowly can be told from nothing. Windows
+/// overlap by half, so that what begins in the middle of one is not seen later for it.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
+    earlier: Option<Activity>,
+    current: Sum,
+}
+
+/// Activities added up.
+#[derive(Clone, Debug, Default)]
+struct Sum {
     rows: FxHashMap<Source, SourceActivity>,
     limited: FxHashMap<Signature, u64>,
     interval: Duration,
@@ -82,8 +90,23 @@ pub struct Window {
 }
 
 impl Window {
-    /// Adds one activity; when `length` is reached, gives all of it and begins anew.
+    /// Adds one activity; when half of `length` is reached, gives all since `length` ago.
     pub fn add(&mut self, activity: &Activity, length: Duration) -> Option<Activity> {
+        self.current.add(activity);
+        if self.current.interval < length / 2 {
+            return None;
+        }
+        let half = std::mem::take(&mut self.current).finish(activity);
+        let earlier = self.earlier.replace(half.clone())?;
+        let mut sum = Sum::default();
+        sum.add(&earlier);
+        sum.add(&half);
+        Some(sum.finish(activity))
+    }
+}
+
+impl Sum {
+    fn add(&mut self, activity: &Activity) {
         for row in &activity.rows {
             self.rows
                 .entry(row.source)
@@ -101,23 +124,23 @@ impl Window {
         }
         self.interval += activity.interval;
         self.is_clock_still |= activity.is_clock_still;
-        if self.interval < length {
-            return None;
-        }
-        let window = std::mem::take(self);
-        let mut rows: Vec<SourceActivity> = window.rows.into_values().collect();
+    }
+
+    /// What was added, as of the latest activity.
+    fn finish(self, latest: &Activity) -> Activity {
+        let mut rows: Vec<SourceActivity> = self.rows.into_values().collect();
         rows.sort_unstable_by_key(|row| row.source);
-        let mut limited: Vec<(Signature, u64)> = window.limited.into_iter().collect();
+        let mut limited: Vec<(Signature, u64)> = self.limited.into_iter().collect();
         limited.sort_unstable();
-        Some(Activity {
-            at: activity.at,
-            interval: window.interval,
-            is_clock_still: window.is_clock_still,
+        Activity {
+            at: latest.at,
+            interval: self.interval,
+            is_clock_still: self.is_clock_still,
             rows,
-            outcomes: window.outcomes,
+            outcomes: self.outcomes,
             limited,
-            hears_sent: activity.hears_sent,
-        })
+            hears_sent: latest.hears_sent,
+        }
     }
 }
 

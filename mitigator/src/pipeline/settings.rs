@@ -50,7 +50,7 @@ impl Default for DetectionSettings {
             baseline_factor: 3.0,
             baseline_deviations: 8.0,
             min_packets: 10,
-            window: Duration::from_secs(2),
+            window: Duration::from_secs(1),
             ticks: 2,
             overwhelming_factor: 10.0,
             known_age: Duration::from_mins(1),

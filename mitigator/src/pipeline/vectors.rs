@@ -203,7 +203,7 @@ impl Vector {
     pub const fn floors_over(self, span: Span, hears_sent: bool) -> Floors {
         match (span, self) {
             (Span::Tick, _) => self.floors(),
-            (_, Self::SynFlood) => Floors { total: 60.0, source: 15.0 },
+            (_, Self::SynFlood) => Floors { total: 60.0, source: 50.0 },
             (_, Self::TcpReflection) => Floors { total: 250.0, source: 50.0 },
             (_, Self::TcpFlagFlood) => Floors { total: 200.0, source: 60.0 },
             (_, Self::AckFlood) => Floors { total: 300.0, source: 150.0 },
