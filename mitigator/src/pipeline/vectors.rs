@@ -207,6 +207,7 @@ impl Vector {
             (_, Self::TcpReflection) => Floors { total: 250.0, source: 50.0 },
             (_, Self::TcpFlagFlood) => Floors { total: 200.0, source: 60.0 },
             (_, Self::AckFlood) => Floors { total: 300.0, source: 150.0 },
+            (_, Self::Reflection) if hears_sent => Floors { total: 40.0, source: 20.0 },
             (_, Self::Reflection) => Floors { total: 100.0, source: 20.0 },
             (_, Self::UdpFlood) if hears_sent => Floors { total: 50.0, source: 1_000.0 },
             (_, Self::UdpFlood) => Floors { total: 4_000.0, source: 800.0 },
