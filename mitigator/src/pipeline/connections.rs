@@ -34,7 +34,7 @@ const FEW_PORTS: u32 = 3;
 /// From how many connections on a source is looked at while it sends nothing.
 const WATCHED: f64 = 30.0;
 /// Pushes in a tick on each connection whose request is not finished, at most.
-const PUSHES: f64 = 2.0;
+const PUSHES: f64 = 4.0;
 /// Unserved connections from which they say anything.
 const A_FEW: f64 = 6.0;
 /// Connections opened lately from which they tell whether the server is slow.
