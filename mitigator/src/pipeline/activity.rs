@@ -83,8 +83,17 @@ pub struct Window {
 
 impl Window {
     /// Adds one activity; when `length` is reached, gives all of it and begins anew.
-    pub fn add(&mut self, activity: &Activity, length: Duration) -> Option<Activity> {
-        for row in &activity.rows {
+    ///
+    /// Sources that are `blocked` from here on are left out: over a span in most of which they could send nothing,
+    /// the loudest would look light.
+    pub fn add(
+        &mut self,
+        activity: &Activity,
+        blocked: &FxHashSet<Source>,
+        length: Duration,
+    ) -> Option<Activity> {
+        self.rows.retain(|source, _| !blocked.contains(source));
+        for row in activity.rows.iter().filter(|row| !blocked.contains(&row.source)) {
             self.rows
                 .entry(row.source)
                 .and_modify(|sum| {

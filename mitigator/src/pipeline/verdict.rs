@@ -168,6 +168,18 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// The sources to be blocked.
+    #[must_use]
+    pub fn blocked(&self) -> FxHashSet<Source> {
+        let blocks = self.verdicts.iter().filter(|verdict| verdict.decision == Decision::Block);
+        blocks
+            .filter_map(|verdict| match verdict.subject {
+                Subject::Target(Target::Source(source)) => Some(source),
+                Subject::Target(_) | Subject::Signature(_) => None,
+            })
+            .collect()
+    }
+
     /// Adds what another judgement of the same tick says; of two verdicts about the same the first stands.
     pub fn add(&mut self, other: Self) {
         let known: FxHashSet<Subject> = self.verdicts.iter().map(|verdict| verdict.subject.clone()).collect();
