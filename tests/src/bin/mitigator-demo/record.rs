@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use mitigator_tests::numbers::thousands;
 
 use crate::figures::{Figures, Service, percent};
+use crate::particulars::{Guests, Newcomers, Pulse};
 use crate::table;
 
 /// The whole page; the time lines lie in a directory of the page's name.
@@ -22,7 +23,7 @@ pub(crate) fn of(runs: &[Figures], file: &Path) -> Result<String> {
     writeln!(page, "{}\n", machine(runs)?)?;
     page.push_str(
         "| attack | packets/s | quiet requests/s | kept without | kept with | answered after | dropped | sources blocked | \
-         visitors blocked | slowest 1 % with | as promised |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
+         visitors blocked | slowest 1 % with | as promised | beside |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|---|\n",
     );
     for figures in runs {
         writeln!(page, "{}", row(figures))?;
@@ -62,7 +63,7 @@ fn machine(runs: &[Figures]) -> Result<String> {
 
 fn row(figures: &Figures) -> String {
     let kept = |service: Service| percent(service.requests_per_s / figures.quiet.requests_per_s);
-    let answered_ms = figures.time_to_limit_ms.or(figures.time_to_all_blocked_ms);
+    let answered_ms = figures.time_to_all_blocked_ms.or(figures.time_to_limit_ms);
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
     let as_promised = if figures.broken_promises.is_empty() { "✓" } else { "✗" };
     [
@@ -78,9 +79,52 @@ fn row(figures: &Figures) -> String {
         &figures.clients_blocked.to_string(),
         &or_dash(figures.protected.p99_ms.map(|ms| format!("{ms:.0} ms"))),
         as_promised,
+        &particulars(figures),
         "",
     ]
     .join(" | ")
     .trim()
     .to_owned()
+}
+
+/// What only this kind of attack has.
+fn particulars(figures: &Figures) -> String {
+    let mut parts = Vec::new();
+    if let Some(newcomers) = figures.newcomers {
+        let Newcomers { addresses, blocked, unprotected, protected } = newcomers;
+        let failed = |guests: Guests| percent(guests.service.failed_share);
+        parts.push(format!(
+            "of {addresses} new visitors {blocked} blocked, {} served without ({} of their requests failed), {} with ({})",
+            unprotected.served,
+            failed(unprotected),
+            protected.served,
+            failed(protected),
+        ));
+    }
+    if let Some(lookups) = figures.lookups {
+        let [quiet, without, with] = [lookups.quiet, lookups.unprotected, lookups.protected].map(percent);
+        parts.push(format!("look-ups answered: quiet {quiet}, without {without}, with {with}"));
+    }
+    if !figures.pulses.is_empty() {
+        let dropped = figures.pulses.iter().map(|pulse| pulse.dropped_share.map_or("–".to_owned(), exactly));
+        let rates =
+            |pulses: &[Pulse]| pulses.iter().map(|pulse| pulse.requests_per_s).fold(f64::MAX, f64::min);
+        parts.push(format!(
+            "dropped of each pulse: {}; least requests/s in a pulse: {:.0} without, {:.0} with",
+            dropped.collect::<Vec<_>>().join(", "),
+            rates(&figures.pulses_unprotected),
+            rates(&figures.pulses),
+        ));
+    }
+    if let Some(held) = figures.server_connections {
+        parts.push(format!(
+            "connections held: {} quiet, {} without, {} with, {} at the end",
+            held.quiet_most, held.unprotected_most, held.protected_most, held.protected_at_end
+        ));
+    }
+    parts.join("; ")
+}
+
+fn exactly(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
 }
