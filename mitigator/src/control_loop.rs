@@ -118,7 +118,10 @@ impl<P: DataPlane> ControlLoop<P> {
     /// anew in the next tick.
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
         let snapshot = self.plane.read_counters(now)?;
-        let activity = self.history.advance(snapshot, &self.gates.watched(), SHORTEST_INTERVAL);
+        let mut activity = self.history.advance(snapshot, &self.gates.watched(), SHORTEST_INTERVAL);
+        let active_sources = activity.active_sources();
+        // What still came between the look that led to a block and the block is no new evidence.
+        activity.rows.retain(|row| !self.blocklist.has_just_blocked(row.source, now));
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         let allowed = self.plane.allow_list()?;
@@ -147,7 +150,7 @@ impl<P: DataPlane> ControlLoop<P> {
         Ok(Tick {
             at: now,
             interval: activity.interval,
-            active_sources: activity.active_sources(),
+            active_sources,
             packets: activity.packets(),
             dropped_packets: activity.dropped_packets(),
             totals: self.gates.totals().to_vec(),
@@ -230,7 +233,8 @@ mod tests {
         }
     }
 
-    /// Sources that send UDP from the second second on, each until it is blocked, to a host that is heard.
+    /// Sources that send UDP from the second second on, each until a little after it is blocked, to a host that is
+    /// heard.
     #[derive(Default)]
     struct UntilBlocked {
         blocked_at: Option<Timestamp>,
@@ -243,7 +247,7 @@ mod tests {
 
     impl DataPlane for UntilBlocked {
         fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
-            let until = self.blocked_at.map_or(now.ns, |blocked_at| blocked_at.ns);
+            let until = self.blocked_at.map_or(now.ns, |blocked_at| blocked_at.ns.min(now.ns));
             let packets = until.saturating_sub(Self::BEGIN.ns) * 5_000 / 1_000_000_000;
             let row = SourceCounters {
                 packets,
@@ -271,7 +275,7 @@ mod tests {
 
         fn apply(&mut self, now: Timestamp, changes: &Changes) -> Result<()> {
             if changes.blocks.len() == 60 {
-                self.blocked_at = Some(now);
+                self.blocked_at = Some(now + Duration::from_millis(5));
             }
             self.limits += changes.limits.written.len();
             Ok(())

@@ -263,6 +263,13 @@ impl Blocklist {
         }
     }
 
+    /// Whether the source was blocked so lately that it may have been counted since, before the block took effect.
+    #[must_use]
+    pub fn has_just_blocked(&self, source: Source, now: Timestamp) -> bool {
+        let standing = self.standing.get(&source);
+        standing.is_some_and(|standing| !standing.is_lifted && now.since(standing.since) < SETTLED_AFTER)
+    }
+
     /// How many blocks of the agent stand.
     #[must_use]
     pub fn len(&self) -> usize {
