@@ -5,7 +5,7 @@ use crate::kind::Answer;
 
 /// Visitors keep this share of what they got in quiet times, from the answer on.
 pub(crate) const LEAST_KEPT: f64 = 0.9;
-/// Blocks of single sources that an attack with forged senders may lead to.
+/// Blocks of single sources that an attack with forged senders may lead to; reflectors are what they are.
 const MOST_BLOCKS_OF_FORGED: usize = 10;
 /// Of the attack packets that arrive after the answer, dropped.
 const LEAST_DROPPED: f64 = 0.99;
@@ -44,8 +44,11 @@ pub(crate) fn broken(figures: &Figures, answer: Answer) -> Vec<String> {
         }
         Answer::Limits => {
             check(figures.time_to_limit_ms.is_some(), "the flood was not limited".to_owned());
-            let blocked = figures.sources_blocked;
-            check(blocked <= MOST_BLOCKS_OF_FORGED, format!("{blocked} sources were blocked one by one"));
+            let blocked = figures.sources_blocked.saturating_sub(figures.attackers_blocked);
+            check(
+                blocked <= MOST_BLOCKS_OF_FORGED,
+                format!("{blocked} forged sources were blocked one by one"),
+            );
             let is_kept = dropped.is_some_and(|dropped| dropped >= LEAST_LIMITED);
             check(is_kept, format!("{} attack packets were dropped after the limit", share(dropped)));
         }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 use mitigator_tests::numbers::thousands;
@@ -52,7 +51,9 @@ pub(crate) fn of(runs: &[Figures], file: &Path) -> Result<String> {
 
 fn machine(runs: &[Figures]) -> Result<String> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot tell the kernel")?;
-    let cores = available_parallelism().map_or(1, usize::from);
+    // This thread keeps to one of them.
+    let processors = std::fs::read_to_string("/proc/cpuinfo").context("cannot count the cores")?;
+    let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
     let busiest = runs.iter().map(|figures| figures.busy_share_before).fold(0.0, f64::max);
     Ok(format!(
         "Linux {}, {cores} cores; other programs kept at most {} of the machine busy just before a run.",
