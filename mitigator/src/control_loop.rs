@@ -117,12 +117,15 @@ impl<P: DataPlane> ControlLoop<P> {
     /// anew in the next tick.
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
         let snapshot = self.plane.read_counters(now)?;
-        let activity = self.history.advance(snapshot, &self.gates.watched(), SHORTEST_INTERVAL);
+        let mut activity = self.history.advance(snapshot, &self.gates.watched(), SHORTEST_INTERVAL);
+        let active_sources = activity.active_sources();
+        // What still came between the look that led to a block and the block is no new evidence.
+        activity.rows.retain(|row| !self.blocklist.has_just_blocked(row.source, now));
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         let allowed = self.plane.allow_list()?;
         let mut judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
-        if let Some(window) = self.window.add(&activity, self.detection.window) {
+        if let Some(window) = self.window.add(&activity, &judgement.blocked(), self.detection.window) {
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
             judgement.add(self.judge.judge(&window, &features, &alarms, &allowed, &self.detection));
@@ -146,7 +149,7 @@ impl<P: DataPlane> ControlLoop<P> {
         Ok(Tick {
             at: now,
             interval: activity.interval,
-            active_sources: activity.active_sources(),
+            active_sources,
             packets: activity.packets(),
             dropped_packets: activity.dropped_packets(),
             totals: self.gates.totals().to_vec(),
@@ -227,5 +230,70 @@ mod tests {
             }
             assert_eq!(control.plane().blocked, expected, "{per_second}/s, a tick each {interval_ms} ms");
         }
+    }
+
+    /// Sources that send UDP from the second second on, each until a little after it is blocked, to a host that is
+    /// heard.
+    #[derive(Default)]
+    struct UntilBlocked {
+        blocked_at: Option<Timestamp>,
+        limits: usize,
+    }
+
+    impl UntilBlocked {
+        const BEGIN: Timestamp = Timestamp::from_ns(2_100_000_000);
+    }
+
+    impl DataPlane for UntilBlocked {
+        fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+            let until = self.blocked_at.map_or(now.ns, |blocked_at| blocked_at.ns.min(now.ns));
+            let packets = until.saturating_sub(Self::BEGIN.ns) * 5_000 / 1_000_000_000;
+            let row = SourceCounters {
+                packets,
+                bytes: packets * 106,
+                udp_packets: u32::try_from(packets)?,
+                first_seen_ns: Self::BEGIN.ns,
+                last_seen_ns: until,
+                ..SourceCounters::EMPTY
+            };
+            let answered = SourceCounters { packets: 10, sent_packets: 10, ..SourceCounters::EMPTY };
+            let mut rows = vec![(Source::from_v4_bytes([198, 51, 100, 1]), answered)];
+            if packets > 0 {
+                rows.extend((0..60).map(|last| (Source::from_v4_bytes([192, 0, 2, last]), row)));
+            }
+            Ok(Snapshot { at: now, rows, ..Snapshot::default() })
+        }
+
+        fn allow_list(&mut self) -> Result<AllowList> {
+            Ok(AllowList::default())
+        }
+
+        fn hits_of(&mut self, _targets: &[Target]) -> Result<Vec<(Target, u64)>> {
+            Ok(Vec::new())
+        }
+
+        fn apply(&mut self, now: Timestamp, changes: &Changes) -> Result<()> {
+            if changes.blocks.len() == 60 {
+                self.blocked_at = Some(now + Duration::from_millis(5));
+            }
+            self.limits += changes.limits.written.len();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_is_blocked_early_in_the_window_does_not_look_light_at_its_end() {
+        let mut control = ControlLoop::new(
+            UntilBlocked::default(),
+            Duration::from_millis(250),
+            DetectionSettings::default(),
+            BlockingSettings::default(),
+        );
+        let mut now = Timestamp::from_ns(10_000_000);
+        while now.ns < 8_000_000_000 {
+            now = now + control.tick(now).unwrap().next_in;
+        }
+        assert!(control.plane().blocked_at.is_some());
+        assert_eq!(control.plane().limits, 0);
     }
 }

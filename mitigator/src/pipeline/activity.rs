@@ -91,8 +91,22 @@ struct Sum {
 
 impl Window {
     /// Adds one activity; when half of `length` is reached, gives all since `length` ago.
-    pub fn add(&mut self, activity: &Activity, length: Duration) -> Option<Activity> {
+    ///
+    /// Sources that are `blocked` from here on are left out: over a span in most of which they could send nothing,
+    /// the loudest would look light.
+    pub fn add(
+        &mut self,
+        activity: &Activity,
+        blocked: &FxHashSet<Source>,
+        length: Duration,
+    ) -> Option<Activity> {
         self.current.add(activity);
+        if !blocked.is_empty() {
+            self.current.rows.retain(|source, _| !blocked.contains(source));
+            if let Some(earlier) = &mut self.earlier {
+                earlier.rows.retain(|row| !blocked.contains(&row.source));
+            }
+        }
         if self.current.interval < length / 2 {
             return None;
         }

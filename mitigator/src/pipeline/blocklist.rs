@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use mitigator_common::Source;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::allowlist::{AllowList, Relation};
@@ -257,6 +258,13 @@ impl Blocklist {
         }
     }
 
+    /// Whether the source was blocked so lately that it may have been counted since, before the block took effect.
+    #[must_use]
+    pub fn has_just_blocked(&self, source: Source, now: Timestamp) -> bool {
+        let standing = self.standing.get(&Target::Source(source));
+        standing.is_some_and(|standing| !standing.is_lifted && now.since(standing.since) < SETTLED_AFTER)
+    }
+
     /// How many blocks of the agent stand.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -273,7 +281,7 @@ impl Blocklist {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mitigator_common::{AllowReason, PrefixKey, Source};
+    use mitigator_common::{AllowReason, PrefixKey};
 
     /// What becomes of an adopted block that drops 1,000 packets/s until a moment before its end.
     fn renewal(allowed: &AllowList, settings: &BlockingSettings) -> Changes {

@@ -9,7 +9,7 @@ use ndarray::Array2;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use mitigator_common::{PacketKind, Signature, SourceCounters};
+use mitigator_common::{PacketKind, Signature, Source, SourceCounters};
 
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::{AllowList, Relation};
@@ -170,6 +170,18 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// The sources to be blocked.
+    #[must_use]
+    pub fn blocked(&self) -> FxHashSet<Source> {
+        let blocks = self.verdicts.iter().filter(|verdict| verdict.decision == Decision::Block);
+        blocks
+            .filter_map(|verdict| match verdict.subject {
+                Subject::Target(Target::Source(source)) => Some(source),
+                Subject::Target(_) | Subject::Signature(_) => None,
+            })
+            .collect()
+    }
+
     /// Adds what another judgement of the same tick says; of two verdicts about the same the first stands.
     pub fn add(&mut self, other: Self) {
         let known: FxHashSet<Subject> = self.verdicts.iter().map(|verdict| verdict.subject.clone()).collect();
