@@ -239,7 +239,7 @@ impl Agent {
             let until_unix_ms = end_of(verdict, &ends).map(|end| clock.to_unix_ms(end));
             self.summary.blocked += u64::from(until_unix_ms.is_some());
             stored.push(stored_decision(verdict, at_unix_ms, until_unix_ms)?);
-            tell(&Event::Verdict { at_unix_ms, verdict: verdict.clone(), until_unix_ms }, self.style);
+            tell(&Event::Verdict { at_unix_ms, verdict: Box::new(verdict.clone()), until_unix_ms }, self.style);
         }
         for block in tick.changes.blocks.iter().filter(|block| block.is_renewal) {
             let until_unix_ms = Some(clock.to_unix_ms(block.until));
