@@ -192,7 +192,9 @@ impl Gates {
             let floors = vector.floors_over(self.span, hears_sent);
             count_by_port(vector, activity, &carried, &mut self.by_port);
             state.services.note(&self.by_port, |count| amount(vector, activity, count));
-            let normal = state.baseline.normal(now);
+            // Quiet ticks need not know.
+            let is_loud = total >= floors.total * settings.patience;
+            let normal = if is_loud { state.baseline.normal(now) } else { None };
             let gates = total_gates(vector, floors, total, normal, settings);
             let mut alarm = Alarm {
                 vector,
@@ -210,7 +212,7 @@ impl Gates {
                 alarm.since = earlier.map(|attack| attack.since).min().unwrap_or(begun);
                 state.attack = Some(Episode { since: alarm.since, last_alarm: activity.at });
                 alarms.push(alarm);
-            } else if normal.is_some() && total >= floors.total * settings.patience {
+            } else if normal.is_some() {
                 alarms.extend(service_alarms(state, &alarm, activity, &self.by_port, now, settings));
             }
             state.cool_down(activity.at);
@@ -250,7 +252,7 @@ impl Gates {
             let pace = pace(floor, settings);
             // What is judged by its baseline alone needs one: a flood in the last moment of learning must not
             // keep it from ever being learned.
-            let needs_one = vector.comparison() == Comparison::Peers && state.baseline.normal(now).is_none();
+            let needs_one = vector.comparison() == Comparison::Peers && !state.baseline.is_learned();
             let of_total = if needs_one { Situation::Quiet } else { situation };
             state.baseline.learn(*total, activity.interval, of_total, &pace, now);
             state.services.learn(activity.interval, situation, &pace, now);

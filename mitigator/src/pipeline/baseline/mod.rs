@@ -118,8 +118,14 @@ impl Baseline {
     pub fn normal(&self, now: Option<UnixMinute>) -> Option<Normal> {
         match self.level {
             Some(level) => Some(Normal { median: level.median.max(self.usual_at(now)), ..level }),
-            None => (self.minute.len() >= ENOUGH).then(|| self.minute.normal()),
+            None => self.is_learned().then(|| self.minute.normal()),
         }
+    }
+
+    /// Whether it can say what is normal.
+    #[must_use]
+    pub fn is_learned(&self) -> bool {
+        self.level.is_some() || self.minute.len() >= ENOUGH
     }
 
     /// Whether it has seen enough to be slow.
@@ -130,7 +136,7 @@ impl Baseline {
 
     /// What there is of it when it comes to which of many are worth keeping.
     fn weight(&self) -> f64 {
-        self.level.map_or(0.0, |level| level.median).max(self.day.median())
+        self.level.map_or(0.0, |level| level.median).max(self.day.median()).max(self.weeks.busiest())
     }
 
     /// Forgets all but the hours of the day, when it was away for so long that the rest says nothing.

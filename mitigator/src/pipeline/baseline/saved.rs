@@ -1,6 +1,7 @@
 //! What was learned, as it is kept across restarts: JSON with a number of its format, checked before it is believed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,8 @@ use super::{Baseline, services};
 
 /// Raised whenever older ones must not be read.
 const FORMAT: u32 = 1;
+const DAY: Duration = Duration::from_hours(24);
+const FOUR_WEEKS: Duration = Duration::from_hours(4 * 7 * 24);
 
 /// Everything an agent has learned to be normal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,9 +76,18 @@ impl Learned {
         Ok(learned)
     }
 
-    /// What is left of it after a day or more: what is usual at each hour.
+    /// What is left of it when nobody learned for a while: all within a day, what is usual at each hour within four
+    /// weeks, then nothing.
     #[must_use]
-    pub fn keep_weeks(self) -> Self {
+    pub fn after(self, pause: Duration) -> Option<Self> {
+        match pause {
+            pause if pause < DAY => Some(self),
+            pause if pause < FOUR_WEEKS => Some(self.keep_weeks()),
+            _ => None,
+        }
+    }
+
+    fn keep_weeks(self) -> Self {
         let aged = |vectors: BTreeMap<String, LearnedVector>| {
             let age = |(name, vector): (String, LearnedVector)| {
                 let services = vector.services.into_iter();
@@ -90,8 +102,6 @@ impl Learned {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::pipeline::baseline::{Normal, Pace, Situation};
     use crate::pipeline::time::UnixMinute;
@@ -147,7 +157,10 @@ mod tests {
 
     #[test]
     fn after_a_day_only_the_hours_are_left() {
-        let aged = learned().keep_weeks();
+        let learned = learned();
+        assert_eq!(learned.clone().after(Duration::from_hours(23)).as_ref(), Some(&learned));
+        assert_eq!(learned.clone().after(Duration::from_hours(24 * 28)), None);
+        let aged = learned.after(Duration::from_hours(24)).unwrap();
         let total = &aged.ticks.get("udp-flood").unwrap().total;
         let evening = UnixMinute(29_000_000 / (24 * 60) * 24 * 60 + 30 * 24 * 60);
         assert_eq!((total.normal(Some(evening)), total.is_grown()), (None, false));

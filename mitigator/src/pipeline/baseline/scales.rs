@@ -194,6 +194,11 @@ impl Weeks {
         Some(of_hour(UnixMinute(neighbour).hour()).map_or(usual, |neighbour| usual.max(neighbour)))
     }
 
+    /// The rate of the busiest hour.
+    pub(super) fn busiest(&self) -> f64 {
+        f64::from(self.hours.iter().map(|(_, rate)| *rate).fold(0.0, f32::max))
+    }
+
     pub(super) fn is_sound(&self) -> bool {
         let minutes = self.current.iter().flat_map(|(_, minutes)| minutes);
         self.hours.len() as u64 <= WEEKS_HOURS

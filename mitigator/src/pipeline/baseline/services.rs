@@ -128,10 +128,11 @@ impl Services {
         self.known.insert(port, Service { baseline: baseline(), rate });
     }
 
-    /// The baselines, by port.
+    /// The baselines of services that were ever more than idle, by port.
     #[must_use]
     pub fn baselines(&self) -> BTreeMap<u16, Baseline> {
-        self.known.iter().map(|(port, service)| (*port, service.baseline.clone())).collect()
+        let used = self.known.iter().filter(|(_, service)| service.baseline.weight() > 0.0);
+        used.map(|(port, service)| (*port, service.baseline.clone())).collect()
     }
 }
 
