@@ -177,6 +177,23 @@ fn what_comes_every_day_is_normal_at_its_hour_and_not_at_night() {
     }
 }
 
+/// A shop that opens at eight and closes at fifteen, within twenty minutes.
+fn opening_hours(at_s: u64) -> f64 {
+    let minute = (at_s % DAY / MINUTE) as f64;
+    let opened = ((minute - 8.0 * 60.0) / 20.0).clamp(0.0, 1.0);
+    let closed = ((minute - 15.0 * 60.0) / 20.0).clamp(0.0, 1.0);
+    400.0 * (1.0 + 2.5 * (opened - closed))
+}
+
+#[test]
+fn what_comes_suddenly_at_the_same_hour_is_learned_in_time() {
+    let mut bench = Bench::new(10);
+    let first_days = bench.run(2 * DAY, Vector::HttpFlood, 443, opening_hours);
+    assert!(first_days > 0, "3.5 times as much within twenty minutes is an alarm");
+    bench.run(19 * DAY, Vector::HttpFlood, 443, opening_hours);
+    assert_eq!(bench.run(7 * DAY, Vector::HttpFlood, 443, opening_hours), 0, "the fourth week");
+}
+
 #[test]
 fn a_service_is_judged_by_itself_where_the_total_is_busy() {
     let busy = [(Vector::UdpFlood, 27_015, 20_000.0)];

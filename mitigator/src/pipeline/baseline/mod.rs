@@ -251,6 +251,21 @@ mod tests {
     }
 
     #[test]
+    fn neither_the_day_nor_the_weeks_can_be_taught() {
+        let mut baseline = Baseline::default();
+        for minute in 0..5 * 24 * 60_u64 {
+            let now = UnixMinute(minute);
+            // Quiet for some hours, then fifty times as loud for the rest of the week.
+            let rate = if minute < 4 * 60 { 100.0 } else { 5_000.0 };
+            baseline.learn(rate, Duration::from_secs(60), Situation::Alarm, &PACE, Some(now));
+            let hours = minute.saturating_sub(4 * 60) as f64 / 60.0;
+            let highest = 100.0 * 1.1_f64.powf(hours) * 1.01;
+            let median = baseline.normal(Some(now)).map_or(0.0, |normal| normal.median);
+            assert!(median <= highest, "after {hours:.0} hours: {median}, not {highest}");
+        }
+    }
+
+    #[test]
     fn an_outage_is_soon_forgotten() {
         let mut baseline = Baseline::default();
         learn(&mut baseline, 300, 1_000.0, Situation::Quiet);
