@@ -96,6 +96,7 @@ struct DetectionFile {
     patience: Option<f64>,
     baseline_factor: Option<f64>,
     baseline_deviations: Option<f64>,
+    baseline_rise: Option<f64>,
     min_packets: Option<u64>,
     ticks: Option<u32>,
     overwhelming_factor: Option<f64>,
@@ -172,6 +173,7 @@ impl DetectionFile {
             1_000.0,
             &mut settings.baseline_deviations,
         )?;
+        set("detection.baseline_rise", self.baseline_rise, 0.0, 10.0, &mut settings.baseline_rise)?;
         set("detection.min_packets", self.min_packets, 2, 1_000_000, &mut settings.min_packets)?;
         set("detection.ticks", self.ticks, 1, 100, &mut settings.ticks)?;
         set(

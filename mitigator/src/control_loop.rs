@@ -6,13 +6,14 @@ use anyhow::Result;
 
 use crate::kernel::DataPlane;
 use crate::pipeline::activity::{History, Window};
+use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::{Blocklist, Changes};
 use crate::pipeline::features;
 use crate::pipeline::gates::Gates;
 use crate::pipeline::limits::Limits;
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 use crate::pipeline::target::Target;
-use crate::pipeline::time::Timestamp;
+use crate::pipeline::time::{Timestamp, WallClock};
 use crate::pipeline::vectors::Span;
 use crate::pipeline::verdict::{Judge, Verdict};
 
@@ -38,6 +39,8 @@ pub struct ControlLoop<P> {
     blocking: BlockingSettings,
     /// Ticks in a row that came sooner.
     hurried: u32,
+    /// Quiet time that earlier agents learned in.
+    learned_before_s: u64,
 }
 
 /// What one tick saw and did.
@@ -84,6 +87,7 @@ impl<P: DataPlane> ControlLoop<P> {
             detection,
             blocking,
             hurried: 0,
+            learned_before_s: 0,
         }
     }
 
@@ -95,6 +99,26 @@ impl<P: DataPlane> ControlLoop<P> {
     /// Takes over blocks that an earlier agent left.
     pub fn adopt(&mut self, blocks: impl IntoIterator<Item = (Target, Timestamp)>) {
         self.blocklist.adopt(blocks, &self.blocking);
+    }
+
+    /// Tells the time of day, which shifts what is normal; without, every hour is alike.
+    pub const fn set_wall_clock(&mut self, wall_clock: Option<WallClock>) {
+        self.gates.set_wall_clock(wall_clock);
+        self.window_gates.set_wall_clock(wall_clock);
+    }
+
+    /// What was learned to be normal.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        let quiet_s = self.learned_before_s + self.gates.quiet().as_secs();
+        Learned::new(quiet_s, self.gates.learned(), self.window_gates.learned())
+    }
+
+    /// Takes over what an earlier agent learned, before the first tick.
+    pub fn restore(&mut self, learned: Learned) {
+        self.learned_before_s = learned.quiet_s;
+        self.gates.restore(learned.ticks);
+        self.window_gates.restore(learned.windows);
     }
 
     /// How many blocks of the agent stand.
@@ -129,6 +153,10 @@ impl<P: DataPlane> ControlLoop<P> {
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
             judgement.add(self.judge.judge(&window, &features, &alarms, &allowed, &self.detection));
+        }
+        for verdict in judgement.verdicts.iter().filter(|verdict| verdict.is_attack()) {
+            self.gates.note_verdict(verdict.vector, now);
+            self.window_gates.note_verdict(verdict.vector, now);
         }
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let mut verdicts = judgement.verdicts;

@@ -17,7 +17,7 @@ use crate::control_loop::ControlLoop;
 use crate::kernel::replay::{AddressTotals, ReplayDataPlane};
 use crate::pipeline::allowlist::{AllowList, host_of};
 use crate::pipeline::snapshot::OutcomeTotals;
-use crate::pipeline::time::Timestamp;
+use crate::pipeline::time::{Timestamp, WallClock};
 use crate::pipeline::vectors::Vector;
 use crate::pipeline::verdict::Verdict;
 
@@ -195,6 +195,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
     fn take(&mut self, captured: &CapturedPacket<'_>, protected: &Protected) -> Result<()> {
         if self.first_ns.is_none() {
             self.first_ns = Some(captured.at_ns);
+            self.control.set_wall_clock(Some(WallClock { zero_unix_ns: captured.at_ns }));
             self.control.tick(Timestamp::default())?;
         }
         while !captured.at_ns.is_multiple_of(self.step_ns) {

@@ -37,8 +37,7 @@ pub struct Activity {
     pub outcomes: OutcomeTotals,
     /// Packets that each limit dropped in the interval.
     pub limited: Vec<(Signature, u64)>,
-    /// Whether this host was ever seen to send anything: where its packets are not seen, silence means
-    /// nothing.
+    /// Whether the answers of this host are seen: where they are not, silence means nothing.
     pub hears_sent: bool,
 }
 
@@ -199,9 +198,45 @@ pub struct History {
     rows: FxHashMap<Source, Known>,
     /// Packets that each limit dropped.
     limits: FxHashMap<Signature, u64>,
-    hears_sent: bool,
+    answers: Answers,
     /// Number of the last snapshot.
     snapshots: u64,
+}
+
+/// Whether the answers of this host are seen. A load balancer whose servers answer past it, or a host with
+/// another way out, is heard to send and yet not to answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    /// Whether anything was sent to who sent something.
+    any: bool,
+    /// Clients with a connection lately that were answered, and those that were not.
+    answered: f64,
+    unanswered: f64,
+}
+
+/// Clients that tell whether answers are seen.
+const ENOUGH_CLIENTS: f64 = 5.0;
+/// What is left of a client's word after another tick.
+const KEPT: f64 = 0.98;
+
+impl Answers {
+    fn learn(&mut self, rows: &[SourceActivity]) {
+        self.answered *= KEPT;
+        self.unanswered *= KEPT;
+        for SourceActivity { change, totals, .. } in rows {
+            self.any |= totals.sent_packets > 0 && totals.packets > 0;
+            // Only who was answered sends an ACK after its SYN, or forges it.
+            if totals.tcp_syn_packets > 0 && change.tcp_ack_packets > 0 {
+                let word = if totals.sent_packets > 0 { &mut self.answered } else { &mut self.unanswered };
+                *word += 1.0;
+            }
+        }
+    }
+
+    fn are_heard(self) -> bool {
+        let are_few = self.answered + self.unanswered < ENOUGH_CLIENTS;
+        self.any && (are_few || self.answered >= self.unanswered)
+    }
 }
 
 /// The row of a source as last seen.
@@ -230,8 +265,9 @@ impl History {
             }
         }
         let row_count = rows.len();
-        self.hears_sent |= rows.iter().any(|(_, counters)| counters.sent_packets > 0);
-        let rows = rows.into_iter().filter_map(|(source, now)| self.advance_row(source, now, at)).collect();
+        let rows: Vec<SourceActivity> =
+            rows.into_iter().filter_map(|(source, now)| self.advance_row(source, now, at)).collect();
+        self.answers.learn(&rows);
         if coverage == Coverage::All && self.rows.len() > row_count {
             self.rows.retain(|_, known| known.snapshot == self.snapshots);
         }
@@ -254,7 +290,7 @@ impl History {
             rows,
             outcomes,
             limited,
-            hears_sent: self.hears_sent,
+            hears_sent: self.answers.are_heard(),
         };
         let seen: FxHashSet<Source> = match watched {
             [] => FxHashSet::default(),
@@ -334,6 +370,37 @@ fn difference(now: &SourceCounters, before: &SourceCounters) -> SourceCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_are_heard_where_clients_are_answered() {
+        let client = |number: u8, sent_packets: u32| {
+            let totals = SourceCounters {
+                packets: 9,
+                tcp_syn_packets: 1,
+                tcp_ack_packets: 8,
+                sent_packets,
+                ..SourceCounters::EMPTY
+            };
+            let source = Source::from_v4_bytes([192, 0, 2, number]);
+            SourceActivity { source, change: totals, totals, age: Duration::ZERO }
+        };
+        for (description, answered, unanswered, expected) in [
+            ("nobody there", 0, 0, false),
+            ("a server", 20, 0, true),
+            ("a server and forged connections", 20, 15, true),
+            ("one-way capture", 0, 20, false),
+            ("a balancer whose servers answer past it", 2, 20, false),
+            ("a few that are not answered yet", 1, 3, true),
+        ] {
+            let rows: Vec<SourceActivity> = (0..answered)
+                .map(|number| client(number, 7))
+                .chain((0..unanswered).map(|number| client(100 + number, 0)))
+                .collect();
+            let mut answers = Answers::default();
+            answers.learn(&rows);
+            assert_eq!(answers.are_heard(), expected, "{description}");
+        }
+    }
 
     fn row(number: u8, packets: u64, first_seen_ns: u64) -> (Source, SourceCounters) {
         let counters = SourceCounters { packets, first_seen_ns, udp_packets: 7, ..SourceCounters::default() };

@@ -11,6 +11,8 @@ pub struct DetectionSettings {
     pub baseline_factor: f64,
     /// A total must exceed the learned median by this many deviations, beside its floor.
     pub baseline_deviations: f64,
+    /// How much the learned median may rise in an hour beyond what the day and the weeks know, as a share of itself.
+    pub baseline_rise: f64,
     /// Packets of the vector a source must send in one tick to be judged at all.
     pub min_packets: u64,
     /// How long the window is in which what lasts is judged.
@@ -49,6 +51,7 @@ impl Default for DetectionSettings {
             patience: 1.0,
             baseline_factor: 3.0,
             baseline_deviations: 8.0,
+            baseline_rise: 0.1,
             min_packets: 10,
             window: Duration::from_secs(1),
             ticks: 2,

@@ -203,14 +203,14 @@ impl Vector {
     pub const fn floors_over(self, span: Span, hears_sent: bool) -> Floors {
         match (span, self) {
             (Span::Tick, _) => self.floors(),
+            (_, Self::UdpFlood) if !hears_sent => self.floors(),
             (_, Self::SynFlood) => Floors { total: 60.0, source: 50.0 },
             (_, Self::TcpReflection) => Floors { total: 250.0, source: 50.0 },
             (_, Self::TcpFlagFlood) => Floors { total: 200.0, source: 60.0 },
             (_, Self::AckFlood) => Floors { total: 300.0, source: 150.0 },
             (_, Self::Reflection) if hears_sent => Floors { total: 40.0, source: 20.0 },
             (_, Self::Reflection) => Floors { total: 100.0, source: 20.0 },
-            (_, Self::UdpFlood) if hears_sent => Floors { total: 50.0, source: 1_000.0 },
-            (_, Self::UdpFlood) => Floors { total: 4_000.0, source: 800.0 },
+            (_, Self::UdpFlood) => Floors { total: 50.0, source: 1_000.0 },
             (_, Self::IcmpFlood) => Floors { total: 500.0, source: 200.0 },
             (_, Self::ExtensionFlood) => Floors { total: 300.0, source: 100.0 },
             (_, Self::FragmentFlood) => Floors { total: 300.0, source: 150.0 },

@@ -13,7 +13,6 @@ use mitigator_common::{PacketKind, Signature, Source, SourceCounters};
 
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::{AllowList, Relation};
-use super::baseline::Baseline;
 use super::clustering::{self, Clusters};
 use super::features::FeatureTable;
 use super::gates::{self, Alarm, Gate};
@@ -100,6 +99,9 @@ pub struct Verdict {
 pub struct Evidence {
     /// Length of the interval that was judged, in seconds.
     pub window_s: f64,
+    /// The port that was judged by itself, because it stood out where all together did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<u16>,
     /// Every comparison, passed or not.
     pub gates: Vec<Gate>,
     /// Features of the source, by name; empty for a signature.
@@ -122,12 +124,21 @@ pub struct Evidence {
     pub version: &'static str,
 }
 
+impl Verdict {
+    /// Whether somebody is blamed for something that is worth a block: such traffic must not become normal.
+    #[must_use]
+    pub fn is_attack(&self) -> bool {
+        let is_unexplained = self.evidence.gates.iter().any(|gate| gate.name == "overwhelming_total");
+        self.vector.is_blocked() && !is_unexplained && self.evidence.note != ON_ALLOW_LIST
+    }
+}
+
 impl Evidence {
     /// The rate that decided: the source's own, or that of all sources for a signature.
     #[must_use]
     pub fn packets_per_second(&self) -> f64 {
         let value_of = |name: &str| self.gates.iter().find(|gate| gate.name == name).map(|gate| gate.value);
-        value_of("source_floor").or_else(|| value_of("total_floor")).unwrap_or(0.0)
+        ["source_floor", "service_floor", "total_floor"].into_iter().find_map(value_of).unwrap_or(0.0)
     }
 }
 
@@ -211,6 +222,7 @@ const MOST_PORTS: usize = 4;
 const NAMED_SHARE: f64 = 0.9;
 /// A prefix has to send this many times what one source of it had to.
 const PREFIX_FACTOR: f64 = 4.0;
+const ON_ALLOW_LIST: &str = "the source is on the allow list";
 /// A group whose mean is a little under the floor may hold members over it.
 const CENTROID_TOLERANCE: f64 = 0.8;
 
@@ -628,7 +640,11 @@ impl<'a> Case<'a> {
     }
 
     fn signature(&self) -> Subject {
-        Subject::Signature(format!("{} from {} sources", self.alarm.vector.traffic(), self.carriers.len()))
+        let (traffic, sources) = (self.alarm.vector.traffic(), self.carriers.len());
+        Subject::Signature(match self.alarm.service {
+            Some(port) => format!("{traffic}, port {port}, from {sources} sources"),
+            None => format!("{traffic} from {sources} sources"),
+        })
     }
 
     fn is_worth_a_word(&self, position: usize, row: &SourceActivity) -> bool {
@@ -681,7 +697,7 @@ impl<'a> Case<'a> {
     /// What may be done about a source that shows the evidence, and why not more.
     fn decide(&self, target: &Target, relation: Relation) -> (Decision, &'static str) {
         let hindrance = match relation {
-            Relation::Inside => "the source is on the allow list",
+            Relation::Inside => ON_ALLOW_LIST,
             Relation::Covers if self.may_limit() => {
                 return (
                     Decision::Limit,
@@ -734,6 +750,7 @@ impl<'a> Case<'a> {
         let cluster = source.map(|(position, _)| self.cluster_of(position));
         Evidence {
             window_s: self.activity.interval.as_secs_f64(),
+            service: self.alarm.service,
             gates: self.alarm.gates.iter().cloned().chain(gates).collect(),
             features: source.map(|(_, row)| self.features.named(row).collect()).unwrap_or_default(),
             clusters: order
@@ -818,13 +835,8 @@ pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) 
         let carried = vector.carried_by(&source.change, ManyPorts::Scan);
         let total: u64 =
             activity.rows.iter().map(|row| vector.carried_by(&row.change, ManyPorts::Scan)).sum();
-        let mut gates = gates::total_gates(
-            vector,
-            vector.floors(),
-            activity.per_second(total),
-            &Baseline::default(),
-            settings,
-        );
+        let mut gates =
+            gates::total_gates(vector, vector.floors(), activity.per_second(total), None, settings);
         let floor = source_floor(vector, &source.change, activity.hears_sent, settings);
         gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, "packets/s"));
         gates.push(Gate::at_least("source_packets", carried as f64, settings.min_packets as f64, "packets"));
