@@ -122,11 +122,12 @@ impl<P: DataPlane> ControlLoop<P> {
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         let allowed = self.plane.allow_list()?;
-        let mut judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
+        let mut judgement = self.judge.judge(&activity, features, &alarms, &allowed, &self.detection);
         if let Some(window) = self.window.add(&activity, self.detection.window) {
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
-            judgement.add(self.judge.judge(&window, &features, &alarms, &allowed, &self.detection));
+            judgement.add(self.judge.judge(&window, features, &alarms, &allowed, &self.detection));
+            self.window.reuse(window);
         }
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let mut verdicts = judgement.verdicts;
@@ -144,7 +145,7 @@ impl<P: DataPlane> ControlLoop<P> {
             self.limits.forget(&changes.limits);
             return Err(error);
         }
-        Ok(Tick {
+        let tick = Tick {
             at: now,
             interval: activity.interval,
             active_sources: activity.active_sources(),
@@ -158,7 +159,9 @@ impl<P: DataPlane> ControlLoop<P> {
             } else {
                 self.interval
             },
-        })
+        };
+        self.history.reuse(activity);
+        Ok(tick)
     }
 }
 

@@ -63,15 +63,21 @@ impl Connections {
             let has_few_ports = distinct_ports(&row.change) <= FEW_PORTS;
             let is_accepted = row.totals.sent_syn_ack_packets > 0;
             let is_new = row.change.tcp_syn_packets > 0 && has_few_ports;
-            if !is_accepted || !is_new && !self.sources.contains_key(&row.source) {
+            let known = if is_accepted { self.sources.get(&row.source).copied() } else { None };
+            if !is_accepted || !is_new && known.is_none() {
                 waiting.push(Waiting::default());
                 continue;
             }
-            let known = self.sources.entry(row.source).or_default();
-            known.advance(&row.change, kept);
-            waiting.push(*known);
+            let mut now = known.unwrap_or_default();
+            now.advance(&row.change, kept);
+            // Nearly everybody is served at once, and never has to be remembered.
+            if now.connections >= 1.0 {
+                self.sources.insert(row.source, now);
+            } else if known.is_some() {
+                self.sources.remove(&row.source);
+            }
+            waiting.push(now);
         }
-        self.sources.retain(|_, waiting| waiting.connections >= 1.0);
         waiting
     }
 

@@ -7,7 +7,7 @@ use mitigator_common::Source;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::activity::Activity;
+use super::activity::{Activity, SourceActivity};
 use super::baseline::{Baseline, Normal};
 use super::connections::{Connections, Waiting};
 use super::settings::DetectionSettings;
@@ -22,6 +22,9 @@ const LEAST_SCAN_RATE: f64 = 100.0;
 /// Packets to many ports that scans may send beyond that: a thousand usual ports, asked a few times.
 const SCAN_BURST: f64 = 10_000.0;
 const LEAST_SCAN_BURST: f64 = 1_000.0;
+
+/// Rows that stay in the nearest cache while all vectors look at them.
+const ROWS_AT_A_TIME: usize = 64;
 
 /// One comparison that a decision rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,8 +58,8 @@ pub struct Alarm {
     pub span: Span,
     /// What it was judged by.
     pub floors: Floors,
-    /// Packets that carry it, per row of the activity.
-    pub carried: Vec<u64>,
+    /// Who sends packets that carry it.
+    pub carried: Carried,
     /// Their sum, per second.
     pub total: f64,
     /// What the total was held against.
@@ -65,6 +68,32 @@ pub struct Alarm {
     pub since: Timestamp,
     /// What is usual, once it is learned.
     pub normal: Option<Normal>,
+}
+
+/// Packets that carry a vector, by row of the activity; rows without any are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    rows: Vec<(usize, u64)>,
+}
+
+impl Carried {
+    /// Rows that have some, in order, each with its number.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (usize, u64)> + '_ {
+        self.rows.iter().copied()
+    }
+
+    /// Of all rows.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.rows.iter().map(|(_, packets)| *packets).sum()
+    }
+
+    /// Adds a row past the others.
+    fn push(&mut self, row: usize, packets: u64) {
+        if packets > 0 {
+            self.rows.push((row, packets));
+        }
+    }
 }
 
 /// What is normal for each vector over one span, and which attacks are on.
@@ -115,34 +144,29 @@ impl Gates {
         let waiting = self.connections.advance(activity);
         let hears_sent = activity.hears_sent;
         let is_first = std::mem::replace(&mut self.is_first, false);
-        for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
-            let carried: Vec<u64> = activity
-                .rows
-                .iter()
-                .zip(many_ports.iter().zip(&waiting))
-                .map(|(row, (many_ports, waiting))| match vector {
-                    Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, *waiting),
-                    // Over seconds, where this host is heard, only senders that were never there before and
-                    // are not answered count: forged ones are, and a sender of one-way traffic stays.
-                    Vector::UdpFlood
-                        if self.span == Span::Window
-                            && hears_sent
-                            && (is_first
-                                || row.totals.sent_udp_packets > 0
-                                || row.age > activity.interval) =>
-                    {
-                        0
-                    }
-                    _ => vector.carried_by(&row.change, *many_ports),
-                })
-                .collect();
+        let carried = carried_by_each(activity, |vector, index, row| match vector {
+            Vector::SlowConnections | Vector::ConnectionFlood => {
+                waiting.get(index).map_or(0, |waiting| standing(vector, *waiting))
+            }
+            // Over seconds, where this host is heard, only senders that were never there before and
+            // are not answered count: forged ones are, and a sender of one-way traffic stays.
+            Vector::UdpFlood
+                if self.span == Span::Window
+                    && hears_sent
+                    && (is_first || row.totals.sent_udp_packets > 0 || row.age > activity.interval) =>
+            {
+                0
+            }
+            _ => vector.carried_by(&row.change, many_ports.get(index).copied().unwrap_or(ManyPorts::Scan)),
+        });
+        for ((state, vector), carried) in self.states.iter_mut().zip(Vector::ALL).zip(carried) {
             let limited: u64 = activity
                 .limited
                 .iter()
                 .filter(|(signature, _)| signature.kind().is_some_and(|kind| vector.kinds().contains(&kind)))
                 .map(|(_, packets)| *packets)
                 .sum();
-            let total = amount(vector, activity, carried.iter().sum::<u64>().saturating_add(limited));
+            let total = amount(vector, activity, carried.sum().saturating_add(limited));
             self.totals.push(total);
             let floors = vector.floors_over(self.span, hears_sent);
             let gates = total_gates(vector, floors, total, &state.baseline, settings);
@@ -210,6 +234,23 @@ impl Gates {
     pub fn totals(&self) -> &[f64] {
         &self.totals
     }
+}
+
+/// What carries each vector, in the order of [`Vector::ALL`]. A few rows at a time for all vectors, so that the rows
+/// come from memory once.
+fn carried_by_each(
+    activity: &Activity,
+    count: impl Fn(Vector, usize, &SourceActivity) -> u64,
+) -> Vec<Carried> {
+    let mut all = vec![Carried::default(); Vector::ALL.len()];
+    for (number, rows) in activity.rows.chunks(ROWS_AT_A_TIME).enumerate() {
+        for (carried, vector) in all.iter_mut().zip(Vector::ALL) {
+            for (row, index) in rows.iter().zip(number * ROWS_AT_A_TIME..) {
+                carried.push(index, count(vector, index, row));
+            }
+        }
+    }
+    all
 }
 
 /// A count of what carries a vector, as the number it is judged by: per second, unless it stands.
