@@ -255,6 +255,9 @@ enum Rows {
     Collected(FxHashMap<Source, Known>),
 }
 
+/// Rows of a snapshot that are fetched at a time.
+const FETCHED: usize = 32;
+
 /// Where a source stands in a snapshot.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -333,7 +336,7 @@ impl History {
     /// A snapshot that is not later than the one before counts as taken `shortest` after it, which
     /// keeps rates finite when a capture's clock stands still.
     ///
-    /// The sources in `watched` have a row even if nothing happened.
+    /// The sources in `watched`, sorted and each once, have a row even if nothing happened.
     pub fn advance(&mut self, snapshot: Snapshot, watched: &[Source], shortest: Duration) -> Activity {
         let Snapshot { at, rows, coverage, outcomes, limits } = snapshot;
         self.hears_sent |= rows.iter().any(|(_, counters)| counters.sent_packets > 0);
@@ -387,16 +390,23 @@ impl History {
         let mut before = before.iter().peekable();
         let mut active = std::mem::take(&mut self.spare);
         active.reserve(places.len());
-        for place in &mut places {
-            let Some((source, now)) = rows.get(place.row) else {
-                continue;
-            };
-            while before.next_if(|before| before.source < *source).is_some() {}
-            let known = before.next_if(|before| before.source == *source);
-            let known = known.and_then(|before| before.known(&rows_before));
-            let (earlier_port_bits, activity) = compare(*source, now, known.as_ref(), at);
-            place.earlier_port_bits = earlier_port_bits;
-            active.extend(activity);
+        // Both snapshots lie in memory in an order of their own. Fetched many at a time, with nothing in between, rows
+        // are waited for together rather than one by one.
+        let mut fetched = [(SourceCounters::EMPTY, None); FETCHED];
+        for places in places.chunks_mut(FETCHED) {
+            for (place, (now, known)) in places.iter().zip(&mut fetched) {
+                while before.next_if(|before| before.source < place.source).is_some() {}
+                let earlier = before.next_if(|before| before.source == place.source);
+                *known = earlier.and_then(|before| before.known(&rows_before));
+                if let Some((_, counters)) = rows.get(place.row) {
+                    *now = *counters;
+                }
+            }
+            for (place, (now, known)) in places.iter_mut().zip(&fetched) {
+                let (earlier_port_bits, activity) = compare(place.source, now, known.as_ref(), at);
+                place.earlier_port_bits = earlier_port_bits;
+                active.extend(activity);
+            }
         }
         self.rows = Rows::Whole { places, rows };
         active
