@@ -125,7 +125,7 @@ impl Scene {
         }
         self.times.ticks.push(TickTime { took, closes_window });
         for verdict in &tick.verdicts {
-            let found = self.times.found.entry(verdict.vector.name()).or_insert_with(Found::default);
+            let found = self.times.found.entry(verdict.vector.name()).or_default();
             match verdict.decision {
                 Decision::Block => found.blocks += 1,
                 Decision::Limit => found.limits += 1,
