@@ -85,9 +85,11 @@ impl Scene {
         };
         scene.run(u64::from(QUIET_TICKS))?;
         scene.population.fill(scene.now);
-        // The first tick meets sources that were there before, and is no different from others for those of an attack.
-        scene.run(1)?;
         scene.times = Times::default();
+        // The first tick meets a population that was not there before. What it finds counts; its time does not, because
+        // no later tick is like it.
+        scene.run(1)?;
+        scene.times.ticks.clear();
         Ok(scene)
     }
 
