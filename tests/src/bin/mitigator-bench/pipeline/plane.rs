@@ -17,7 +17,7 @@ use ndarray::Array2;
 
 use super::cpu_time::spent;
 use super::population::{Population, State};
-use super::report::{Found, TickTime, Times};
+use super::report::{TickTime, Times};
 
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Quiet ticks before what is measured: more than the baseline needs, and some seconds for its first alarms to be
