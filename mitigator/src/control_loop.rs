@@ -144,15 +144,19 @@ impl<P: DataPlane> ControlLoop<P> {
         let mut activity = self.history.advance(snapshot, &self.gates.watched(), SHORTEST_INTERVAL);
         let active_sources = activity.active_sources();
         // What still came between the look that led to a block and the block is no new evidence.
-        activity.rows.retain(|row| !self.blocklist.has_just_blocked(row.source, now));
+        let just_blocked = self.blocklist.just_blocked(now);
+        if !just_blocked.is_empty() {
+            activity.rows.retain(|row| !just_blocked.contains(&row.source));
+        }
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         let allowed = self.plane.allow_list()?;
-        let mut judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
+        let mut judgement = self.judge.judge(&activity, features, &alarms, &allowed, &self.detection);
         if let Some(window) = self.window.add(&activity, &judgement.blocked(), self.detection.window) {
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
-            judgement.add(self.judge.judge(&window, &features, &alarms, &allowed, &self.detection));
+            judgement.add(self.judge.judge(&window, features, &alarms, &allowed, &self.detection));
+            self.window.reuse(window);
         }
         for verdict in judgement.verdicts.iter().filter(|verdict| verdict.is_attack()) {
             self.gates.note_verdict(verdict.vector, now);
@@ -174,7 +178,7 @@ impl<P: DataPlane> ControlLoop<P> {
             self.limits.forget(&changes.limits);
             return Err(error);
         }
-        Ok(Tick {
+        let tick = Tick {
             at: now,
             interval: activity.interval,
             active_sources,
@@ -188,7 +192,9 @@ impl<P: DataPlane> ControlLoop<P> {
             } else {
                 self.interval
             },
-        })
+        };
+        self.history.reuse(activity);
+        Ok(tick)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod chart;
 pub mod ethernet;
 pub mod installation;
 pub mod lab;
+pub mod machine;
 pub mod numbers;
 pub mod packet;
 pub mod suite;

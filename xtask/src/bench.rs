@@ -1,15 +1,17 @@
-//! `cargo xtask bench`: what a packet costs.
+//! `cargo xtask bench`: what a packet and a tick cost.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::demo;
 use crate::setup::Part;
+use crate::{demo, workspace};
 
-/// Measures the data plane: nanoseconds per packet through the kernel's own test run.
+/// Measures what mitigator costs: a packet in the kernel (`dataplane`, the default), a tick in user space (`pipeline`).
 ///
-/// Needs root. All arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.
+/// `dataplane` needs root. `pipeline` needs no rights, takes some minutes, and writes docs/performance.md; criterion's
+/// samples go below target/. All arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Passed on to `mitigator-bench`
@@ -18,5 +20,53 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    demo::run_program("mitigator-bench", &[Part::Build], &arguments.passed_on)
+    demo::run_program("mitigator-bench", &[Part::Build], &arguments.spelled()?)
+}
+
+impl Arguments {
+    /// As `mitigator-bench` takes them.
+    fn spelled(&self) -> Result<Vec<String>> {
+        let mut words = self.passed_on.clone();
+        if words.first().is_some_and(|part| part == "pipeline") {
+            add_default(&mut words, "--output", &workspace::root().join("docs/performance.md"))?;
+            add_default(&mut words, "--criterion", &workspace::target().join("criterion"))?;
+        }
+        Ok(words)
+    }
+}
+
+/// Adds an option that was not given.
+fn add_default(words: &mut Vec<String>, option: &str, path: &Path) -> Result<()> {
+    let is_given = |word: &String| {
+        word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if !words.iter().any(is_given) {
+        let path =
+            path.to_str().with_context(|| format!("the path for `{option}` is not valid UTF-8; give it"))?;
+        words.extend([option.to_owned(), path.to_owned()]);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pipeline_bench_writes_its_page_and_samples_unless_told_otherwise() {
+        let spelled = |words: &[&str]| {
+            Arguments { passed_on: words.iter().map(|word| (*word).to_owned()).collect() }.spelled().unwrap()
+        };
+        assert_eq!(spelled(&[]), Vec::<String>::new());
+        assert_eq!(spelled(&["--json"]), ["--json"]);
+        assert_eq!(spelled(&["dataplane", "--json"]), ["dataplane", "--json"]);
+        let default = spelled(&["pipeline", "--json"]);
+        assert_eq!(default[..3], ["pipeline", "--json", "--output"]);
+        assert!(
+            default[3].ends_with("docs/performance.md") && default[5].ends_with("/criterion"),
+            "{default:?}"
+        );
+        let told = ["pipeline", "--output=a.md", "--criterion", "samples"];
+        assert_eq!(spelled(&told), told);
+    }
 }

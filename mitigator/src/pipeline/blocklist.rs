@@ -258,11 +258,16 @@ impl Blocklist {
         }
     }
 
-    /// Whether the source was blocked so lately that it may have been counted since, before the block took effect.
+    /// Sources that were blocked so lately that they may have been counted since, before the block took effect.
     #[must_use]
-    pub fn has_just_blocked(&self, source: Source, now: Timestamp) -> bool {
-        let standing = self.standing.get(&Target::Source(source));
-        standing.is_some_and(|standing| !standing.is_lifted && now.since(standing.since) < SETTLED_AFTER)
+    pub fn just_blocked(&self, now: Timestamp) -> FxHashSet<Source> {
+        let standing = self.standing.iter();
+        let just = standing.filter(|(_, block)| !block.is_lifted && now.since(block.since) < SETTLED_AFTER);
+        just.filter_map(|(target, _)| match target {
+            Target::Source(source) => Some(*source),
+            Target::Prefix(_) => None,
+        })
+        .collect()
     }
 
     /// How many blocks of the agent stand.

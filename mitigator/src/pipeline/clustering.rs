@@ -4,12 +4,14 @@
 //! 1 to a small bound, is the smallest whose mean simplified silhouette (Vendramin, Campello and
 //! Hruschka 2010) is close to the best, or 1 when no division is convincing. Seeded, so equal input gives equal groups.
 
+use std::collections::BTreeMap;
+
 use linfa::DatasetBase;
 use linfa::traits::Fit;
 use linfa_clustering::KMeans;
-use ndarray::{Array1, Array2, ArrayView1, Axis};
+use ndarray::{Array1, Array2, Axis};
 use rand_xoshiro::Xoshiro256Plus;
-use rand_xoshiro::rand_core::SeedableRng;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
 use super::settings::DetectionSettings;
 
@@ -17,6 +19,8 @@ use super::settings::DetectionSettings;
 const RUNS: usize = 3;
 const MAX_ITERATIONS: u64 = 60;
 const TOLERANCE: f64 = 1e-3;
+/// Of the sample, the part that each decade of rates gets at least, if it has as many sources: one in so many.
+const LEAST_SHARE_OF_DECADE: usize = 20;
 /// More groups have to raise the silhouette by this; a few sources are always told apart a little
 /// better one by one.
 const MORE_GROUPS_GAIN: f64 = 0.05;
@@ -38,17 +42,15 @@ impl Clusters {
     /// Distance of a row's point from the centroid of a cluster.
     #[must_use]
     pub fn distance(&self, points: &Array2<f64>, row: usize, cluster: usize) -> f64 {
-        if row >= points.nrows() || cluster >= self.centroids.nrows() {
-            return f64::INFINITY;
-        }
-        squared_distance(points.row(row), self.centroids.row(cluster)).sqrt()
+        let mut pair = rows_of(points).nth(row).into_iter().zip(rows_of(&self.centroids).nth(cluster));
+        pair.next().map_or(f64::INFINITY, |(point, centroid)| squared_distance(point, centroid).sqrt())
     }
 }
 
 /// Groups the rows of `points` (shape: rows x features, in comparable units).
 #[must_use]
 pub fn group(points: &Array2<f64>, settings: &DetectionSettings) -> Clusters {
-    let sample = sample_of(points, settings.sample);
+    let sample = sample_of(points, settings.sample, settings.seed);
     let single = Clusters {
         centroids: mean_of(points),
         members: vec![0; points.nrows()],
@@ -68,8 +70,7 @@ pub fn group(points: &Array2<f64>, settings: &DetectionSettings) -> Clusters {
     else {
         return single;
     };
-    let members: Vec<usize> =
-        points.rows().into_iter().map(|point| nearest_two(point, &centroids).0.cluster).collect();
+    let members: Vec<usize> = rows_of(points).map(|point| nearest_two(point, &centroids).0.cluster).collect();
     let mut sizes = vec![0; centroids.nrows()];
     for cluster in &members {
         if let Some(size) = sizes.get_mut(*cluster) {
@@ -79,11 +80,39 @@ pub fn group(points: &Array2<f64>, settings: &DetectionSettings) -> Clusters {
     Clusters { centroids, members, sizes, silhouette }
 }
 
-/// Every n-th row, which keeps the order of sources and so all their prefixes represented.
-fn sample_of(points: &Array2<f64>, most: usize) -> Array2<f64> {
-    let step = points.nrows().div_ceil(most.max(1)).max(1);
-    let rows: Vec<usize> = (0..points.nrows()).step_by(step).collect();
+/// All rows, or `most` of them: every n-th of each decade of the first column from a seeded start, which keeps the
+/// order of sources and so all their prefixes represented, and enough of each decade that a few loud sources among
+/// a million light ones are seen.
+fn sample_of(points: &Array2<f64>, most: usize, seed: u64) -> Array2<f64> {
+    if points.nrows() <= most {
+        return points.clone();
+    }
+    let mut decades: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (row, point) in rows_of(points).enumerate() {
+        decades.entry(decade_of(point)).or_default().push(row);
+    }
+    let least = most / LEAST_SHARE_OF_DECADE;
+    let mut random = Xoshiro256Plus::seed_from_u64(seed);
+    let mut rows: Vec<usize> = Vec::with_capacity(most + least * decades.len());
+    for members in decades.values() {
+        let wanted = (members.len().saturating_mul(most) / points.nrows()).max(least);
+        let step = members.len().div_ceil(wanted.max(1)).max(1);
+        let start = usize::try_from(random.next_u64()).unwrap_or(0) % step;
+        rows.extend(members.iter().skip(start).step_by(step));
+    }
+    rows.sort_unstable();
     points.select(Axis(0), &rows)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "saturates, and decades are few")]
+fn decade_of(point: &[f64]) -> i64 {
+    point.first().map_or(0, |value| value.floor() as i64)
+}
+
+/// The rows of a table, which are contiguous in all that this crate makes.
+fn rows_of(points: &Array2<f64>) -> impl Iterator<Item = &[f64]> {
+    let columns = points.ncols().max(1);
+    points.as_slice().unwrap_or_default().chunks_exact(columns)
 }
 
 fn mean_of(points: &Array2<f64>) -> Array2<f64> {
@@ -92,8 +121,8 @@ fn mean_of(points: &Array2<f64>) -> Array2<f64> {
 
 /// How many different rows there are, counted up to `enough`: K-Means cannot make more groups.
 fn distinct_rows(points: &Array2<f64>, enough: usize) -> usize {
-    let mut seen: Vec<ArrayView1<'_, f64>> = Vec::with_capacity(enough);
-    for point in points.rows() {
+    let mut seen: Vec<&[f64]> = Vec::with_capacity(enough);
+    for point in rows_of(points) {
         if !seen.contains(&point) {
             seen.push(point);
             if seen.len() >= enough {
@@ -122,10 +151,10 @@ struct Near {
 }
 
 /// The nearest centroid and the next one.
-fn nearest_two(point: ArrayView1<'_, f64>, centroids: &Array2<f64>) -> (Near, Near) {
+fn nearest_two(point: &[f64], centroids: &Array2<f64>) -> (Near, Near) {
     let far = Near { cluster: 0, squared: f64::INFINITY };
     let mut two = (far, far);
-    for (cluster, centroid) in centroids.rows().into_iter().enumerate() {
+    for (cluster, centroid) in rows_of(centroids).enumerate() {
         let near = Near { cluster, squared: squared_distance(point, centroid) };
         if near.squared < two.0.squared {
             two = (near, two.0);
@@ -136,15 +165,13 @@ fn nearest_two(point: ArrayView1<'_, f64>, centroids: &Array2<f64>) -> (Near, Ne
     two
 }
 
-fn squared_distance(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
+fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the sample has thousands of rows")]
 fn mean_simplified_silhouette(points: &Array2<f64>, centroids: &Array2<f64>) -> f64 {
-    let sum: f64 = points
-        .rows()
-        .into_iter()
+    let sum: f64 = rows_of(points)
         .map(|point| {
             let (own, next) = nearest_two(point, centroids);
             let (own, next) = (own.squared.sqrt(), next.squared.sqrt());
@@ -180,6 +207,29 @@ mod tests {
     fn nobody_is_no_group_and_no_panic() {
         let clusters = group(&Array2::zeros((0, 3)), &DetectionSettings::default());
         assert_eq!(clusters.members, Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_few_loud_ones_among_very_many_are_seen() {
+        let is_loud = |row: usize| row % 20_000 == 7_777;
+        let points = Array2::from_shape_fn((100_000, 1), |(row, _)| if is_loud(row) { 4.2 } else { 0.5 });
+        let clusters = group(&points, &DetectionSettings::default());
+        assert_eq!(clusters.members.len(), points.nrows());
+        let loud: Vec<usize> = (0..points.nrows())
+            .filter(|row| clusters.members.get(*row) != clusters.members.first())
+            .collect();
+        assert_eq!(loud, (0..points.nrows()).filter(|row| is_loud(*row)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_sample_has_its_size_and_something_of_each_decade() {
+        let points =
+            Array2::from_shape_fn((50_000, 1), |(row, _)| if row < 3 { 5.0 } else { (row % 2) as f64 });
+        let sample = sample_of(&points, 1_000, 7);
+        assert!((900..=1_100).contains(&sample.nrows()), "{}", sample.nrows());
+        assert_eq!(sample.iter().filter(|value| **value > 4.0).count(), 3);
+        assert_eq!(sample, sample_of(&points, 1_000, 7));
+        assert_eq!(sample_of(&points, 50_000, 7), points);
     }
 
     #[test]

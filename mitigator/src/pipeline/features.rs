@@ -1,8 +1,6 @@
 //! Features: plain numbers per source, with a unit and a name that `explain` prints.
 
-use ndarray::Array2;
-
-use mitigator_common::{Source, SourceCounters};
+use mitigator_common::SourceCounters;
 
 use super::activity::{Activity, SourceActivity};
 
@@ -72,38 +70,30 @@ impl Feature {
     }
 }
 
-/// One row per active source, one column per [`Feature`].
-#[derive(Clone, Debug, Default)]
-pub struct FeatureTable {
-    /// Row by row.
-    pub sources: Vec<Source>,
-    /// Shape: sources x [`Feature::ALL`].
-    pub values: Array2<f64>,
+/// One row per active source, one column per [`Feature`]. Values are worked out when they are asked for: few
+/// of a million sources are ever looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct FeatureTable<'a> {
+    activity: &'a Activity,
 }
 
-impl FeatureTable {
+impl<'a> FeatureTable<'a> {
     /// The value of one feature of the source in row `row`; 0 past the end.
     #[must_use]
     pub fn get(&self, row: usize, feature: Feature) -> f64 {
-        self.values.get((row, feature as usize)).copied().unwrap_or(0.0)
+        self.activity.rows.get(row).map_or(0.0, |row| value_of(feature, row, self.activity))
     }
 
     /// Name and value of every feature of a row.
-    pub fn named(&self, row: usize) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+    pub fn named(self, row: usize) -> impl Iterator<Item = (&'static str, f64)> + 'a {
         Feature::ALL.into_iter().map(move |feature| (feature.name(), self.get(row, feature)))
     }
 }
 
 /// The features of every row of `activity`, in its order.
 #[must_use]
-pub fn extract(activity: &Activity) -> FeatureTable {
-    let mut values = Array2::zeros((activity.rows.len(), Feature::ALL.len()));
-    for (mut columns, row) in values.rows_mut().into_iter().zip(&activity.rows) {
-        for (column, feature) in columns.iter_mut().zip(Feature::ALL) {
-            *column = value_of(feature, row, activity);
-        }
-    }
-    FeatureTable { sources: activity.rows.iter().map(|row| row.source).collect(), values }
+pub const fn extract(activity: &Activity) -> FeatureTable<'_> {
+    FeatureTable { activity }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]

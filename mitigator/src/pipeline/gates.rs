@@ -35,6 +35,8 @@ const LEAST_SCAN_BURST: f64 = 1_000.0;
 
 /// On the floor of all sources for what an attack brings in its wake.
 const WAKE_FACTOR: f64 = 0.2;
+/// Rows that stay in the nearest cache while all vectors look at them.
+const ROWS_AT_A_TIME: usize = 64;
 
 /// One comparison that a decision rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,8 +72,8 @@ pub struct Alarm {
     pub span: Span,
     /// What it was judged by.
     pub floors: Floors,
-    /// Packets that carry it, per row of the activity; 0 for rows of other services.
-    pub carried: Vec<u64>,
+    /// Who sends packets that carry it; of a service, only who sends to it.
+    pub carried: Carried,
     /// Their sum, per second.
     pub total: f64,
     /// What the total was held against.
@@ -84,6 +86,45 @@ pub struct Alarm {
     pub alike: usize,
     /// For stocks: whether those whose connections do not pile up are not served either.
     pub everybody_waits: bool,
+}
+
+/// Packets that carry a vector, by row of the activity; rows without any are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    rows: Vec<(usize, u64)>,
+}
+
+impl Carried {
+    /// Rows that have some, in order, each with its number.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (usize, u64)> + '_ {
+        self.rows.iter().copied()
+    }
+
+    /// Of all rows.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.rows.iter().map(|(_, packets)| *packets).sum()
+    }
+
+    /// Of some rows.
+    #[must_use]
+    pub fn only(&self, is_wanted: impl Fn(usize) -> bool) -> Self {
+        self.iter().filter(|(row, _)| is_wanted(*row)).collect()
+    }
+
+    /// Adds a row past the others.
+    fn push(&mut self, row: usize, packets: u64) {
+        if packets > 0 {
+            self.rows.push((row, packets));
+        }
+    }
+}
+
+impl FromIterator<(usize, u64)> for Carried {
+    /// Of rows in order.
+    fn from_iter<I: IntoIterator<Item = (usize, u64)>>(rows: I) -> Self {
+        Self { rows: rows.into_iter().filter(|(_, packets)| *packets > 0).collect() }
+    }
 }
 
 /// What is normal for each vector over one span, and which attacks are on.
@@ -173,45 +214,38 @@ impl Gates {
         let is_first = std::mem::replace(&mut self.is_first, false);
         let now = self.wall_clock.map(|clock| clock.minute_of(activity.at));
         let begun = Timestamp::from_ns(activity.at.ns.saturating_sub(as_ns(activity.interval)));
-        for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
-            let mut carried: Vec<u64> = activity
-                .rows
-                .iter()
-                .zip(many_ports.iter().zip(&waiting))
-                .map(|(row, (many_ports, waiting))| match vector {
-                    Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, *waiting),
-                    // Half-finished requests on many connections: what they leave open says more.
-                    Vector::HttpFlood if waiting.explains(row.change.tcp_push_packets) => 0,
-                    Vector::AckFlood if is_first || !lacks_connection(row, activity) => 0,
-                    // Over seconds, where this host is heard, only senders that were never there before and
-                    // are not answered count: forged ones are, and a sender of one-way traffic stays.
-                    Vector::UdpFlood
-                        if self.span == Span::Window
-                            && hears_sent
-                            && (is_first
-                                || row.totals.sent_udp_packets > 0
-                                || row.age > activity.interval) =>
-                    {
-                        0
-                    }
-                    _ => vector.carried_by(&row.change, *many_ports),
-                })
-                .collect();
-            if vector == Vector::SlowConnections {
-                for row in &swarm {
-                    let opened = activity.rows.get(*row).map_or(0, |row| row.totals.tcp_syn_packets);
-                    if let Some(carried) = carried.get_mut(*row) {
-                        *carried = (*carried).max(u64::from(opened));
-                    }
+        let carried = carried_by_each(activity, |vector, index, row| {
+            let waiting = waiting.get(index).copied().unwrap_or_default();
+            match vector {
+                Vector::SlowConnections if swarm.binary_search(&index).is_ok() => {
+                    standing(vector, waiting).max(u64::from(row.totals.tcp_syn_packets))
+                }
+                Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, waiting),
+                // Half-finished requests on many connections: what they leave open says more.
+                Vector::HttpFlood if waiting.explains(row.change.tcp_push_packets) => 0,
+                Vector::AckFlood if is_first || !lacks_connection(row, activity) => 0,
+                // Over seconds, where this host is heard, only senders that were never there before and
+                // are not answered count: forged ones are, and a sender of one-way traffic stays.
+                Vector::UdpFlood
+                    if self.span == Span::Window
+                        && hears_sent
+                        && (is_first || row.totals.sent_udp_packets > 0 || row.age > activity.interval) =>
+                {
+                    0
+                }
+                _ => {
+                    vector.carried_by(&row.change, many_ports.get(index).copied().unwrap_or(ManyPorts::Scan))
                 }
             }
+        });
+        for ((state, vector), carried) in self.states.iter_mut().zip(Vector::ALL).zip(carried) {
             let limited: u64 = activity
                 .limited
                 .iter()
                 .filter(|(signature, _)| is_of(vector, *signature))
                 .map(|(_, packets)| *packets)
                 .sum();
-            let total = amount(vector, activity, carried.iter().sum::<u64>().saturating_add(limited));
+            let total = amount(vector, activity, carried.sum().saturating_add(limited));
             self.totals.push(total);
             let mut floors = vector.floors_over(self.span, hears_sent);
             if vector.is_wake() && (was_attacked || alarms.iter().any(|alarm| alarm.vector.is_limited())) {
@@ -366,6 +400,23 @@ impl Gates {
     }
 }
 
+/// What carries each vector, in the order of [`Vector::ALL`]. A few rows at a time for all vectors, so that the rows
+/// come from memory once.
+fn carried_by_each(
+    activity: &Activity,
+    count: impl Fn(Vector, usize, &SourceActivity) -> u64,
+) -> Vec<Carried> {
+    let mut all = vec![Carried::default(); Vector::ALL.len()];
+    for (number, rows) in activity.rows.chunks(ROWS_AT_A_TIME).enumerate() {
+        for (carried, vector) in all.iter_mut().zip(Vector::ALL) {
+            for (row, index) in rows.iter().zip(number * ROWS_AT_A_TIME..) {
+                carried.push(index, count(vector, index, row));
+            }
+        }
+    }
+    all
+}
+
 /// A count of what carries a vector, as the number it is judged by: per second, unless it stands.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "connections of one host are far below 2^52")]
@@ -474,8 +525,7 @@ fn service_alarms(
         attack.last_alarm = activity.at;
         state.services.admit(port, total, Baseline::of_silence);
         let is_of_it = |row: &SourceActivity| service_of(vector, row) == port;
-        let carried = all.carried.iter().zip(&activity.rows);
-        let carried = carried.map(|(count, row)| if is_of_it(row) { *count } else { 0 }).collect();
+        let carried = all.carried.only(|row| activity.rows.get(row).is_some_and(is_of_it));
         alarms.push(Alarm {
             service: Some(port),
             carried,
@@ -507,10 +557,12 @@ fn is_of(vector: Vector, signature: Signature) -> bool {
 }
 
 /// Packets of a vector by service, with what limits dropped of them.
-fn count_by_port(vector: Vector, activity: &Activity, carried: &[u64], by_port: &mut ByPort) {
+fn count_by_port(vector: Vector, activity: &Activity, carried: &Carried, by_port: &mut ByPort) {
     by_port.clear();
-    for (row, count) in activity.rows.iter().zip(carried).filter(|(_, count)| **count > 0) {
-        by_port.add(service_of(vector, row), *count);
+    for (row, count) in carried.iter() {
+        if let Some(row) = activity.rows.get(row) {
+            by_port.add(service_of(vector, row), count);
+        }
     }
     if has_services(vector) {
         let limited = activity.limited.iter();

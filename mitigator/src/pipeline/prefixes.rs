@@ -10,6 +10,7 @@ use mitigator_common::{PrefixKey, Source};
 use rustc_hash::FxHashMap;
 
 use super::activity::{Activity, SourceActivity};
+use super::gates::Carried;
 
 /// Members that have to carry the flood.
 pub const MEMBERS: usize = 32;
@@ -46,16 +47,17 @@ struct Tally {
 #[must_use]
 pub fn attacking(
     activity: &Activity,
-    carried: &[u64],
+    carried: &Carried,
     is_light: impl Fn(&SourceActivity, u64) -> bool,
     is_known: impl Fn(&SourceActivity) -> bool,
 ) -> Vec<AttackingPrefix> {
-    let carriers = carried.iter().filter(|count| **count > 0).count();
-    if carriers < MEMBERS {
+    if carried.iter().len() < MEMBERS {
         return Vec::new();
     }
     let mut tallies: FxHashMap<PrefixKey, Tally> = FxHashMap::default();
-    for (row, (source, carried)) in activity.rows.iter().zip(carried).enumerate() {
+    let mut counts = carried.iter().peekable();
+    for (row, source) in activity.rows.iter().enumerate() {
+        let carried = counts.next_if(|(carrier, _)| *carrier == row).map_or(0, |(_, count)| count);
         if source.change.packets == 0 {
             continue;
         }
@@ -63,7 +65,7 @@ pub fn attacking(
             let tally = tallies.entry(prefix).or_default();
             tally.active += 1;
             tally.has_innocent |= is_known(source);
-            if is_light(source, *carried) && carries(*carried, source.change.packets) {
+            if is_light(source, carried) && carries(carried, source.change.packets) {
                 tally.members.push(row);
                 tally.carried += carried;
             }
@@ -133,7 +135,7 @@ mod tests {
             age: Duration::from_secs(u64::from(*known)),
         };
         let rows = members.iter().map(row).collect();
-        let carried: Vec<u64> = members.iter().map(|(_, _, carried, _)| *carried).collect();
+        let carried = members.iter().map(|(_, _, carried, _)| *carried).enumerate().collect();
         let activity = Activity { rows, ..Activity::default() };
         let found = attacking(&activity, &carried, |_, count| count < 100, |row| !row.age.is_zero());
         let shown = |found: &AttackingPrefix| {

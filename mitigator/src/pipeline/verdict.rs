@@ -213,6 +213,9 @@ const STANDS_FOR_ONCE_SERVED: std::time::Duration = std::time::Duration::from_mi
 const STANDS_FOR_WHEN_EVERYBODY_WAITS: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long an overwhelming total nobody can be blamed for goes unreported.
 const WORTH_A_WORD_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+/// Sources that are judged one by one for a vector in one tick: twice as many as are blocked in one by default,
+/// because some were blocked the tick before and have packets on the way.
+const MOST_SUSPECTS: usize = 8_192;
 /// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
 /// decades of mean bytes. All of the order of 1, so that none drowns the others.
 const POINT_COLUMNS: usize = 3;
@@ -231,7 +234,7 @@ impl Judge {
     pub fn judge(
         &mut self,
         activity: &Activity,
-        features: &FeatureTable,
+        features: FeatureTable<'_>,
         alarms: &[Alarm],
         allowed: &AllowList,
         settings: &DetectionSettings,
@@ -277,8 +280,11 @@ impl Judge {
             let suspicion = self.suspect(target, vector, now);
             let ticks = case.ticks_gate(suspicion.ticks);
             if !ticks.passed && case.alarm.span == Span::Tick {
-                // A limit now would hide them from the next tick.
-                covered.extend(found.members);
+                // A limit in the first tick would hide them from the next; prefixes that take turns wait for it
+                // in vain.
+                if case.is_first_tick() {
+                    covered.extend(found.members);
+                }
                 continue;
             }
             gates.push(ticks);
@@ -320,7 +326,11 @@ impl Judge {
 
     fn judge_sources(&mut self, case: &Case<'_>, allowed: &AllowList, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
-        for (position, row) in case.carriers.iter().enumerate() {
+        let suspects = case.suspects(|source| self.suspects.contains_key(&(Target::Source(source), vector)));
+        for position in suspects {
+            let Some(row) = case.carriers.get(position) else {
+                continue;
+            };
             let Some(source_row) = case.activity.rows.get(*row) else {
                 continue;
             };
@@ -347,7 +357,7 @@ impl Judge {
             gates.push(patience_gate);
             let relation = allowed.relation_to(&target);
             let (decision, note) = case.decide(&target, relation);
-            let limits = if decision == Decision::Limit { case.limits(&[*row]) } else { Vec::new() };
+            let limits = if decision == Decision::Limit { case.limits([position]) } else { Vec::new() };
             if decision != Decision::Block && !self.is_news(vector, Some(target), now) {
                 continue;
             }
@@ -410,7 +420,7 @@ impl Judge {
         };
         if gates.iter().all(|gate| gate.passed) {
             let note = "none of the sources stands out, and sources of a packet or two may be forged: none is blocked";
-            let limits = if case.may_limit() { case.limits(&case.carriers) } else { Vec::new() };
+            let limits = if case.may_limit() { case.limits(0..case.carriers.len()) } else { Vec::new() };
             self.judge_all(case, limits, gates, note, judgement);
         }
     }
@@ -471,11 +481,13 @@ fn count_gate(name: &'static str, count: usize, limit: usize) -> Gate {
 /// One alarm in one tick, with the sources behind it grouped.
 struct Case<'a> {
     activity: &'a Activity,
-    features: &'a FeatureTable,
+    features: FeatureTable<'a>,
     alarm: &'a Alarm,
     settings: &'a DetectionSettings,
     /// Rows of the activity that carry the vector.
     carriers: Vec<usize>,
+    /// Packets of the vector, by carrier.
+    carried: Vec<u64>,
     /// Packets/s of the vector, by carrier.
     rates: Vec<f64>,
     /// Shape: carriers x [`POINT_COLUMNS`].
@@ -495,21 +507,21 @@ impl<'a> Case<'a> {
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
     fn new(
         activity: &'a Activity,
-        features: &'a FeatureTable,
+        features: FeatureTable<'a>,
         alarm: &'a Alarm,
         settings: &'a DetectionSettings,
     ) -> Self {
-        let carriers: Vec<usize> =
-            alarm.carried.iter().enumerate().filter(|(_, count)| **count > 0).map(|(row, _)| row).collect();
-        let carried = |row: usize| alarm.carried.get(row).copied().unwrap_or(0);
+        let carriers: Vec<usize> = alarm.carried.iter().map(|(row, _)| row).collect();
+        let carried: Vec<u64> = alarm.carried.iter().map(|(_, packets)| packets).collect();
         let rates: Vec<f64> =
-            carriers.iter().map(|row| gates::amount(alarm.vector, activity, carried(*row))).collect();
+            carried.iter().map(|packets| gates::amount(alarm.vector, activity, *packets)).collect();
         let mut points = Array2::zeros((carriers.len(), POINT_COLUMNS));
-        for ((mut point, row), rate) in points.rows_mut().into_iter().zip(&carriers).zip(&rates) {
+        let sent = carriers.iter().zip(&carried).zip(&rates);
+        for (mut point, ((row, carried), rate)) in points.rows_mut().into_iter().zip(sent) {
             let Some(change) = activity.rows.get(*row).map(|row| &row.change) else {
                 continue;
             };
-            let share = carried(*row) as f64 / change.packets.max(1) as f64;
+            let share = *carried as f64 / change.packets.max(1) as f64;
             let mean_bytes = change.bytes as f64 / change.packets.max(1) as f64;
             for (value, coordinate) in
                 point.iter_mut().zip([rate.max(1.0).log10(), share * 2.0, mean_bytes.max(1.0).log10()])
@@ -531,6 +543,7 @@ impl<'a> Case<'a> {
             alarm,
             settings,
             carriers,
+            carried,
             rates,
             points,
             clusters,
@@ -553,6 +566,11 @@ impl<'a> Case<'a> {
         self.light_sources = light.len();
         self.light_share = light.iter().sum::<f64>() / self.alarm.total.max(f64::MIN_POSITIVE);
         self.covered = covered;
+    }
+
+    /// Whether the attack began in this tick.
+    fn is_first_tick(&self) -> bool {
+        self.activity.at.since(self.alarm.since) <= self.activity.interval
     }
 
     /// Whether a source that shows the evidence is too light for a block. What may be a bulk transfer is not.
@@ -580,6 +598,39 @@ impl<'a> Case<'a> {
         ]
     }
 
+    /// Positions of carriers that may pass the gates of a source, in order. Of very many, the loudest that were
+    /// not suspects before come after all that were.
+    fn suspects(&self, is_suspect: impl Fn(Source) -> bool) -> Vec<usize> {
+        let is_loud = |position: &usize| {
+            let row = self.carriers.get(*position).and_then(|row| self.activity.rows.get(*row));
+            let is_attacking = self.is_attacking.get(self.cluster_of(*position)).copied().unwrap_or(false);
+            let has_enough =
+                self.carried.get(*position).is_some_and(|packets| *packets >= self.settings.min_packets);
+            let is_told_early = row.is_some_and(|row| self.is_worth_a_word(*position, row));
+            let is_over = is_attacking && row.is_some_and(|row| self.rate(*position) >= self.floor_for(row));
+            has_enough && (is_over || is_told_early)
+        };
+        let mut positions: Vec<usize> = (0..self.carriers.len()).filter(is_loud).collect();
+        if positions.len() > MOST_SUSPECTS {
+            let source_at = |position: usize| {
+                self.carriers.get(position).and_then(|row| self.activity.rows.get(*row)).map(|row| row.source)
+            };
+            let mut ranked: Vec<(bool, f64, usize)> = positions
+                .iter()
+                .map(|position| {
+                    let is_new = !source_at(*position).is_some_and(&is_suspect);
+                    (is_new, -self.rate(*position), *position)
+                })
+                .collect();
+            ranked.select_nth_unstable_by(MOST_SUSPECTS, |a, b| {
+                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
+            });
+            positions = ranked.iter().take(MOST_SUSPECTS).map(|(.., position)| *position).collect();
+            positions.sort_unstable();
+        }
+        positions
+    }
+
     fn rate(&self, position: usize) -> f64 {
         self.rates.get(position).copied().unwrap_or(0.0)
     }
@@ -590,12 +641,12 @@ impl<'a> Case<'a> {
 
     /// The packets that make up the flood, with what may pass of them: as much as is usual, or a small share.
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
-    fn limits(&self, rows: &[usize]) -> Vec<(Signature, f64)> {
+    fn limits(&self, positions: impl IntoIterator<Item = usize>) -> Vec<(Signature, f64)> {
         let kinds = self.alarm.vector.kinds();
         let mut weights: FxHashMap<Signature, u64> = FxHashMap::default();
-        for row in rows {
-            let (Some(source), Some(carried)) = (self.activity.rows.get(*row), self.alarm.carried.get(*row))
-            else {
+        for position in positions {
+            let row = self.carriers.get(position).and_then(|row| self.activity.rows.get(*row));
+            let (Some(source), Some(carried)) = (row, self.carried.get(position)) else {
                 continue;
             };
             for kind in kinds {
@@ -668,8 +719,7 @@ impl<'a> Case<'a> {
 
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
     fn source_gates(&self, position: usize, row: &SourceActivity) -> Vec<Gate> {
-        let carried =
-            self.carriers.get(position).and_then(|row| self.alarm.carried.get(*row)).copied().unwrap_or(0);
+        let carried = self.carried.get(position).copied().unwrap_or(0);
         let is_attacking = self.is_attacking.get(self.cluster_of(position)).copied().unwrap_or(false);
         let mut gates = vec![
             Gate::at_least(

@@ -5,10 +5,8 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use etherparse::PacketBuilder;
 use mitigator::config::Capacities;
 use mitigator::kernel::blocks::NewBlock;
@@ -20,14 +18,9 @@ use mitigator_common::{BlockOrigin, NEVER_EXPIRES, Source};
 use mitigator_tests::lab::{leave_nothing_behind, missing_for_bpf, remove_at_end};
 use serde::Serialize;
 
-/// Measures the XDP program: nanoseconds per packet by the kernel's own test run.
-///
-/// One packet is run over and over, so every table is hot in the cache: lower bounds, for comparing before with after.
-#[derive(Parser)]
-struct Arguments {
-    /// What to measure
-    #[arg(default_value = "dataplane", value_parser = ["dataplane"])]
-    what: String,
+/// What to measure, and how often.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
     /// Bursts per case, of which the median and the quartiles are shown
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=1000))]
     bursts: u32,
@@ -56,25 +49,6 @@ struct Case {
     upper_quartile_ns: u64,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let missing = missing_for_bpf();
-    if !missing.is_empty() {
-        eprintln!("The bench cannot run here: {}.", missing.join("; "));
-        return ExitCode::from(2);
-    }
-    match measure(&arguments) {
-        Ok(report) => {
-            print!("{report}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("The bench broke off: {error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
 const BLOCKED: [u8; 4] = [11, 0, 0, 0];
 const GOOD: [u8; 4] = [198, 18, 1, 1];
 
@@ -99,7 +73,10 @@ fn packets() -> Result<Vec<(&'static str, Vec<u8>)>> {
     ])
 }
 
-fn measure(arguments: &Arguments) -> Result<String> {
+/// The report, as text or JSON.
+pub(crate) fn measure(arguments: &Arguments) -> Result<String> {
+    let missing = missing_for_bpf();
+    anyhow::ensure!(missing.is_empty(), "it cannot run here: {}", missing.join("; "));
     leave_nothing_behind()?;
     let directory = PathBuf::from(format!("/sys/fs/bpf/mitigator-bench-{}", std::process::id()));
     remove_at_end(&directory);

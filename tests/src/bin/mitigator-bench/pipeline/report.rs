@@ -1,0 +1,248 @@
+//! What was measured, as text, JSON and Markdown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use mitigator_tests::machine;
+use mitigator_tests::numbers::thousands;
+use serde::Serialize;
+
+use super::estimates::Median;
+use super::population::State;
+
+/// Sources in a tick, and what it may take of one core.
+const LIMITS: [(u32, f64); 2] = [(100_000, 50.0), (1_000_000, 500.0)];
+
+/// Everything that was measured, and with what.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    version: &'static str,
+    commit: Option<String>,
+    processor: String,
+    kernel: String,
+    mode: &'static str,
+    samples: u32,
+    /// Cases whose worst tick is over the limit.
+    misses: usize,
+    cases: Vec<Case>,
+}
+
+/// One state of one population.
+#[derive(Serialize)]
+pub(crate) struct Case {
+    state: &'static str,
+    sources: u32,
+    tick: Median,
+    worst_tick_ms: f64,
+    /// Of those at which a window closes; `None` when there was none.
+    worst_window_tick_ms: Option<f64>,
+    ticks: usize,
+    window_ticks: usize,
+    limit_ms: Option<f64>,
+    is_within_limit: Option<bool>,
+    plain_k_means: Option<Median>,
+    /// By vector.
+    verdicts: BTreeMap<&'static str, Found>,
+}
+
+/// Verdicts about one vector.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Found {
+    pub(crate) blocks: usize,
+    pub(crate) limits: usize,
+    pub(crate) observations: usize,
+}
+
+/// Ticks, one by one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Times {
+    pub(crate) ticks: Vec<TickTime>,
+    pub(crate) found: BTreeMap<&'static str, Found>,
+}
+
+/// One tick.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TickTime {
+    pub(crate) took: Duration,
+    /// Whether what lasts was judged, too.
+    pub(crate) closes_window: bool,
+}
+
+impl Times {
+    fn worst_ms(&self, is_meant: impl Fn(&TickTime) -> bool) -> Option<f64> {
+        self.ticks
+            .iter()
+            .filter(|tick| is_meant(tick))
+            .map(|tick| tick.took)
+            .max()
+            .map(|took| took.as_secs_f64() * 1e3)
+    }
+}
+
+impl Case {
+    pub(crate) fn new(
+        state: State,
+        sources: u32,
+        tick: Median,
+        times: Times,
+        plain_k_means: Option<Median>,
+    ) -> Self {
+        let limit_ms = LIMITS.iter().find(|(number, _)| *number == sources).map(|(_, limit)| *limit);
+        let worst_tick_ms = times.worst_ms(|_| true).unwrap_or_default();
+        Self {
+            state: state.name(),
+            sources,
+            tick,
+            worst_tick_ms,
+            worst_window_tick_ms: times.worst_ms(|tick| tick.closes_window),
+            ticks: times.ticks.len(),
+            window_ticks: times.ticks.iter().filter(|tick| tick.closes_window).count(),
+            limit_ms,
+            is_within_limit: limit_ms.map(|limit| worst_tick_ms <= limit),
+            plain_k_means,
+            verdicts: times.found,
+        }
+    }
+
+    /// The columns of its row.
+    fn columns(&self) -> [String; 8] {
+        let ms = |value: f64| if value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") };
+        let mark = match self.is_within_limit {
+            None => "",
+            Some(true) => " ✓",
+            Some(false) => " ✗",
+        };
+        [
+            self.state.to_owned(),
+            thousands(f64::from(self.sources)),
+            format!("{} ({}–{})", ms(self.tick.median_ms), ms(self.tick.lower_ms), ms(self.tick.upper_ms)),
+            self.worst_window_tick_ms.map_or_else(|| "–".to_owned(), ms),
+            ms(self.worst_tick_ms),
+            self.limit_ms.map_or_else(|| "–".to_owned(), |limit| format!("{limit:.0}{mark}")),
+            self.plain_k_means.map_or_else(|| "–".to_owned(), |plain| ms(plain.median_ms)),
+            self.found(),
+        ]
+    }
+
+    fn found(&self) -> String {
+        let words = |(vector, found): (&&str, &Found)| {
+            let counts =
+                [("blocks", found.blocks), ("limits", found.limits), ("observed", found.observations)];
+            let counts: Vec<String> = counts
+                .iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(name, count)| format!("{count} {name}"))
+                .collect();
+            format!("{vector}: {}", counts.join(", "))
+        };
+        let all: Vec<String> = self.verdicts.iter().map(words).collect();
+        if all.is_empty() { "–".to_owned() } else { all.join("; ") }
+    }
+}
+
+const HEADINGS: [&str; 8] = [
+    "state",
+    "sources",
+    "tick ms (95 %)",
+    "worst with window",
+    "worst",
+    "limit",
+    "K-Means on all",
+    "verdicts",
+];
+
+impl Report {
+    pub(crate) fn new(samples: u32, cases: Vec<Case>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: machine::commit(),
+            processor: machine::processor(),
+            kernel: machine::kernel(),
+            mode: if cfg!(debug_assertions) { "debug build" } else { "release build" },
+            samples,
+            misses: cases.iter().filter(|case| case.is_within_limit == Some(false)).count(),
+            cases,
+        }
+    }
+
+    /// A table for people.
+    pub(crate) fn text(&self) -> String {
+        let rows: Vec<[String; 8]> = std::iter::once(HEADINGS.map(str::to_owned))
+            .chain(self.cases.iter().map(Case::columns))
+            .collect();
+        let mut text = format!("{}\n\n", self.origin());
+        for row in &rows {
+            for (column, cell) in row.iter().enumerate() {
+                let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+                if column == 0 || column == HEADINGS.len() - 1 {
+                    let _ = write!(text, "{cell:<width$}  ");
+                } else {
+                    let _ = write!(text, "{cell:>width$}  ");
+                }
+            }
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+        }
+        let _ = writeln!(text, "\n{}", self.conclusion());
+        text
+    }
+
+    /// The page of the documentation.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = format!(
+            "# Performance, measured\n\nThis page is written by `cargo xtask bench pipeline`; nothing in it is by hand.\n\n\
+             {}\n\n\
+             A tick is everything between counters that were read and changes to be written: activity, gates, groups, \
+             verdicts, blocks. Its time is CPU time of the whole process in milliseconds, so that helper threads count \
+             and other processes do not; criterion's median with its 95 % interval, and the worst of all ticks. Every two \
+             seconds a window closes, and what lasts is judged beside what is loud: the worst of those ticks has a column of its own.\n\n\
+             The limit, for the worst tick: {}. K-Means on all: linfa, k = 2, all sources, the columns that detection uses.\n\n\
+             | {} |\n|{}\n",
+            self.origin(),
+            LIMITS
+                .map(|(sources, ms)| format!("{ms:.0} ms with {} sources", thousands(f64::from(sources))))
+                .join(", "),
+            HEADINGS.join(" | "),
+            "---|".repeat(HEADINGS.len()),
+        );
+        for case in &self.cases {
+            let _ = writeln!(text, "| {} |", case.columns().join(" | "));
+        }
+        let _ = writeln!(text, "\n{}", self.conclusion());
+        text.push_str(STATES);
+        text
+    }
+
+    fn origin(&self) -> String {
+        format!(
+            "mitigator {}{}, {}, {}, Linux {}, {} samples per case",
+            self.version,
+            self.commit.as_ref().map_or_else(String::new, |commit| format!(" ({commit})")),
+            self.mode,
+            self.processor,
+            self.kernel,
+            self.samples
+        )
+    }
+
+    fn conclusion(&self) -> String {
+        let judged = self.cases.iter().filter(|case| case.is_within_limit.is_some()).count();
+        match self.misses {
+            0 => format!("✓ All {judged} cases with a limit keep it."),
+            misses => format!("✗ {misses} of {judged} cases are over their limit."),
+        }
+    }
+}
+
+const STATES: &str = "
+## States
+
+- `quiet`: web clients with a connection each, all of them active in every tick.
+- `spoofed-syn`: a SYN packet from each source, others in every tick; one source in a hundred is a client.
+- `crowd`: each source connects, asks and leaves, several times a second; a tenth of them were there before.
+- `udp-flood`: each source but one in a hundred sends 2,000 to 8,000 packets/s and is to be blocked; who is, is replaced by another.
+- `reflection`: each source but one in a hundred sends 20 to 600 answers/s that nobody asked for, in fragments.
+
+Before each, ten seconds with the clients alone.
+";
