@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::activity::{Activity, SourceActivity};
 use super::baseline::{Baseline, Normal};
 use super::connections::{Connections, Waiting};
+use super::meanings;
 use super::settings::DetectionSettings;
 use super::swarm;
 use super::time::Timestamp;
@@ -46,6 +47,7 @@ impl Gate {
     /// A comparison that passes from `limit` on.
     #[must_use]
     pub fn at_least(name: &'static str, value: f64, limit: f64, unit: &'static str) -> Self {
+        debug_assert!(meanings::of_gate(name).is_some(), "{name} has no meaning");
         Self { name, value, limit, unit, passed: value >= limit }
     }
 }
@@ -85,6 +87,23 @@ pub struct Gates {
     totals: Vec<f64>,
     /// Packets to many ports beyond the rate of a scan, by source: leaky buckets.
     scanned: FxHashMap<Source, f64>,
+    asked: Vec<Source>,
+    looks: Vec<Look>,
+}
+
+/// What one check saw of a source that somebody asked about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// Its row of the activity.
+    pub row: usize,
+    /// The kind of attack.
+    pub vector: Vector,
+    /// What it was judged by.
+    pub floors: Floors,
+    /// Packets of the source that carry it.
+    pub carried: u64,
+    /// What all sources together were held against.
+    pub gates: Vec<Gate>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -110,6 +129,8 @@ impl Gates {
             states: Vec::new(),
             totals: Vec::new(),
             scanned: FxHashMap::default(),
+            asked: Vec::new(),
+            looks: Vec::new(),
         }
     }
 
@@ -119,6 +140,8 @@ impl Gates {
         self.states.resize_with(Vector::ALL.len(), State::default);
         let mut alarms: Vec<Alarm> = Vec::new();
         self.totals.clear();
+        self.looks.clear();
+        let asked_rows = activity.rows_of(&self.asked);
         let many_ports = self.judge_scans(activity, settings);
         let waiting = self.connections.advance(activity);
         let swarm = swarm::members(activity);
@@ -176,6 +199,11 @@ impl Gates {
                 floors.total *= WAKE_FACTOR;
             }
             let gates = total_gates(vector, floors, total, &state.baseline, settings);
+            let look = |row: &usize| {
+                let carried = carried.get(*row).copied().filter(|count| *count > 0)?;
+                Some(Look { row: *row, vector, floors, carried, gates: gates.clone() })
+            };
+            self.looks.extend(asked_rows.iter().filter_map(look));
             if gates.iter().all(|gate| gate.passed) {
                 let begun = Timestamp::from_ns(activity.at.ns.saturating_sub(as_ns(activity.interval)));
                 let since = state.attack.map_or(begun, |attack| attack.since);
@@ -236,6 +264,17 @@ impl Gates {
             if *level > burst { ManyPorts::Flood } else { ManyPorts::Scan }
         };
         activity.rows.iter().zip(packets).map(|(row, count)| judge(row.source, count)).collect()
+    }
+
+    /// From now on, remembers what each check saw of these sources.
+    pub fn ask(&mut self, sources: Vec<Source>) {
+        self.asked = sources;
+    }
+
+    /// What the latest check saw of those that were asked about.
+    #[must_use]
+    pub fn looks(&self) -> &[Look] {
+        &self.looks
     }
 
     /// Sources to look at even while they send nothing.
