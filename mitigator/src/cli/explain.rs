@@ -170,7 +170,7 @@ impl ExplainArgs {
             traffic,
             conclusion: String::new(),
         };
-        report.conclusion = conclusion(&report, limits_of_agent.ticks);
+        report.conclusion = conclusion(&report, &limits_of_agent);
         print_report(self.json, &report, || text(&report, self.over, clock.unix_ms(), Ink::of_stdout()))?;
         Ok(if blocked { Answer::Done } else { Answer::Negative })
     }
@@ -313,7 +313,7 @@ fn config_of_agent(places: &Places) -> Option<PathBuf> {
 }
 
 /// What would have had to be different.
-fn conclusion(report: &Report, ticks: u32) -> String {
+fn conclusion(report: &Report, settings: &DetectionSettings) -> String {
     let source = &report.source;
     if !report.allowed_by.is_empty() {
         return "Whatever it sends passes, because it is on the allow list; `mitigator allow list` shows why.".to_owned();
@@ -347,7 +347,7 @@ fn conclusion(report: &Report, ticks: u32) -> String {
             Some(_) => "None of what it sends is of a kind that attacks are made of.".to_owned(),
             None => "There is nothing to judge it by: it sends nothing.".to_owned(),
         },
-        |standing| Told::read(standing).what_it_would_take(standing.vector, ticks, Tense::Now),
+        |standing| Told::read(standing).what_it_would_take(standing.vector, settings, Tense::Now),
     );
     limited + &closest
 }
@@ -401,7 +401,7 @@ fn text(report: &Report, over: Duration, now_unix_ms: u64, ink: Ink) -> String {
     } else if !report.blocked && !over.is_zero() {
         let _ = writeln!(text, "\nIt sent nothing in the last {}.", units::duration(over));
     }
-    let _ = writeln!(text, "\n{}", report.conclusion);
+    let _ = writeln!(text, "\n{}", explanation::wrapped(&report.conclusion));
     text
 }
 

@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use super::replay::{TimedVerdict, seconds};
 use crate::pipeline::asked::Closest;
+use crate::pipeline::settings::DetectionSettings;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
+use crate::pipeline::vectors::Vector;
 use crate::pipeline::verdict::{Decision, Subject};
 use crate::replay::{Arrival, Replayed};
 use crate::report::explanation::{self, Tense, Told};
@@ -79,8 +81,8 @@ impl Watched {
         self.limited += u64::from(arrival.outcome == Outcome::DropLimited);
     }
 
-    /// What the capture came to for it. `ticks` is for how many looks an attack has to go on.
-    pub(super) fn explain(&self, replayed: &Replayed, ticks: u32) -> Explanation {
+    /// What the capture came to for it. `settings` decided.
+    pub(super) fn explain(&self, replayed: &Replayed, settings: &DetectionSettings) -> Explanation {
         let source = self.source();
         let is_about = |subject: &Subject| match subject {
             Subject::Target(Target::Source(target)) => *target == source,
@@ -111,7 +113,7 @@ impl Watched {
                 .collect(),
             conclusion: String::new(),
         };
-        explanation.conclusion = explanation.conclude(self, ticks);
+        explanation.conclusion = explanation.conclude(self, settings);
         explanation
     }
 
@@ -121,7 +123,7 @@ impl Watched {
 }
 
 impl Explanation {
-    fn conclude(&self, watched: &Watched, ticks: u32) -> String {
+    fn conclude(&self, watched: &Watched, settings: &DetectionSettings) -> String {
         if self.packets == 0 {
             return "No packet that was judged came from it.".to_owned();
         }
@@ -133,7 +135,11 @@ impl Explanation {
         let is_limit = |timed: &&TimedVerdict| timed.verdict.decision == Decision::Limit;
         let limit = self.traffic_decisions.iter().find(is_limit);
         let limited = match limit {
-            Some(limit) if self.limited_packets == 0 && watched.was_there_before(limit.verdict.since) => {
+            Some(limit)
+                if self.limited_packets == 0
+                    && self.sends(limit.verdict.vector)
+                    && watched.was_there_before(limit.verdict.since) =>
+            {
                 format!(
                     "The limit at {:.2} s did not hold for it, because it was seen before the flood began. ",
                     limit.at_s
@@ -147,13 +153,20 @@ impl Explanation {
             _ => String::new(),
         };
         let closest = self.closest.first().map_or_else(
-            || "None of what it sent is of a kind that attacks are made of.".to_owned(),
+            || match limited.is_empty() {
+                true => "None of what it sent is of a kind that attacks are made of.".to_owned(),
+                false => String::new(),
+            },
             |moment| {
                 let Closest { vector, evidence, .. } = &moment.closest;
-                Told::read(evidence).what_it_would_take(*vector, ticks, Tense::Then)
+                Told::read(evidence).what_it_would_take(*vector, settings, Tense::Then)
             },
         );
-        limited + &closest
+        (limited + &closest).trim_end().to_owned()
+    }
+
+    fn sends(&self, vector: Vector) -> bool {
+        self.closest.iter().any(|moment| moment.closest.vector == vector)
     }
 
     /// For people.
@@ -192,7 +205,7 @@ impl Explanation {
         if self.packets > 0 && self.blocked_at_s.is_none() {
             self.tell_traffic(&mut text, ink);
         }
-        let _ = writeln!(text, "\n{}", self.conclusion);
+        let _ = writeln!(text, "\n{}", explanation::wrapped(&self.conclusion));
         text
     }
 
@@ -212,7 +225,8 @@ impl Explanation {
             }
             let (name, traffic) = (closest.vector.name(), closest.vector.traffic());
             let _ = writeln!(text, "{} ({traffic}), closest at {at_s:.2} s", ink.strong(name));
-            text.push_str(&Told::read(&closest.evidence).text(ink));
+            let told = Told::read(&closest.evidence);
+            text.push_str(&if index == 0 { told.text(ink) } else { told.gates(ink) });
         }
         let more = self.closest.len().saturating_sub(SHOWN_VECTORS);
         if more > 0 {

@@ -124,8 +124,8 @@ impl ReplayArgs {
                 watched.iter_mut().for_each(|watched| watched.take(&arrival));
             }
         })?;
-        let ticks = config.detection.ticks;
-        let explained = watched.iter().map(|watched| watched.explain(&replayed, ticks)).collect();
+        let settings = &config.detection;
+        let explained = watched.iter().map(|watched| watched.explain(&replayed, settings)).collect();
         bar.finish_and_clear();
         let damage = replayed.damage.clone();
         let report = self.report(replayed, explained, &protected, &config);

@@ -79,14 +79,14 @@ impl Feature {
             Self::BytesPerSecond => "bytes",
             Self::MeanBytes => "size of a packet",
             Self::SynShare => "of them, SYN",
-            Self::SynPerAck => "SYN for each ACK",
+            Self::SynPerAck => "SYN to ACK, about",
             Self::PushShare => "of them, with data or a request",
             Self::UdpShare => "of them, UDP",
             Self::IcmpShare => "of them, ICMP",
             Self::FragmentShare => "of them, fragments",
             Self::ReflectionShare => "of them, answers of UDP services",
             Self::DistinctPorts => "different ports, about",
-            Self::AgeSeconds => "seen since",
+            Self::AgeSeconds => "first seen",
         }
     }
 

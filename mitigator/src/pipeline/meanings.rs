@@ -18,7 +18,7 @@ pub struct Meaning {
     pub name: &'static str,
     /// What is compared, as the label of a line.
     pub label: &'static str,
-    /// The condition, before "at least LIMIT UNIT", or alone when the answer is yes or no.
+    /// What a verdict takes: follows "at least LIMIT UNIT", or stands alone when the answer is yes or no.
     pub condition: &'static str,
     /// How the number is to be read.
     pub reading: Reading,
@@ -41,82 +41,77 @@ const fn yes_no(name: &'static str, label: &'static str, condition: &'static str
 
 /// Every gate that is made, in the order they are asked.
 const MEANINGS: [Meaning; 21] = [
-    amount("total_floor", "all sources together", "all sources together reached", "packets/s"),
+    amount("total_floor", "all sources together", "from all sources together", "packets/s"),
     amount(
         "total_over_median",
         "all together, against the usual level",
-        "all sources together reached",
+        "from all sources together",
         "packets/s",
     ),
     amount(
         "total_over_noise",
         "all together, against the usual swings",
-        "all sources together reached",
+        "from all sources together",
         "packets/s",
     ),
     amount(
         "service_floor",
         "all sources of this service",
-        "all sources of this service together reached",
+        "to this service from all sources together",
         "packets/s",
     ),
     amount(
         "service_over_median",
         "this service, against its usual level",
-        "all sources of this service together reached",
+        "to this service from all sources together",
         "packets/s",
     ),
     amount(
         "service_over_noise",
         "this service, against its usual swings",
-        "all sources of this service together reached",
+        "to this service from all sources together",
         "packets/s",
     ),
-    amount("source_floor", "this source", "it reached", "packets/s"),
-    amount("source_packets", "seen of it, enough to judge by", "one look showed", "packets"),
-    yes_no("in_attacking_cluster", "in a group that stands out", "its group stood out from quieter ones"),
+    amount("source_floor", "this source", "from it", "packets/s"),
+    amount("source_packets", "seen of it, enough to judge by", "of it in one look", "packets"),
+    yes_no("in_attacking_cluster", "in a group that stands out", "a group that stands out from quieter ones"),
     yes_no(
         "has_quieter_peers",
         "others do the same at a normal rate",
-        "others did the same at a normal rate",
+        "others that do the same at a normal rate",
     ),
-    yes_no("has_baseline", "the usual level is known", "the usual level were known"),
-    amount("overwhelming", "so much that one look is enough", "it reached", "packets/s"),
-    amount("ticks", "looks in a row that showed it", "it went on for", "looks in a row"),
-    amount("lasted", "time that it lasted", "it lasted", "s"),
+    yes_no("has_baseline", "the usual level is known", "a quiet time before, to learn what is usual"),
+    amount("overwhelming", "so much that one look is enough", "from it", "packets/s"),
+    amount("ticks", "looks in a row that showed it", "in a row", "looks"),
+    amount("lasted", "time that it lasted", "of time", "s"),
     amount(
         "light_sources",
         "sources that each send only a little",
-        "the sources that each send a little were",
+        "that each send only a little",
         "sources",
     ),
     Meaning {
         reading: Reading::Share,
-        ..amount("light_share", "their share of the traffic", "their share of the traffic were", "")
+        ..amount("light_share", "their share of the traffic", "of the traffic from those", "")
     },
-    amount(
-        "alike_sources",
-        "sources that behave exactly alike",
-        "those that behave exactly alike were",
-        "sources",
-    ),
+    amount("alike_sources", "sources that behave exactly alike", "that behave exactly alike", "sources"),
     amount(
         "unsolicited",
         "answers that nobody here asked for",
-        "answers that nobody asked for reached",
+        "of answers that nobody here asked for",
         "packets/s",
     ),
     amount(
         "overwhelming_total",
         "all together, far beyond the floor",
-        "all sources together reached",
+        "from all sources together",
         "packets/s",
     ),
-    amount("prefix_floor", "the whole prefix", "the whole prefix reached", "packets/s"),
+    amount("prefix_floor", "the whole prefix", "from the whole prefix", "packets/s"),
     amount(
         "prefix_members",
         "addresses of the prefix that take part",
-        "those that take part were",
+        "of the prefix that take part",
         "sources",
     ),
 ];

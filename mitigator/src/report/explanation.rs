@@ -11,8 +11,13 @@ use super::output::Ink;
 use super::units;
 use crate::pipeline::features::{Feature, Scale};
 use crate::pipeline::meanings::{self, Reading};
-use crate::pipeline::vectors::Vector;
+use crate::pipeline::settings::DetectionSettings;
+use crate::pipeline::vectors::{Comparison, Vector};
 
+/// The unit of vectors that are counted in what stands.
+const CONNECTIONS: &str = "connections";
+/// Columns after which a sentence goes on in the next line.
+const WIDTH: usize = 100;
 /// Groups that are shown.
 const SHOWN_GROUPS: usize = 4;
 
@@ -63,13 +68,14 @@ impl Told {
     /// Reads evidence; what is unreadable is left out.
     #[must_use]
     pub fn read(evidence: &impl serde::Serialize) -> Self {
-        serde_json::to_value(evidence).and_then(serde_json::from_value).unwrap_or_default()
-    }
-
-    /// Whether every gate was passed.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.gates.iter().all(|gate| gate.passed)
+        let value = serde_json::to_value(evidence);
+        let mut told: Self = value.and_then(serde_json::from_value).unwrap_or_default();
+        let unit = told.unit().to_owned();
+        // What is enough to judge by is counted as the rest is.
+        for gate in told.gates.iter_mut().filter(|gate| gate.unit.is_empty() && unit == CONNECTIONS) {
+            gate.unit.clone_from(&unit);
+        }
+        told
     }
 
     /// Each gate on a line, then what the source sent, its group, and what else decided.
@@ -82,6 +88,12 @@ impl Told {
             let _ = writeln!(text, "  Note: {}.", self.note);
         }
         text
+    }
+
+    /// Each gate on a line, and nothing else.
+    #[must_use]
+    pub fn gates(&self, ink: Ink) -> String {
+        gate_lines(&self.gates, ink)
     }
 
     /// What the source sent, one feature on a line; shares of nothing are left out.
@@ -140,7 +152,7 @@ impl Told {
             };
             // A connection is more than one packet, or none.
             let of_all =
-                if unit == "connections" { String::new() } else { percent(group.share.min(1.0)) + " of all" };
+                if unit == CONNECTIONS { String::new() } else { percent(group.share.min(1.0)) + " of all" };
             vec![
                 format!("{} {}", group.sources, if group.sources == 1 { "source" } else { "sources" }),
                 format!("{} {unit}", units::count(group.packets_per_second)),
@@ -173,77 +185,76 @@ impl Told {
     #[must_use]
     pub fn what_would_have_kept(&self, target: &str, vector: Option<Vector>) -> String {
         let traffic = vector.map_or(String::new(), |vector| format!(" ({})", vector.traffic()));
-        let allow = format!("on the allow list: `mitigator allow add {target}`");
-        let below = |gate: &ToldGate| format!("less than {}", with_unit(gate, gate.limit));
+        let allow = format!("with a place on the allow list: `mitigator allow add {target}`");
+        let limit = |gate: &ToldGate| with_unit(gate, gate.limit);
         match (self.gate("prefix_floor"), self.gate("prefix_members"), self.gate("source_floor")) {
             (Some(floor), Some(members), _) => format!(
-                "It would not have been blocked with {} from the whole prefix{traffic}, with fewer than {} that take \
-                 part, with visitors of this host among them, or {allow}.",
-                below(floor),
-                with_unit(members, members.limit)
+                "It would not have been blocked below {} from the whole prefix{traffic}, with fewer than {} there that \
+                 take part, with anybody there whom this host knew before, or {allow}.",
+                limit(floor),
+                limit(members)
             ),
             (_, _, Some(floor)) => {
-                let brief = self.gate("lasted").map_or(String::new(), |gate| {
-                    format!(", with an end within {}", with_unit(gate, gate.limit))
-                });
-                format!("It would not have been blocked with {}{traffic}{brief}, or {allow}.", below(floor))
+                let brief = self
+                    .gate("lasted")
+                    .filter(|_| floor.unit == CONNECTIONS)
+                    .map_or(String::new(), |gate| format!(", had they ended within {}", limit(gate)));
+                format!("It would not have been blocked below {}{traffic}{brief}, or {allow}.", limit(floor))
             }
             _ => format!("It would not have been blocked {allow}."),
         }
     }
 
-    /// What is missing for a verdict, in one sentence. `ticks` is for how many looks it has to go on.
+    /// What is missing for a verdict, in one sentence.
     #[must_use]
-    pub fn what_it_would_take(&self, vector: Vector, ticks: u32, tense: Tense) -> String {
+    pub fn what_it_would_take(&self, vector: Vector, settings: &DetectionSettings, tense: Tense) -> String {
         let verb = if vector.is_blocked() { "blocked" } else { "reported" };
-        let name = vector.name();
-        let (opening, now) = match tense {
-            Tense::Now => (format!("It would be {verb} for {name} if "), "now"),
-            Tense::Then => (format!("It would have been {verb} for {name} if "), "at most"),
+        let (name, ticks) = (vector.name(), settings.ticks);
+        let (takes, when) = match tense {
+            Tense::Now => ("it takes", "now"),
+            Tense::Then => ("it would have taken", "then"),
         };
-        let missing = self.missing(now);
+        let mut missing = self.missing(when);
         if missing.is_empty() {
             return match tense {
                 Tense::Now => format!(
-                    "It shows all that {name} takes: it is {verb} when it goes on for {ticks} looks in a row and stands \
+                    "It sends all that {name} takes: it is {verb} when it goes on for {ticks} looks in a row and stands \
                      out from the others."
                 ),
-                Tense::Then => format!("It showed all that {name} takes."),
+                Tense::Then => format!("It sent all that {name} takes."),
             };
         }
-        let patience = if self.gate("ticks").is_some() || self.gate("lasted").is_some() {
-            String::new()
-        } else {
-            format!(", for {ticks} looks in a row")
-        };
-        let own = if tense == Tense::Then { " (the numbers are those of its closest moment)" } else { "" };
-        format!("{opening}{}{patience}{own}.", listed(&missing)).replace(" at most)", " then)")
+        if vector.comparison() == Comparison::Peers && self.gate("has_quieter_peers").is_none() {
+            missing.push("others that do the same at a normal rate".to_owned());
+        }
+        // Some seconds are one look.
+        let is_window = self.window_s >= settings.window.as_secs_f64();
+        let is_told = self.gates.iter().any(|gate| gate.name == "ticks" || gate.name == "lasted");
+        if !is_window && !is_told {
+            missing.push(format!("all that in {ticks} looks in a row"));
+        }
+        format!("To be {verb} for {name} {takes} {}.", listed(&missing))
     }
 
     /// The conditions that are not met. Of several about the same number the hardest is told.
-    fn missing(&self, now: &str) -> Vec<String> {
+    fn missing(&self, when: &str) -> Vec<String> {
         let mut missing: Vec<(&str, f64, String)> = Vec::new();
         for gate in self.gates.iter().filter(|gate| !gate.passed) {
-            let Some(meaning) = meanings::of_gate(&gate.name) else {
-                missing.push((gate.name.as_str(), 0.0, gate.name.replace('_', " ")));
-                continue;
-            };
-            let phrase = match meaning.reading {
-                Reading::YesNo => meaning.condition.to_owned(),
+            let meaning = meanings::of_gate(&gate.name);
+            let condition = meaning.map_or(gate.name.as_str(), |meaning| meaning.condition);
+            let phrase = match meaning.map_or(Reading::Amount, |meaning| meaning.reading) {
+                Reading::YesNo => condition.to_owned(),
                 Reading::Amount | Reading::Share => {
-                    let value = if meaning.reading == Reading::Share {
-                        gate.value.map_or_else(|| "-".to_owned(), percent)
-                    } else {
-                        amount(gate.value)
-                    };
-                    format!("{} {} ({value} {now})", meaning.condition, with_unit(gate, gate.limit))
+                    let is_share = meaning.is_some_and(|meaning| meaning.reading == Reading::Share);
+                    let value = if is_share { with_unit(gate, gate.value) } else { amount(gate.value) };
+                    format!("at least {} {condition} ({value} {when})", with_unit(gate, gate.limit))
                 }
             };
             let limit = gate.limit.unwrap_or(f64::INFINITY);
-            match missing.iter_mut().find(|(condition, ..)| *condition == meaning.condition) {
-                Some(known) if known.1 < limit => *known = (meaning.condition, limit, phrase),
+            match missing.iter_mut().find(|(known, ..)| *known == condition) {
+                Some(known) if known.1 < limit => *known = (condition, limit, phrase),
                 Some(_) => {}
-                None => missing.push((meaning.condition, limit, phrase)),
+                None => missing.push((condition, limit, phrase)),
             }
         }
         missing.into_iter().map(|(.., phrase)| phrase).collect()
@@ -256,7 +267,7 @@ pub fn done(decision: &str) -> &'static str {
     match decision {
         "block" => "blocked",
         "limit" => "limited",
-        _ => "reported, nothing else done,",
+        _ => "only reported",
     }
 }
 
@@ -265,13 +276,14 @@ fn gate_lines(gates: &[ToldGate], ink: Ink) -> String {
     let row = |gate: &ToldGate| {
         let meaning = meanings::of_gate(&gate.name);
         let label = meaning.map_or_else(|| gate.name.replace('_', " "), |meaning| meaning.label.to_owned());
+        let sign = if gate.passed { "≥" } else { "<" };
         let [value, limit] = match meaning.map_or(Reading::Amount, |meaning| meaning.reading) {
             Reading::YesNo => [if gate.passed { "yes" } else { "no" }.to_owned(), String::new()],
             Reading::Share => {
                 let share = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), percent);
-                [share(gate.value), format!("of {}", share(gate.limit))]
+                [share(gate.value), format!("{sign} {}", share(gate.limit))]
             }
-            Reading::Amount => [amount(gate.value), format!("of {}", with_unit(gate, gate.limit))],
+            Reading::Amount => [amount(gate.value), format!("{sign} {}", with_unit(gate, gate.limit))],
         };
         vec![label, value, limit, by_how_much(gate)]
     };
@@ -351,6 +363,27 @@ fn apartness(silhouette: f64) -> &'static str {
         _ if silhouette >= 0.5 => "apart, with a few between them",
         _ => "hardly apart",
     }
+}
+
+/// A paragraph in lines of a readable length; what stands in backquotes is copied, so it stays in one line.
+#[must_use]
+pub fn wrapped(paragraph: &str) -> String {
+    let mut text = String::new();
+    let mut length = 0;
+    let mut is_quoted = false;
+    for word in paragraph.split(' ') {
+        let is_inside = is_quoted;
+        is_quoted ^= word.matches('`').count() % 2 == 1;
+        let width = word.chars().count();
+        if length > 0 {
+            let is_full = length + 1 + width > WIDTH && !is_inside;
+            text.push(if is_full { '\n' } else { ' ' });
+            length = if is_full { 0 } else { length + 1 };
+        }
+        text.push_str(word);
+        length += width;
+    }
+    text
 }
 
 /// `a, b and c`.
@@ -433,19 +466,51 @@ mod tests {
             "note": "",
         }));
         let expected = "
-  ✓ all sources together              300  of 200 packets/s  1.5 times the limit
-  ✗ this source                        31  of 50 packets/s   62 % of the limit
-  ✗ seen of it, enough to judge by      7  of 10 packets     3 short
-  ✗ in a group that stands out          no
-  ✗ of a later version                  1  of 2 things       1 short
+  ✓ all sources together            300  ≥ 200 packets/s  1.5 times the limit
+  ✗ this source                      31  < 50 packets/s   62 % of the limit
+  ✗ seen of it, enough to judge by    7  < 10 packets     3 short
+  ✗ in a group that stands out       no
+  ✗ of a later version                1  < 2 things       1 short
   What it sent, over 0.25 s:
     packets of all kinds  40 packets/s
     of them, SYN          78 %
-    seen since            12s before
+    first seen            12s before
   The 41 sources that sent it are 2 groups, far apart:
       1 source  260 packets/s  100 % of all  60 bytes each  attacking
     40 sources   30 packets/s   90 % of all  60 bytes each  innocent   <- its own, 0.12 decades from the centre
 ";
         assert_eq!(format!("\n{}", told.text(Ink::Plain)), expected);
+    }
+
+    #[test]
+    fn says_what_is_missing_and_what_would_have_kept_it() {
+        let settings = DetectionSettings::default();
+        let syn = |total: f64, own: f64| {
+            let total = gate("total_floor", total, 200.0, "packets/s");
+            Told::read(&json!({"gates": [total, gate("source_floor", own, 50.0, "packets/s")]}))
+        };
+        for (told, tense, expected) in [
+            (
+                syn(300.0, 31.0),
+                Tense::Now,
+                "To be blocked for syn-flood it takes at least 50 packets/s from it (31 now) and all that in 2 looks in a \
+                 row.",
+            ),
+            (
+                syn(31.0, 31.0),
+                Tense::Then,
+                "To be blocked for syn-flood it would have taken at least 200 packets/s from all sources together (31 \
+                 then), at least 50 packets/s from it (31 then) and all that in 2 looks in a row.",
+            ),
+            (syn(300.0, 60.0), Tense::Then, "It sent all that syn-flood takes."),
+        ] {
+            assert_eq!(told.what_it_would_take(Vector::SynFlood, &settings, tense), expected);
+        }
+        let kept = syn(300.0, 60.0).what_would_have_kept("192.0.2.7", Some(Vector::SynFlood));
+        assert_eq!(
+            wrapped(&kept),
+            "It would not have been blocked below 50 packets/s (SYN packets without a following ACK), or with a\nplace \
+             on the allow list: `mitigator allow add 192.0.2.7`."
+        );
     }
 }
