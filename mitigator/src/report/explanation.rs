@@ -267,7 +267,7 @@ pub fn done(decision: &str) -> &'static str {
     match decision {
         "block" => "blocked",
         "limit" => "limited",
-        _ => "only reported",
+        _ => "reported",
     }
 }
 
