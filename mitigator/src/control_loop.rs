@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use mitigator_common::Source;
 
 use crate::kernel::DataPlane;
 use crate::pipeline::activity::{History, Window};
+use crate::pipeline::asked::Asked;
 use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::{Blocklist, Changes};
 use crate::pipeline::features;
@@ -96,6 +98,19 @@ impl<P: DataPlane> ControlLoop<P> {
         &mut self.plane
     }
 
+    /// From now on, remembers how close each of these sources came to a verdict.
+    pub fn ask(&mut self, sources: &[Source]) {
+        self.gates.ask(sources.to_vec());
+        self.window_gates.ask(sources.to_vec());
+        self.judge.ask(sources.to_vec());
+    }
+
+    /// What is remembered of those that were asked about.
+    #[must_use]
+    pub const fn asked(&self) -> &Asked {
+        self.judge.asked()
+    }
+
     /// Takes over blocks that an earlier agent left.
     pub fn adopt(&mut self, blocks: impl IntoIterator<Item = (Target, Timestamp)>) {
         self.blocklist.adopt(blocks, &self.blocking);
@@ -150,11 +165,13 @@ impl<P: DataPlane> ControlLoop<P> {
         }
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
+        self.judge.note(&activity, &features, self.gates.looks(), &self.detection);
         let allowed = self.plane.allow_list()?;
         let mut judgement = self.judge.judge(&activity, features, &alarms, &allowed, &self.detection);
         if let Some(window) = self.window.add(&activity, &judgement.blocked(), self.detection.window) {
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
+            self.judge.note(&window, &features, self.window_gates.looks(), &self.detection);
             judgement.add(self.judge.judge(&window, features, &alarms, &allowed, &self.detection));
             self.window.reuse(window);
         }
@@ -200,7 +217,7 @@ impl<P: DataPlane> ControlLoop<P> {
 
 #[cfg(test)]
 mod tests {
-    use mitigator_common::{Source, SourceCounters};
+    use mitigator_common::SourceCounters;
 
     use super::*;
     use crate::pipeline::allowlist::AllowList;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::Result;
-use mitigator_common::{AllowReason, Outcome, PrefixKey};
+use mitigator_common::{AllowReason, Outcome, PrefixKey, Source};
 use mitigator_ebpf::packet::Direction;
 
 use crate::capture::{Capture, CapturedPacket, Damage};
@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::control_loop::ControlLoop;
 use crate::kernel::replay::{AddressTotals, ReplayDataPlane};
 use crate::pipeline::allowlist::{AllowList, host_of};
+use crate::pipeline::asked::Asked;
 use crate::pipeline::snapshot::OutcomeTotals;
 use crate::pipeline::time::{Timestamp, WallClock};
 use crate::pipeline::vectors::Vector;
@@ -64,6 +65,8 @@ pub struct Replayed {
     pub unlisted_packets: u64,
     /// Highest total per vector in any tick, in the order of [`Vector::ALL`], packets/s.
     pub peaks: Vec<f64>,
+    /// Of those that were asked about, how close they came to a verdict.
+    pub asked: Asked,
     /// Where reading stopped early.
     pub damage: Option<Damage>,
 }
@@ -110,13 +113,30 @@ pub fn replay(
 ///
 /// When a tick fails, which in replay it never should.
 pub fn replay_watched(
+    capture: Capture,
+    protected: &Protected,
+    config: &Config,
+    progress: impl FnMut(u64),
+    watch: impl FnMut(Event<'_>),
+) -> Result<Replayed> {
+    replay_asked(capture, protected, config, &[], progress, watch)
+}
+
+/// As [`replay_watched`]; remembers how close each source of `asked` came to a verdict.
+///
+/// # Errors
+///
+/// When a tick fails, which in replay it never should.
+pub fn replay_asked(
     mut capture: Capture,
     protected: &Protected,
     config: &Config,
+    asked: &[Source],
     mut progress: impl FnMut(u64),
     watch: impl FnMut(Event<'_>),
 ) -> Result<Replayed> {
     let mut run = Run::new(protected, config, watch);
+    run.control.ask(asked);
     let damage = loop {
         match capture.next_packet() {
             Ok(Some(packet)) => run.take(&packet, protected)?,
@@ -293,8 +313,10 @@ impl<W: FnMut(Event<'_>)> Run<W> {
             let rest = if has_steps { self.coarse_step() } else { Duration::ZERO };
             self.tick(self.now + rest)?;
         }
+        let asked = self.control.asked().clone();
         let plane = self.control.plane();
         Ok(Replayed {
+            asked,
             packets: self.packets,
             bytes: self.bytes,
             outgoing_packets: self.outgoing_packets,

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Trial::new("wrong_use_gets_a_sentence_and_status_2", Needs::Nothing, wrong_use),
         Trial::new("places_may_come_from_variables", Needs::Nothing, places_from_variables),
         Trial::new("a_victim_that_a_capture_does_not_have_is_told", Needs::Nothing, absent_victim),
+        Trial::new("a_capture_tells_why_an_address_was_blocked_or_not", Needs::Nothing, explained_captures),
         Trial::new("a_reader_that_goes_away_is_no_error", Needs::Nothing, closed_pipe),
         Trial::new("an_unwritable_standard_error_is_no_crash", Needs::Nothing, unwritable_stderr),
         Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
@@ -74,6 +75,7 @@ fn help() -> Result<()> {
         (&["detach"], "Exit status 1"),
         (&["replay"], "the host that takes part in most packets"),
         (&["replay"], "2 when the capture is damaged"),
+        (&["replay"], "why this address was blocked, or why not"),
     ] {
         let (_, stdout, _) = call(&[verb, &["--help"]].concat())?;
         // The width of the terminal breaks lines anywhere.
@@ -139,6 +141,138 @@ fn absent_victim() -> Result<()> {
         "{stdout} {stderr}"
     );
     ensure!(!stdout.contains("left out"), "{stdout}");
+    Ok(())
+}
+
+/// What some sources send: the frame of each, packets per second of each, from and until when in milliseconds.
+struct Stream {
+    frames: Vec<Vec<u8>>,
+    each_per_second: u64,
+    span_ms: std::ops::Range<u64>,
+}
+
+fn stream(packets: &[packet::Packet], each_per_second: u64, span_ms: std::ops::Range<u64>) -> Stream {
+    Stream { frames: packets.iter().map(packet::Packet::bytes).collect(), each_per_second, span_ms }
+}
+
+/// A capture of streams, in the order of time.
+fn capture_of(streams: &[Stream], file: &Path) -> Result<()> {
+    let mut packets: Vec<(u64, &[u8])> = Vec::new();
+    for Stream { frames, each_per_second, span_ms } in streams {
+        let (gap_ns, count) = (1_000_000_000 / each_per_second, frames.len() as u64);
+        let rounds = (span_ms.end - span_ms.start) * each_per_second / 1_000;
+        for (number, frame) in frames.iter().enumerate() {
+            let first_ns = span_ms.start * 1_000_000 + gap_ns * number as u64 / count;
+            packets.extend((0..rounds).map(|round| (first_ns + round * gap_ns, frame.as_slice())));
+        }
+    }
+    packets.sort_unstable_by_key(|(at_ns, _)| *at_ns);
+    let mut writer = PcapWriter::new(fs::File::create(file)?)?;
+    for (at_ns, frame) in packets {
+        writer.write(at_ns, frame)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+fn explained_captures() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let forged: Vec<_> =
+        (1..=1_000).map(|n| packet::tcp_syn(&format!("10.{}.{}.9", n % 250, n / 250))).collect();
+    let members: Vec<_> = (1..=100).map(|last| packet::tcp_syn(&format!("203.0.113.{last}"))).collect();
+    let visitor = || stream(&[packet::tcp_syn("192.0.2.1")], 4, 0..4_000);
+    let request = packet::tcp("192.0.2.7", packet::ACK | packet::PSH).payload(300);
+    for (description, streams, address, expected) in [
+        (
+            "a loud source",
+            vec![visitor(), stream(&[packet::udp("198.51.100.7", 4_000)], 8_000, 1_000..3_000)],
+            "198.51.100.7",
+            &[
+                "198.51.100.7 was blocked at 1.",
+                "blocked for udp-flood",
+                "✓ this source",
+                "times the limit",
+                "of them, UDP 100 %",
+                "would not have been blocked below 1.00k packets/s (UDP packets)",
+                "`mitigator allow add 198.51.100.7`",
+            ][..],
+        ),
+        (
+            "a limited flood, and who was there before",
+            vec![visitor(), stream(&forged, 2, 2_000..4_000)],
+            "192.0.2.1",
+            &[
+                "192.0.2.1 was not blocked.",
+                "16 packets from 0.00 s on; 0 dropped by a block, 0 by a limit.",
+                "limited for syn-flood",
+                "SYN packets to port",
+                "did not hold for it, because it was seen before the flood began",
+            ],
+        ),
+        (
+            "a limited flood, and who came with it",
+            vec![visitor(), stream(&forged, 2, 2_000..4_000)],
+            "10.7.3.9",
+            &["10.7.3.9 was not blocked, but limited.", "had it been seen before the flood began"],
+        ),
+        (
+            "an address inside a blocked prefix",
+            vec![visitor(), stream(&members, 40, 1_000..3_000)],
+            "203.0.113.5",
+            &[
+                "203.0.113.5 was blocked at 1.",
+                "203.0.113.0/24 blocked for syn-flood",
+                "✓ the whole prefix",
+                "✓ addresses of the prefix that take part",
+                "packets/s from the whole prefix",
+            ],
+        ),
+        (
+            "close to the floor",
+            vec![visitor(), stream(&[packet::icmp("192.0.2.9")], 450, 0..4_000)],
+            "192.0.2.9",
+            &[
+                "192.0.2.9 was not blocked.",
+                "✗ all sources together 450 < 500 packets/s 90 % of the limit",
+                "✓ this source 450 ≥ 200 packets/s 2.3 times the limit",
+                "To be blocked for icmp-flood it would have taken at least 500 packets/s from all sources together",
+            ],
+        ),
+        (
+            "a busy innocent",
+            vec![visitor(), stream(&[request], 200, 0..4_000)],
+            "192.0.2.7",
+            &[
+                "192.0.2.7 was not blocked.",
+                "http-flood (requests on established connections)",
+                "✗ all sources together",
+                "≥ 60 packets/s 3.4 times the limit",
+                "others that do the same at a normal rate",
+            ],
+        ),
+        (
+            "who is not there",
+            vec![visitor()],
+            "192.0.2.99",
+            &["192.0.2.99 was not seen.", "No packet that was judged came from it."],
+        ),
+    ] {
+        let file = directory.path().join("scene.pcap");
+        capture_of(&streams, &file)?;
+        let arguments =
+            ["replay", file.to_str().context("text")?, "--victim", "198.51.100.1", "--explain", address];
+        let (status, stdout, stderr) = call(&arguments)?;
+        let words = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        for expected in expected {
+            ensure!(status == 0 && words.contains(expected), "{description}: `{expected}`: {stdout}{stderr}");
+        }
+        let (_, stdout, _) = call(&[&arguments[..], &["--json"]].concat())?;
+        let report: Value = serde_json::from_str(&stdout)?;
+        let explained = &report["explained"][0];
+        ensure!(explained["address"] == address, "{description}: {report}");
+        let conclusion = explained["conclusion"].as_str().context("a conclusion")?;
+        ensure!(words.ends_with(conclusion), "{description}: {conclusion}");
+    }
     Ok(())
 }
 
@@ -480,7 +614,18 @@ fn schema() -> Result<()> {
         (&["blocklist", "list"], &["blocks", "standing"]),
         (
             &["explain", "192.0.2.7"],
-            &["address", "source", "blocked", "allowed_by", "blocks", "decisions", "traffic"],
+            &[
+                "address",
+                "source",
+                "blocked",
+                "allowed_by",
+                "blocks",
+                "limits",
+                "decisions",
+                "traffic_decisions",
+                "traffic",
+                "conclusion",
+            ],
         ),
     ] {
         let report = installation.json(arguments)?;

@@ -8,7 +8,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mitigator_tests::installation::{self, Installation};
+use mitigator_tests::installation::{self, Agent, Installation};
 use mitigator_tests::lab::{Child, Core, Host, Interface, Lab, scratch_directory};
 use mitigator_tests::suite::{self, Needs, Trial};
 use mitigator_tests::traffic::{Addressing, Flood, Frames, HttpFlood, Pace, SlowPace};
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         trial("vm_a_flood_is_blocked_and_its_neighbour_is_not", flood_is_blocked),
         trial("a_flood_of_forged_senders_is_limited_and_blocks_nobody", forged_flood_is_limited),
         trial("a_source_whose_connections_never_ask_for_anything_is_blocked", slow_connections_are_blocked),
+        trial("who_passes_a_limited_flood_is_told_why", limit_is_explained),
+        trial("who_is_in_a_blocked_prefix_is_told_so", prefix_is_explained),
         trial("vm_attaches_to_the_machines_own_card", attaches_to_the_own_card),
         trial("a_block_takes_effect_at_once_and_unblock_ends_it", block_takes_effect),
         trial("a_block_ends_by_itself_without_an_agent", expiry_without_agent),
@@ -168,6 +170,34 @@ fn flood_is_blocked() -> Result<()> {
         explained["blocked"] == true && !explained["decisions"][0]["evidence"]["gates"].is_null(),
         "{explained}"
     );
+    ensure_told(
+        &installation,
+        &[
+            (
+                ATTACKER,
+                0,
+                &[
+                    "is blocked.",
+                    "Block of 198.18.2.1 by the agent, until",
+                    "✓ this source",
+                    "times the limit",
+                    "of them, UDP 100 %",
+                    "would not have been blocked below 1.00k packets/s (UDP packets)",
+                    "`mitigator allow add 198.18.2.1`",
+                    "`mitigator unblock 198.18.2.1`",
+                ],
+            ),
+            (
+                Ipv4Addr::new(198, 18, 9, 9),
+                1,
+                &[
+                    "198.18.9.9 is not blocked.",
+                    "It sent nothing in the last",
+                    "There is nothing to judge it by",
+                ],
+            ),
+        ],
+    )?;
     let status = installation.json(&["status"])?;
     let outcomes = status["outcomes"].as_object().context("outcomes")?;
     ensure!(outcomes.values().map(number).sum::<u64>() == number(&status["packets"]), "{status}");
@@ -220,6 +250,91 @@ fn slow_connections_are_blocked() -> Result<()> {
     ensure!(verdict["vector"] == "slow-connections", "{verdict}");
     attack.stop()?;
     drop(listener);
+    agent.end()?;
+    Ok(())
+}
+
+/// What `explain` has to say of each address, and the status that it has to end with.
+fn ensure_told(installation: &Installation, expected: &[(Ipv4Addr, i32, &[&str])]) -> Result<()> {
+    for (address, status, sentences) in expected {
+        let answer = installation.run(&["explain", &address.to_string(), "--over", "300ms"])?;
+        let words = answer.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        for sentence in *sentences {
+            ensure!(
+                answer.status == *status && words.contains(sentence),
+                "{address}: `{sentence}`: {}",
+                answer.stdout
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Starts SYN packets from `sources`, and returns when the agent has decided about them.
+fn syn_flood(scene: &Scene, agent: &mut Agent, sources: &[Ipv4Addr]) -> Result<(Flood, serde_json::Value)> {
+    let addressing = Addressing { from_mac: scene.outside.mac(), to_mac: scene.victim.mac(), to: VICTIM };
+    let frames = Frames::syn(addressing, sources, PORT, 1)?;
+    let pace = Pace::PerSecond(4_000);
+    let flood = Flood::start(&scene.outside, frames, pace, Duration::from_secs(6), generator_core()?, now())?;
+    let verdict = agent.wait_for("verdict")?;
+    Ok((flood, verdict))
+}
+
+fn limit_is_explained() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let visitor = VISITOR.to_string();
+    ensure!(scene.reaches(&visitor)?, "not reachable before");
+    let forged: Vec<Ipv4Addr> =
+        (0..2_000_u16).map(|number| Ipv4Addr::from(0x0a00_0000 + u32::from(number) * 8_209)).collect();
+    let (flood, verdict) = syn_flood(&scene, &mut agent, &forged)?;
+    ensure!(verdict["decision"] == "limit", "{verdict}");
+    ensure_told(
+        &installation,
+        &[(
+            VISITOR,
+            1,
+            &[
+                "198.18.1.1 is not blocked.",
+                "Limit on SYN packets to port 4000",
+                "does not hold for it: it was seen before the flood began.",
+                "Lately, about traffic of many sources:",
+                "limited for syn-flood",
+            ],
+        )],
+    )?;
+    let report = installation.json(&["explain", &visitor, "--over", "0s"])?;
+    let limit = &report["limits"][0];
+    ensure!(limit["exempt"].is_string() && number(&limit["dropped"]) > 0, "{report}");
+    flood.finish()?;
+    agent.end()?;
+    Ok(())
+}
+
+fn prefix_is_explained() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let members: Vec<Ipv4Addr> = (1..=100).map(|last| Ipv4Addr::new(198, 51, 100, last)).collect();
+    let (flood, verdict) = syn_flood(&scene, &mut agent, &members)?;
+    ensure!(verdict["target"] == "198.51.100.0/24" && verdict["decision"] == "block", "{verdict}");
+    flood.finish()?;
+    ensure_told(
+        &installation,
+        &[(
+            Ipv4Addr::new(198, 51, 100, 7),
+            0,
+            &[
+                "198.51.100.7 is blocked.",
+                "Block of 198.51.100.0/24 by the agent",
+                "✓ the whole prefix",
+                "✓ addresses of the prefix that take part 100 ≥ 32 sources",
+                "packets/s from the whole prefix (SYN packets without a following ACK)",
+                "`mitigator unblock 198.51.100.0/24`",
+            ],
+        )],
+    )?;
     agent.end()?;
     Ok(())
 }

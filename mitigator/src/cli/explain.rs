@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory};
-use mitigator_common::{BlockOrigin, NEVER_EXPIRES, PrefixKey, Source};
+use mitigator_common::{
+    BlockOrigin, Limit, NEVER_EXPIRES, PacketKind, PrefixKey, Signature, Source, SourceCounters,
+};
 use serde::Serialize;
 use tracing::warn;
 
@@ -22,18 +24,25 @@ use crate::kernel::DataPlane;
 use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::activity::History;
-use crate::pipeline::features::{self, Feature};
-use crate::pipeline::gates::Gate;
+use crate::pipeline::asked::closeness;
+use crate::pipeline::features;
+use crate::pipeline::prefixes;
 use crate::pipeline::settings::DetectionSettings;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
-use crate::pipeline::verdict::{self, Standing};
-use crate::report::output::print_report;
+use crate::pipeline::vectors::Vector;
+use crate::pipeline::verdict::{self, Decision, Standing};
+use crate::report::explanation::{self, Tense, Told};
+use crate::report::output::{Ink, print_report};
 use crate::report::units;
 use crate::store::StoredDecision;
 
 /// Decisions about an address that are shown.
 const SHOWN_DECISIONS: u32 = 5;
+/// Decisions about traffic of many sources are shown that are not older.
+const LATELY: Duration = Duration::from_hours(6);
+/// The decision of a block, as the history spells it.
+const BLOCK: &str = Decision::Block.name();
 /// Whose limits hold without a configuration file.
 const DEFAULTS: &str = "defaults";
 
@@ -62,10 +71,16 @@ struct Report {
     blocked: bool,
     allowed_by: Vec<Allowed>,
     blocks: Vec<Block>,
-    /// Newest first.
+    /// Limits that stand, whoever sends such packets.
+    limits: Vec<StandingLimit>,
+    /// About the address or a prefix around it, newest first.
     decisions: Vec<StoredDecision>,
+    /// Of the last hours, about the traffic of many sources, newest first; none when the address is blocked.
+    traffic_decisions: Vec<StoredDecision>,
     /// What the source does right now; null when it was not measured or sends nothing.
     traffic: Option<Traffic>,
+    /// What would have had to be different, in a sentence or two.
+    conclusion: String,
 }
 
 #[derive(Serialize)]
@@ -82,6 +97,19 @@ struct Block {
     until_unix_ms: Option<u64>,
     /// In the operator's words; of the operator's blocks only.
     reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct StandingLimit {
+    packets: String,
+    packets_per_second: f64,
+    passed: u64,
+    dropped: u64,
+    until_unix_ms: u64,
+    /// Whether the address was seen to send such packets.
+    sends: bool,
+    /// Why the limit does not hold for this address; null when it does.
+    exempt: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -119,24 +147,44 @@ impl ExplainArgs {
                 reason: None,
             })
             .collect();
-        // What the kernel does is the answer; why, the history only adds.
-        let decisions = history(places, source, &mut blocks).unwrap_or_else(|error| {
-            warn!("the history cannot be read, so reasons and decisions are missing here: {error:#}");
-            Vec::new()
-        });
+        let limits = standing_limits(&plane, source, &allowed_by, &clock)?;
         let blocked = !blocks.is_empty() && allowed_by.is_empty();
-        let traffic = if blocked { None } else { self.measure(places, &mut plane, source)? };
-        let report =
-            Report { address, source: source.to_string(), blocked, allowed_by, blocks, decisions, traffic };
-        print_report(self.json, &report, || text(&report, self.over))?;
+        // What the kernel does is the answer; why, the history only adds.
+        let (decisions, traffic_decisions) = history(places, address, &mut blocks, clock.unix_ms())
+            .unwrap_or_else(|error| {
+                warn!("the history cannot be read, so reasons and decisions are missing here: {error:#}");
+                Default::default()
+            });
+        let (limits_of_agent, limits_of) = if blocked { Default::default() } else { self.limits(places)? };
+        let traffic =
+            if blocked { None } else { self.measure(&mut plane, source, &limits_of_agent, limits_of)? };
+        let mut report = Report {
+            address,
+            source: source.to_string(),
+            blocked,
+            allowed_by,
+            blocks,
+            limits,
+            decisions,
+            traffic_decisions: if blocked { Vec::new() } else { traffic_decisions },
+            traffic,
+            conclusion: String::new(),
+        };
+        report.conclusion = conclusion(&report, &limits_of_agent);
+        print_report(self.json, &report, || text(&report, self.over, clock.unix_ms(), Ink::of_stdout()))?;
         Ok(if blocked { Answer::Done } else { Answer::Negative })
     }
 
-    fn measure(&self, places: &Places, plane: &mut XdpDataPlane, source: Source) -> Result<Option<Traffic>> {
+    fn measure(
+        &self,
+        plane: &mut XdpDataPlane,
+        source: Source,
+        limits: &DetectionSettings,
+        limits_of: String,
+    ) -> Result<Option<Traffic>> {
         if self.over.is_zero() {
             return Ok(None);
         }
-        let (limits, limits_of) = self.limits(places)?;
         let shortest = Duration::from_millis(1);
         let mut history = History::default();
         history.advance(plane.read_counters(Clock::now().monotonic())?, &[], shortest);
@@ -149,7 +197,7 @@ impl ExplainArgs {
             window_s: activity.interval.as_secs_f64(),
             features: features::extract(&activity).named(row).collect(),
             limits_of,
-            vectors: verdict::standings(&activity, row, &limits),
+            vectors: verdict::standings(&activity, row, limits),
         }))
     }
 
@@ -168,14 +216,88 @@ impl ExplainArgs {
     }
 }
 
-/// The decisions about a source; gives the operator's blocks their words.
-fn history(places: &Places, source: Source, blocks: &mut [Block]) -> Result<Vec<StoredDecision>> {
-    let Some(store) = places.open_store()? else { return Ok(Vec::new()) };
+/// The limits that stand, and whether they hold for the source.
+fn standing_limits(
+    plane: &XdpDataPlane,
+    source: Source,
+    allowed_by: &[Allowed],
+    clock: &Clock,
+) -> Result<Vec<StandingLimit>> {
+    let row = plane.sources().get(&source)?;
+    let standing = plane.blocks().limits()?.into_iter();
+    let standing = standing.filter(|(_, limit)| limit.expires_at_ns > clock.monotonic().ns);
+    let told = |(signature, limit): (Signature, Limit)| StandingLimit {
+        packets: signature.to_string(),
+        #[expect(clippy::cast_precision_loss, reason = "packets of a window, for people")]
+        packets_per_second: limit.packets_per_window as f64 * 1e9 / Limit::WINDOW_NS as f64,
+        passed: limit.passed,
+        dropped: limit.dropped,
+        until_unix_ms: clock.to_unix_ms(Timestamp::from_ns(limit.expires_at_ns)),
+        sends: row.is_some_and(|row| sends(&row, signature)),
+        exempt: if allowed_by.is_empty() {
+            row.and_then(|row| exemption(&row, limit.since_ns))
+        } else {
+            Some("it is on the allow list")
+        },
+    };
+    Ok(standing.map(told).collect())
+}
+
+/// Whether packets of the signature's kind were counted of a source.
+fn sends(row: &SourceCounters, signature: Signature) -> bool {
+    let count = match signature.kind() {
+        Some(PacketKind::Extension) => row.extension_packets,
+        Some(PacketKind::Fragment) => row.fragment_packets,
+        Some(PacketKind::TcpSyn) => row.tcp_syn_packets,
+        Some(PacketKind::TcpSynAck) => row.tcp_syn_ack_packets,
+        Some(PacketKind::TcpRst) => row.tcp_rst_packets,
+        Some(PacketKind::TcpOdd) => row.tcp_odd_packets,
+        Some(PacketKind::TcpAck) => row.tcp_ack_packets,
+        Some(PacketKind::UdpReflection) => row.reflection_packets,
+        Some(PacketKind::Udp) => row.udp_packets.saturating_sub(row.reflection_packets),
+        Some(PacketKind::Icmp) => row.icmp_packets,
+        Some(PacketKind::Other) => row.other_packets,
+        None => 0,
+    };
+    count > 0
+}
+
+/// Why a limit that exempts who was there before `since_ns` does not hold for a source, as the kernel decides.
+fn exemption(row: &SourceCounters, since_ns: u64) -> Option<&'static str> {
+    match row {
+        _ if since_ns == 0 => None,
+        row if row.first_seen_ns < since_ns => Some("it was seen before the flood began"),
+        row if row.sent_data_packets > 0 => Some("this host answered it over a connection"),
+        row if row.sent_udp_packets > 0 => Some("this host sent it UDP packets"),
+        row if row.sent_syn_packets > 0 => Some("this host opened a connection to it"),
+        _ => None,
+    }
+}
+
+/// The decisions about an address and the prefixes around it, and about traffic of many sources lately; gives
+/// the operator's blocks their words.
+fn history(
+    places: &Places,
+    address: IpAddr,
+    blocks: &mut [Block],
+    now_unix_ms: u64,
+) -> Result<(Vec<StoredDecision>, Vec<StoredDecision>)> {
+    let Some(store) = places.open_store()? else { return Ok(Default::default()) };
     for block in blocks.iter_mut().filter(|block| block.origin == BlockOrigin::Operator.name()) {
         // Every block of the operator sets or removes the words, so they are about this one.
         block.reason = store.reason(&block.target.to_string())?;
     }
-    store.decisions_about(&source.to_string(), SHOWN_DECISIONS)
+    let source = Source::from(address);
+    let around = prefixes::around(source).map(|key| Target::Prefix(key).to_string());
+    let mut decisions = Vec::new();
+    for target in std::iter::once(source.to_string()).chain(around) {
+        decisions.extend(store.decisions_about(&target, SHOWN_DECISIONS)?);
+    }
+    decisions.sort_by_key(|decision| std::cmp::Reverse(decision.at_unix_ms));
+    decisions.truncate(usize::try_from(SHOWN_DECISIONS).unwrap_or(usize::MAX));
+    let lately_ms = u64::try_from(LATELY.as_millis()).unwrap_or(u64::MAX);
+    let traffic = store.decisions_about_traffic(now_unix_ms.saturating_sub(lately_ms), SHOWN_DECISIONS)?;
+    Ok((decisions, traffic))
 }
 
 /// The configuration file that the running agent was given, as its command line says; `None` when there is no
@@ -190,18 +312,57 @@ fn config_of_agent(places: &Places) -> Option<PathBuf> {
     Some(if file.is_absolute() { file.clone() } else { process.join("cwd").join(file) })
 }
 
-fn text(report: &Report, over: Duration) -> String {
+/// What would have had to be different.
+fn conclusion(report: &Report, settings: &DetectionSettings) -> String {
+    let source = &report.source;
+    if !report.allowed_by.is_empty() {
+        return "Whatever it sends passes, because it is on the allow list; `mitigator allow list` shows why.".to_owned();
+    }
+    if let Some(block) = report.blocks.first() {
+        let unblock = format!("`mitigator unblock {}` takes the block back.", block.target);
+        let target = block.target.to_string();
+        let is_why = |decision: &&StoredDecision| decision.target == target && decision.decision == BLOCK;
+        return match report.decisions.iter().find(is_why) {
+            Some(why) if block.origin == BlockOrigin::Agent.name() => {
+                let kept = Told::read(&why.evidence)
+                    .what_would_have_kept(&report.address.to_string(), Vector::of_name(&why.vector));
+                format!("{kept} {unblock}")
+            }
+            _ => format!("It is blocked whatever it sends. {unblock}"),
+        };
+    }
+    let limited = report.limits.iter().find(|limit| limit.sends && limit.exempt.is_none());
+    let limited = limited.map_or(String::new(), |limit| {
+        format!(
+            "Its {} share what the limit lets pass; the limit would not hold for it had this host answered it, or \
+             on the allow list: `mitigator allow add {source}`. ",
+            limit.packets
+        )
+    });
+    let nearness = |standing: &&Standing| closeness(&standing.gates);
+    let vectors = report.traffic.iter().flat_map(|traffic| &traffic.vectors);
+    let closest = vectors.max_by(|a, b| nearness(a).total_cmp(&nearness(b)));
+    let closest = closest.map_or_else(
+        || match &report.traffic {
+            Some(_) => "None of what it sends is of a kind that attacks are made of.".to_owned(),
+            None => "There is nothing to judge it by: it sends nothing.".to_owned(),
+        },
+        |standing| Told::read(standing).what_it_would_take(standing.vector, settings, Tense::Now),
+    );
+    limited + &closest
+}
+
+fn text(report: &Report, over: Duration, now_unix_ms: u64, ink: Ink) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = match (report.blocked, report.blocks.is_empty(), report.allowed_by.is_empty()) {
-        (true, ..) => writeln!(text, "{} is blocked.", report.address),
-        (false, false, false) => writeln!(
-            text,
-            "{} gets through: a block covers it, the allow list beats the block.",
-            report.address
-        ),
-        _ => writeln!(text, "{} is not blocked.", report.address),
+    let is_limited = report.limits.iter().any(|limit| limit.sends && limit.exempt.is_none());
+    let headline = match (report.blocked, report.blocks.is_empty(), is_limited) {
+        (true, ..) => "is blocked.",
+        (false, false, _) => "gets through: a block covers it, the allow list beats the block.",
+        (false, true, true) => "is not blocked; some of what it sends is limited.",
+        (false, true, false) => "is not blocked.",
     };
+    let _ = writeln!(text, "{}", ink.strong(&format!("{} {headline}", report.address)));
     if report.source != report.address.to_string() {
         let _ = writeln!(text, "It is counted as {}.", report.source);
     }
@@ -211,128 +372,99 @@ fn text(report: &Report, over: Duration) -> String {
     for block in &report.blocks {
         let until = block.until_unix_ms.map_or_else(
             || "until it is unblocked".to_owned(),
-            |end| format!("until {}", units::unix_ms(end)),
+            |end| format!("until {} ({} left)", units::unix_ms(end), left(end, now_unix_ms)),
         );
-        #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-        let dropped = units::count(block.hits as f64);
         let reason = block.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
         let _ = writeln!(
             text,
-            "Block of {} by {} {until}, {dropped} packets dropped{reason}.",
-            block.target, block.origin
+            "Block of {} by the {}, {until}, {} packets dropped{reason}.",
+            block.target,
+            match block.origin {
+                "import" => "imported list",
+                other => other,
+            },
+            whole(block.hits)
         );
     }
-    for decision in &report.decisions {
-        tell_decision(&mut text, decision);
+    for limit in &report.limits {
+        tell_limit(&mut text, limit, now_unix_ms);
     }
+    let mut decisions = report.decisions.iter();
+    if let Some(latest) = decisions.next() {
+        let _ = writeln!(text, "\n{}", ink.strong(&headline_of(latest)));
+        text.push_str(&Told::read(&latest.evidence).text(ink));
+    }
+    tell_others(&mut text, "Before that:", decisions);
+    tell_others(&mut text, "Lately, about traffic of many sources:", report.traffic_decisions.iter());
     if let Some(traffic) = &report.traffic {
-        tell_traffic(&mut text, traffic);
+        tell_traffic(&mut text, traffic, ink);
     } else if !report.blocked && !over.is_zero() {
-        let _ = writeln!(text, "It sent nothing in the last {}.", units::duration(over));
+        let _ = writeln!(text, "\nIt sent nothing in the last {}.", units::duration(over));
     }
+    let _ = writeln!(text, "\n{}", explanation::wrapped(&report.conclusion));
     text
 }
 
-fn tell_decision(text: &mut String, decision: &StoredDecision) {
-    let until =
-        decision.until_unix_ms.map_or_else(String::new, |end| format!(" until {}", units::unix_ms(end)));
-    let _ = writeln!(
-        text,
-        "\n{}: {} ({}){until}",
-        units::unix_ms(decision.at_unix_ms),
-        decision.decision,
-        decision.vector
-    );
-    let evidence = &decision.evidence;
-    let number = |value: &serde_json::Value| value.as_f64().map_or_else(|| "-".to_owned(), units::count);
-    for gate in evidence.get("gates").and_then(|gates| gates.as_array()).into_iter().flatten() {
-        let name = gate.get("name").and_then(|name| name.as_str()).unwrap_or_default();
-        let unit = gate.get("unit").and_then(|unit| unit.as_str()).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "  {:<52} {:>8} of {:>8} {unit}",
-            meaning_of_gate(name),
-            gate.get("value").map(number).unwrap_or_default(),
-            gate.get("limit").map(number).unwrap_or_default(),
-        );
-    }
-    let clusters = evidence.get("clusters").and_then(|clusters| clusters.as_array());
-    let own = evidence.get("cluster").and_then(serde_json::Value::as_u64);
-    for (index, cluster) in clusters.into_iter().flatten().enumerate() {
-        let field = |name: &str| cluster.get(name).map(number).unwrap_or_default();
-        let is_own = own == u64::try_from(index).ok();
-        let is_attacking = cluster.get("is_attacking").and_then(serde_json::Value::as_bool).unwrap_or(false);
-        let _ = writeln!(
-            text,
-            "  group of {} sources around {} packets/s, {} bytes each: {}{}",
-            field("sources"),
-            field("packets_per_second"),
-            field("mean_bytes"),
-            if is_attacking { "attacking" } else { "innocent" },
-            if is_own { ", this source's group" } else { "" },
-        );
-    }
-    if let Some(note) = evidence.get("note").and_then(|note| note.as_str()).filter(|note| !note.is_empty()) {
-        let _ = writeln!(text, "  {note}");
-    }
+fn left(end_unix_ms: u64, now_unix_ms: u64) -> String {
+    units::duration(Duration::from_millis(end_unix_ms.saturating_sub(now_unix_ms)))
 }
 
-fn tell_traffic(text: &mut String, traffic: &Traffic) {
-    let value = |feature: Feature| {
-        traffic.features.get(feature.name()).copied().map(units::count).unwrap_or_default()
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn whole(count: u64) -> String {
+    units::count(count as f64)
+}
+
+fn tell_limit(text: &mut String, limit: &StandingLimit, now_unix_ms: u64) {
+    let holds = match (limit.exempt, limit.sends) {
+        (Some(why), _) => format!("does not hold for it: {why}"),
+        (None, true) => "holds for it".to_owned(),
+        (None, false) => "it was not seen to send such".to_owned(),
     };
     let _ = writeln!(
         text,
-        "\nIn the last {}: {} packets/s, {} bytes/s, {} bytes per packet, {} port classes, known for {} s.",
-        units::duration(Duration::from_secs_f64(traffic.window_s)),
-        value(Feature::PacketsPerSecond),
-        value(Feature::BytesPerSecond),
-        value(Feature::MeanBytes),
-        value(Feature::DistinctPorts),
-        value(Feature::AgeSeconds),
+        "Limit on {}, {} pass each second, for {} and as long as the flood goes on: {} passed, {} dropped; {holds}.",
+        limit.packets,
+        units::count(limit.packets_per_second),
+        left(limit.until_unix_ms, now_unix_ms),
+        whole(limit.passed),
+        whole(limit.dropped)
     );
-    for standing in &traffic.vectors {
-        let _ = writeln!(text, "\nFor {} it lacks:", standing.vector.name());
-        for Gate { name, value, limit, unit, passed } in &standing.gates {
-            if !passed {
-                let (value, limit) = (units::count(*value), units::count(*limit));
-                let _ = writeln!(text, "  {:<52} {value:>8} of {limit:>8} {unit}", meaning_of_gate(name));
-            }
+}
+
+fn headline_of(decision: &StoredDecision) -> String {
+    let until =
+        decision.until_unix_ms.map_or_else(String::new, |end| format!(" until {}", units::unix_ms(end)));
+    let done = explanation::done(&decision.decision);
+    format!(
+        "{}: {} {done} for {}{until}",
+        units::unix_ms(decision.at_unix_ms),
+        decision.target,
+        decision.vector
+    )
+}
+
+fn tell_others<'a>(text: &mut String, heading: &str, others: impl Iterator<Item = &'a StoredDecision>) {
+    for (index, other) in others.enumerate() {
+        if index == 0 {
+            let _ = writeln!(text, "\n{heading}");
         }
-        if standing.gates.iter().all(|gate| gate.passed) {
-            let _ = writeln!(
-                text,
-                "  nothing: the agent blocks it when it goes on and stands out from its peers"
-            );
-        }
-    }
-    if traffic.vectors.is_empty() {
-        let _ = writeln!(text, "None of its traffic is of a kind that attacks are made of.");
-    } else if traffic.limits_of == DEFAULTS {
-        let _ = writeln!(text, "\nThe limits are the defaults.");
-    } else {
-        let _ = writeln!(text, "\nThe limits are those of {}.", traffic.limits_of);
+        let _ = writeln!(text, "  {}", headline_of(other));
     }
 }
 
-/// A gate in plain words.
-fn meaning_of_gate(name: &str) -> &str {
-    match name {
-        "total_floor" => "all sources together, against the fixed floor",
-        "total_over_median" => "all sources together, against the usual level",
-        "total_over_noise" => "all sources together, against the usual variation",
-        "service_floor" => "all sources of this service, against the fixed floor",
-        "service_over_median" => "all sources of this service, against its usual level",
-        "service_over_noise" => "all sources of this service, against its usual variation",
-        "source_floor" => "this source, against the floor for one source",
-        "source_packets" => "packets seen of it, enough to judge",
-        "in_attacking_cluster" => "in a group that stands out (1 = yes)",
-        "has_quieter_peers" => "others do the same at a normal rate (1 = yes)",
-        "has_baseline" => "the usual level is known (1 = yes)",
-        "overwhelming" => "so much that one look is enough",
-        "ticks" => "looks in a row that showed it",
-        "light_sources" => "sources too light to be blocked",
-        "light_share" => "their share",
-        other => other,
+/// What it sends now against what it takes, the closest kind of attack in full.
+fn tell_traffic(text: &mut String, traffic: &Traffic, ink: Ink) {
+    let over = units::duration(Duration::from_secs_f64(traffic.window_s));
+    let mut vectors: Vec<&Standing> = traffic.vectors.iter().collect();
+    vectors.sort_by(|a, b| closeness(&b.gates).total_cmp(&closeness(&a.gates)));
+    text.push('\n');
+    text.push_str(&Told::read(traffic).text(ink));
+    let limits = if traffic.limits_of == DEFAULTS { "the defaults" } else { traffic.limits_of.as_str() };
+    for (index, standing) in vectors.iter().enumerate() {
+        if index == 0 {
+            let _ = writeln!(text, "\nIn the last {over}, against the limits of {limits}:");
+        }
+        let _ = writeln!(text, "{} ({})", ink.strong(standing.vector.name()), standing.vector.traffic());
+        text.push_str(&Told::read(standing).text(ink));
     }
 }

@@ -23,6 +23,7 @@ mod blocklist;
 mod completions;
 mod detach;
 mod explain;
+mod explained;
 mod replay;
 mod run;
 mod sources;
@@ -165,7 +166,9 @@ enum Verb {
     Blocklist(blocklist::BlocklistArgs),
     /// Say why an address is blocked, or why it is not
     ///
-    /// When it is not, what it sends is measured and held against what the agent blocks for.
+    /// Tells what was seen, what was compared with which limit and by how much it was over or under it, what was
+    /// done and until when, and what would have had to be different. When the address is not blocked, what it sends
+    /// is measured and held against what the agent blocks for.
     ///
     /// Exit status 0 when the address is blocked, 1 when it is not.
     Explain(explain::ExplainArgs),
@@ -178,6 +181,8 @@ enum Verb {
     /// Reads pcap and pcapng, plain or compressed with gzip or zstd, in the capture's own time. Without
     /// `--victim` the host that takes part in most packets is taken as the protected one, whose own packets
     /// are left out; with it, those to others too. On standard input, and when no host stands out, every packet is judged.
+    ///
+    /// With `--explain` it tells of single addresses what `mitigator explain` tells of a running machine.
     ///
     /// Exit status 0 with or without an attack, 2 when the capture is damaged: what stands before is reported.
     Replay(replay::ReplayArgs),

@@ -10,18 +10,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use mitigator_common::Outcome;
+use mitigator_common::{Outcome, Source};
 use serde::Serialize;
 
 use super::Answer;
+use super::explained::{Explanation, Watched};
 use crate::capture::{Capture, Damage, protected_host};
 use crate::config::Config;
 use crate::kernel::replay::AddressTotals;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::{Comparison, Vector};
 use crate::pipeline::verdict::Verdict;
-use crate::replay::{Protected, Replayed, replay};
-use crate::report::output::{Align, print_report, table};
+use crate::replay::{Event, Protected, Replayed, replay_asked};
+use crate::report::output::{Align, Ink, print_report, table};
 use crate::report::units;
 
 /// Rows of a table that are shown to people.
@@ -35,6 +36,9 @@ pub(super) struct ReplayArgs {
     /// Judge only packets to this address; may be given several times, or separated by commas
     #[arg(long = "victim", value_name = "ADDR", value_delimiter = ',')]
     victims: Vec<IpAddr>,
+    /// Tell in full why this address was blocked, or why not; may be given several times, or separated by commas
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    explain: Vec<IpAddr>,
     /// List every source, not only those with drops
     #[arg(long)]
     all_sources: bool,
@@ -73,14 +77,22 @@ struct Report {
     sources: Vec<SourceRow>,
     /// Packets of sources past the million that are told apart.
     unlisted_packets: u64,
+    /// Of the addresses that were asked about.
+    explained: Vec<Explanation>,
     damage: Option<DamageReport>,
 }
 
 #[derive(Serialize)]
-struct TimedVerdict {
-    at_s: f64,
+pub(super) struct TimedVerdict {
+    pub(super) at_s: f64,
     #[serde(flatten)]
-    verdict: Verdict,
+    pub(super) verdict: Verdict,
+}
+
+impl TimedVerdict {
+    pub(super) fn new(at: Timestamp, verdict: Verdict) -> Self {
+        Self { at_s: seconds(at), verdict }
+    }
 }
 
 #[derive(Serialize)]
@@ -104,12 +116,19 @@ impl ReplayArgs {
         let protected = self.protected()?;
         let bar = self.progress_bar();
         let capture = self.open(&bar)?;
-        let replayed = replay(capture, &protected, &config, |packets| {
-            bar.set_message(format!("{} packets", units::count(as_f64(packets))));
+        let mut watched: Vec<Watched> = self.explain.iter().copied().map(Watched::new).collect();
+        let asked: Vec<Source> = watched.iter().map(Watched::source).collect();
+        let progress = |packets| bar.set_message(format!("{} packets", units::count(as_f64(packets))));
+        let replayed = replay_asked(capture, &protected, &config, &asked, progress, |event| {
+            if let Event::Arrived(arrival) = event {
+                watched.iter_mut().for_each(|watched| watched.take(&arrival));
+            }
         })?;
+        let settings = &config.detection;
+        let explained = watched.iter().map(|watched| watched.explain(&replayed, settings)).collect();
         bar.finish_and_clear();
         let damage = replayed.damage.clone();
-        let report = self.report(replayed, &protected, &config);
+        let report = self.report(replayed, explained, &protected, &config);
         print_report(self.json, &report, || text(&report))?;
         match damage {
             None => Ok(Answer::Done),
@@ -152,7 +171,13 @@ impl ReplayArgs {
         Capture::from_reader(bar.wrap_read(file), &self.file.display().to_string())
     }
 
-    fn report(&self, replayed: Replayed, protected: &Protected, config: &Config) -> Report {
+    fn report(
+        &self,
+        replayed: Replayed,
+        explained: Vec<Explanation>,
+        protected: &Protected,
+        config: &Config,
+    ) -> Report {
         let (addresses, protected_by) = match protected {
             Protected::Named(addresses) => (addresses.clone(), "--victim"),
             Protected::Inferred(address) => (vec![*address], "inferred"),
@@ -185,10 +210,11 @@ impl ReplayArgs {
             sources: self.sources(&replayed),
             unlisted_packets: replayed.unlisted_packets,
             peaks: peaks(&replayed),
+            explained,
             verdicts: replayed
                 .verdicts
                 .into_iter()
-                .map(|(at, verdict)| TimedVerdict { at_s: seconds(at), verdict })
+                .map(|(at, verdict)| TimedVerdict::new(at, verdict))
                 .collect(),
             damage: replayed.damage.map(|Damage { offset_bytes, packet, what }| DamageReport {
                 offset_bytes,
@@ -220,7 +246,7 @@ fn peaks(replayed: &Replayed) -> BTreeMap<&'static str, f64> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of a capture, shown as seconds")]
-fn seconds(at: Timestamp) -> f64 {
+pub(super) fn seconds(at: Timestamp) -> f64 {
     at.ns as f64 / 1e9
 }
 
@@ -283,6 +309,12 @@ fn text(report: &Report) -> String {
         report.duration_s
     );
     text.push_str(&protected_text(report));
+    for explanation in &report.explained {
+        let _ = write!(text, "\n{}", explanation.text(Ink::of_stdout()));
+    }
+    if !report.explained.is_empty() {
+        return text;
+    }
     if let Some(reason) = &report.nothing_to_decide {
         let _ = writeln!(text, "\nnothing to decide: {reason}");
         return text;

@@ -49,6 +49,13 @@ impl Activity {
         if self.interval.is_zero() { 0.0 } else { count as f64 / self.interval.as_secs_f64() }
     }
 
+    /// The rows of those of `sources` that have one.
+    #[must_use]
+    pub fn rows_of(&self, sources: &[Source]) -> Vec<usize> {
+        let row = |source: &Source| self.rows.binary_search_by_key(source, |row| row.source).ok();
+        sources.iter().filter_map(row).collect()
+    }
+
     /// How many sources sent something.
     #[must_use]
     pub fn active_sources(&self) -> usize {

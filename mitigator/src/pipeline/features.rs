@@ -68,6 +68,54 @@ impl Feature {
             Self::AgeSeconds => "age_s",
         }
     }
+
+    /// In plain words, as the label of a line.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::PacketsPerSecond => "packets of all kinds",
+            Self::BytesPerSecond => "bytes",
+            Self::MeanBytes => "size of a packet",
+            Self::SynShare => "of them, SYN",
+            Self::SynPerAck => "SYN to ACK, about",
+            Self::PushShare => "of them, with data or a request",
+            Self::UdpShare => "of them, UDP",
+            Self::IcmpShare => "of them, ICMP",
+            Self::FragmentShare => "of them, fragments",
+            Self::ReflectionShare => "of them, answers of UDP services",
+            Self::DistinctPorts => "different ports, about",
+            Self::AgeSeconds => "first seen",
+        }
+    }
+
+    /// How the number is to be read.
+    #[must_use]
+    pub const fn scale(self) -> Scale {
+        match self {
+            Self::PacketsPerSecond => Scale::Of("packets/s"),
+            Self::BytesPerSecond => Scale::Of("bytes/s"),
+            Self::MeanBytes => Scale::Of("bytes"),
+            Self::SynPerAck | Self::DistinctPorts => Scale::Of(""),
+            Self::AgeSeconds => Scale::Seconds,
+            Self::SynShare
+            | Self::PushShare
+            | Self::UdpShare
+            | Self::IcmpShare
+            | Self::FragmentShare
+            | Self::ReflectionShare => Scale::Share,
+        }
+    }
+}
+
+/// What the number of a feature is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// So much of a unit.
+    Of(&'static str),
+    /// 0 to 1.
+    Share,
+    /// A time.
+    Seconds,
 }
 
 /// One row per active source, one column per [`Feature`]. Values are worked out when they are asked for: few

@@ -13,6 +13,7 @@ use super::baseline::saved::LearnedVector;
 use super::baseline::services::{ByPort, Services};
 use super::baseline::{Baseline, Normal, Pace, Situation};
 use super::connections::{Connections, Waiting};
+use super::meanings;
 use super::settings::DetectionSettings;
 use super::swarm;
 use super::time::{Timestamp, UnixMinute, WallClock};
@@ -57,6 +58,7 @@ impl Gate {
     /// A comparison that passes from `limit` on.
     #[must_use]
     pub fn at_least(name: &'static str, value: f64, limit: f64, unit: &'static str) -> Self {
+        debug_assert!(meanings::of_gate(name).is_some(), "{name} has no meaning");
         Self { name, value, limit, unit, passed: value >= limit }
     }
 }
@@ -143,6 +145,23 @@ pub struct Gates {
     quiet: Duration,
     /// Of one vector at a time.
     by_port: ByPort,
+    asked: Vec<Source>,
+    looks: Vec<Look>,
+}
+
+/// What one check saw of a source that somebody asked about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// Its row of the activity.
+    pub row: usize,
+    /// The kind of attack.
+    pub vector: Vector,
+    /// What it was judged by.
+    pub floors: Floors,
+    /// Packets of the source that carry it.
+    pub carried: u64,
+    /// What all sources together were held against.
+    pub gates: Vec<Gate>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -189,6 +208,8 @@ impl Gates {
             wall_clock: None,
             quiet: Duration::ZERO,
             by_port: ByPort::default(),
+            asked: Vec::new(),
+            looks: Vec::new(),
         }
     }
 
@@ -203,6 +224,8 @@ impl Gates {
         self.states.resize_with(Vector::ALL.len(), State::default);
         let mut alarms: Vec<Alarm> = Vec::new();
         self.totals.clear();
+        self.looks.clear();
+        let asked_rows = activity.rows_of(&self.asked);
         let many_ports = self.judge_scans(activity, settings);
         let waiting = self.connections.advance(activity);
         let swarm = swarm::members(activity);
@@ -257,6 +280,14 @@ impl Gates {
             let is_loud = total >= floors.total * settings.patience;
             let normal = if is_loud { state.baseline.normal(now) } else { None };
             let gates = total_gates(vector, floors, total, normal, settings);
+            let looks = carried.iter().filter(|(row, _)| asked_rows.contains(row));
+            self.looks.extend(looks.map(|(row, carried)| Look {
+                row,
+                vector,
+                floors,
+                carried,
+                gates: gates.clone(),
+            }));
             let mut alarm = Alarm {
                 vector,
                 service: None,
@@ -380,6 +411,17 @@ impl Gates {
             if *level > burst { ManyPorts::Flood } else { ManyPorts::Scan }
         };
         activity.rows.iter().zip(packets).map(|(row, count)| judge(row.source, count)).collect()
+    }
+
+    /// From now on, remembers what each check saw of these sources.
+    pub fn ask(&mut self, sources: Vec<Source>) {
+        self.asked = sources;
+    }
+
+    /// What the latest check saw of those that were asked about.
+    #[must_use]
+    pub fn looks(&self) -> &[Look] {
+        &self.looks
     }
 
     /// Sources to look at even while they send nothing.

@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod allowlist;
+pub mod asked;
 pub mod baseline;
 pub mod blocklist;
 pub mod clustering;
@@ -13,6 +14,7 @@ pub mod connections;
 pub mod features;
 pub mod gates;
 pub mod limits;
+pub mod meanings;
 pub mod prefixes;
 pub mod settings;
 pub mod snapshot;

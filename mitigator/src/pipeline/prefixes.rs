@@ -61,7 +61,7 @@ pub fn attacking(
         if source.change.packets == 0 {
             continue;
         }
-        for prefix in prefixes_of(source.source) {
+        for prefix in around(source.source) {
             let tally = tallies.entry(prefix).or_default();
             tally.active += 1;
             tally.has_innocent |= is_known(source);
@@ -101,7 +101,8 @@ impl AttackingPrefix {
     }
 }
 
-fn prefixes_of(source: Source) -> impl Iterator<Item = PrefixKey> {
+/// The prefixes around a source that are looked at, narrow before wide.
+pub fn around(source: Source) -> impl Iterator<Item = PrefixKey> {
     let network = source.network();
     let lengths: &[u8] = match network {
         IpAddr::V4(_) => &LENGTHS_V4,

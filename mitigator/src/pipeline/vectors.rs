@@ -128,6 +128,12 @@ impl Vector {
         }
     }
 
+    /// The vector of a stable name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|vector| vector.name() == name)
+    }
+
     /// Its packets in the operator's words.
     #[must_use]
     pub const fn traffic(self) -> &'static str {

@@ -13,9 +13,10 @@ use mitigator_common::{PacketKind, Signature, Source, SourceCounters};
 
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::{AllowList, Relation};
+use super::asked::{Asked, Closest};
 use super::clustering::{self, Clusters};
 use super::features::FeatureTable;
-use super::gates::{self, Alarm, Gate};
+use super::gates::{self, Alarm, Gate, Look};
 use super::prefixes::{self, AttackingPrefix};
 use super::settings::DetectionSettings;
 use super::swarm::SWARM;
@@ -162,6 +163,7 @@ pub struct ClusterSummary {
 pub struct Judge {
     suspects: FxHashMap<(Target, Vector), Suspicion>,
     reported: FxHashMap<(Vector, Option<Target>), Timestamp>,
+    asked: Asked,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -230,6 +232,46 @@ const ON_ALLOW_LIST: &str = "the source is on the allow list";
 const CENTROID_TOLERANCE: f64 = 0.8;
 
 impl Judge {
+    /// From now on, remembers how close each of these sources came to a verdict.
+    pub fn ask(&mut self, sources: Vec<Source>) {
+        self.asked = Asked::about(sources);
+    }
+
+    /// What is remembered of those that were asked about.
+    #[must_use]
+    pub const fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// Takes note of what the gates saw of those that were asked about.
+    pub fn note(
+        &mut self,
+        activity: &Activity,
+        features: &FeatureTable<'_>,
+        looks: &[Look],
+        settings: &DetectionSettings,
+    ) {
+        for look in looks {
+            let Some(row) = activity.rows.get(look.row) else {
+                continue;
+            };
+            let factor = look.vector.floor_factor(&row.change, activity.hears_sent);
+            let floor = look.floors.source * settings.patience * factor;
+            if floor.is_infinite() {
+                continue;
+            }
+            let gates = look.gates.iter().cloned().chain(source_gates(activity, look, floor, settings));
+            let evidence = Evidence {
+                window_s: activity.interval.as_secs_f64(),
+                gates: gates.collect(),
+                features: features.named(look.row).collect(),
+                version: env!("CARGO_PKG_VERSION"),
+                ..Evidence::default()
+            };
+            self.asked.note(row.source, Closest { at: activity.at, vector: look.vector, evidence });
+        }
+    }
+
     /// Judges the sources behind each alarm. Allowed sources are never blocked.
     pub fn judge(
         &mut self,
@@ -340,6 +382,11 @@ impl Judge {
             let source = source_row.source;
             let mut gates = case.source_gates(position, source_row);
             let is_early = gates.iter().any(|gate| !gate.passed);
+            let is_asked = self.asked.is_about(source);
+            if is_asked {
+                let evidence = case.evidence(Some((position, *row)), gates.clone(), "");
+                self.asked.note(source, Closest { at: case.activity.at, vector, evidence });
+            }
             if is_early && !case.is_worth_a_word(position, source_row) {
                 continue;
             }
@@ -351,10 +398,14 @@ impl Judge {
                 continue;
             }
             let patience_gate = case.patience_gate(position, source_row, &suspicion);
+            gates.push(patience_gate.clone());
+            if is_asked {
+                let evidence = case.evidence(Some((position, *row)), gates.clone(), "");
+                self.asked.note(source, Closest { at: case.activity.at, vector, evidence });
+            }
             if !patience_gate.passed {
                 continue;
             }
-            gates.push(patience_gate);
             let relation = allowed.relation_to(&target);
             let (decision, note) = case.decide(&target, relation);
             let limits = if decision == Decision::Limit { case.limits([position]) } else { Vec::new() };
@@ -828,6 +879,16 @@ impl<'a> Case<'a> {
     fn centroid(&self, cluster: usize, column: usize) -> f64 {
         self.clusters.centroids.get((cluster, column)).copied().unwrap_or(0.0)
     }
+}
+
+/// What a source itself is held against, before it is compared with others.
+#[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+fn source_gates(activity: &Activity, look: &Look, floor: f64, settings: &DetectionSettings) -> [Gate; 2] {
+    let rate = gates::amount(look.vector, activity, look.carried);
+    [
+        Gate::at_least("source_floor", rate, floor, look.vector.unit()),
+        Gate::at_least("source_packets", look.carried as f64, settings.min_packets as f64, ""),
+    ]
 }
 
 /// Packets/s of the vector that a source like this must send in one tick to be worth a block.

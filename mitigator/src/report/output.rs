@@ -1,7 +1,8 @@
 //! Where reports go: standard output, as aligned columns or as one JSON object; what went wrong, to standard error.
 
+use std::env;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -40,6 +41,49 @@ pub fn print_text(text: &str) -> Result<()> {
 /// Says on standard error what went wrong. When that is closed or full, there is nobody left to tell.
 pub fn complain(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Whether what is printed is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// For files, pipes and who asks for none.
+    Plain,
+    /// For a terminal.
+    Coloured,
+}
+
+impl Ink {
+    /// What standard output is to get; a variable `NO_COLOR` that is not empty asks for none.
+    #[must_use]
+    pub fn of_stdout() -> Self {
+        let is_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if io::stdout().is_terminal() && !is_unwanted { Self::Coloured } else { Self::Plain }
+    }
+
+    /// What is reached, in green.
+    #[must_use]
+    pub fn good(self, text: &str) -> String {
+        self.paint(text, "32")
+    }
+
+    /// What is not reached, in red.
+    #[must_use]
+    pub fn bad(self, text: &str) -> String {
+        self.paint(text, "31")
+    }
+
+    /// What matters most.
+    #[must_use]
+    pub fn strong(self, text: &str) -> String {
+        self.paint(text, "1")
+    }
+
+    fn paint(self, text: &str, code: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Coloured => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+        }
+    }
 }
 
 /// How a column is aligned.

@@ -153,16 +153,22 @@ impl Store {
             "SELECT at_unix_ms, target, vector, decision, until_unix_ms, evidence FROM decisions
              WHERE target = ?1 ORDER BY at_unix_ms DESC, id DESC LIMIT ?2",
         )?;
-        let rows = select.query_map(params![target, limit], |row| {
-            Ok(StoredDecision {
-                at_unix_ms: unsigned(row.get(0)?),
-                target: row.get(1)?,
-                vector: row.get(2)?,
-                decision: row.get(3)?,
-                until_unix_ms: row.get::<_, Option<i64>>(4)?.map(unsigned),
-                evidence: serde_json::from_str(&row.get::<_, String>(5)?).unwrap_or_default(),
-            })
-        })?;
+        let rows = select.query_map(params![target, limit], decision_of)?;
+        rows.collect::<rusqlite::Result<_>>().context("cannot read the history of decisions")
+    }
+
+    /// The decisions since `since_unix_ms` about the traffic of many sources, which is described in words and not
+    /// named by an address; newest first.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn decisions_about_traffic(&self, since_unix_ms: u64, limit: u32) -> Result<Vec<StoredDecision>> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT at_unix_ms, target, vector, decision, until_unix_ms, evidence FROM decisions
+             WHERE at_unix_ms >= ?1 AND instr(target, ' ') > 0 ORDER BY at_unix_ms DESC, id DESC LIMIT ?2",
+        )?;
+        let rows = select.query_map(params![signed(since_unix_ms), limit], decision_of)?;
         rows.collect::<rusqlite::Result<_>>().context("cannot read the history of decisions")
     }
 
@@ -274,6 +280,17 @@ fn key_of<'name>(interfaces: impl IntoIterator<Item = &'name str>) -> String {
     names.join("/")
 }
 
+fn decision_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredDecision> {
+    Ok(StoredDecision {
+        at_unix_ms: unsigned(row.get(0)?),
+        target: row.get(1)?,
+        vector: row.get(2)?,
+        decision: row.get(3)?,
+        until_unix_ms: row.get::<_, Option<i64>>(4)?.map(unsigned),
+        evidence: serde_json::from_str(&row.get::<_, String>(5)?).unwrap_or_default(),
+    })
+}
+
 fn path_in(directory: &Path) -> PathBuf {
     directory.join("mitigator.sqlite")
 }
@@ -326,6 +343,11 @@ mod tests {
             store.decisions_about("192.0.2.7", 10).unwrap(),
             [decision(50 * day, "192.0.2.7"), decision(day, "192.0.2.7")]
         );
+        let traffic = decision(50 * day, "SYN packets from 60 sources");
+        let mut writer = Store::open(directory.path()).unwrap();
+        writer.record(std::slice::from_ref(&traffic)).unwrap();
+        assert_eq!(store.decisions_about_traffic(49 * day, 10).unwrap(), [traffic]);
+        assert_eq!(store.decisions_about_traffic(51 * day, 10).unwrap(), []);
         assert_eq!(store.reason("192.0.2.7").unwrap().as_deref(), Some("second"));
         assert_eq!(store.forget_old(51 * day).unwrap(), 1);
         assert_eq!(store.decisions_about("192.0.2.7", 10).unwrap().len(), 1);

@@ -10,7 +10,6 @@ use mitigator::pipeline::blocklist::Changes;
 use mitigator::pipeline::settings::{BlockingSettings, DetectionSettings};
 use mitigator::pipeline::snapshot::Snapshot;
 use mitigator::pipeline::target::Target;
-use mitigator::pipeline::target::Target;
 use mitigator::pipeline::time::Timestamp;
 use mitigator::pipeline::verdict::Decision;
 use mitigator_common::Source;
