@@ -31,8 +31,16 @@ pub struct Waiting {
 
 /// Classes of ports that a client of one host uses in a second or two.
 const FEW_PORTS: u32 = 3;
+/// Waiting connections from which a source holds more than a client has under way.
+const MANY: f64 = 30.0;
+/// The same while very many wait in all, and who has few is served.
+const MANY_OF_A_CROWD: f64 = 10.0;
+/// Waiting connections of all who hold more than a browser opens, from which they are very many.
+const VERY_MANY: f64 = 300.0;
+/// Sources that pile them up together.
+const A_CROWD: usize = 10;
 /// From how many connections on a source is looked at while it sends nothing.
-const WATCHED: f64 = 30.0;
+const WATCHED: f64 = MANY_OF_A_CROWD;
 /// Pushes in a tick on each connection whose request is not finished, at most.
 const PUSHES: f64 = 4.0;
 /// Unserved connections from which they say anything.
@@ -56,8 +64,9 @@ impl Waiting {
     /// Whether more wait than a client has under way, and most of what the source opened lately: browsers open
     /// a connection or two in advance, which nobody serves either.
     #[must_use]
-    pub fn are_many(&self) -> bool {
-        self.connections >= WATCHED && self.are_most()
+    pub fn are_many(&self, is_of_a_crowd: bool) -> bool {
+        let many = if is_of_a_crowd { MANY_OF_A_CROWD } else { MANY };
+        self.connections >= many && self.are_most()
     }
 
     fn are_most(&self) -> bool {
@@ -118,11 +127,20 @@ impl Connections {
         waiting
     }
 
+    /// Whether many sources pile up connections together, each less than one would alone.
+    #[must_use]
+    pub fn are_piled_up_by_many(&self) -> bool {
+        let piles = self.sources.values().filter(|waiting| waiting.connections > A_FEW && waiting.are_most());
+        let (sources, connections) = piles
+            .fold((0, 0.0), |(sources, connections), pile| (sources + 1, connections + pile.connections));
+        sources >= A_CROWD && connections >= VERY_MANY && !self.do_others_wait()
+    }
+
     /// Whether, of the sources with few connections, most are not served either: then it is the server that is
     /// slow.
     #[must_use]
     pub fn do_others_wait(&self) -> bool {
-        let others = self.sources.values().filter(|waiting| waiting.connections < WATCHED);
+        let others = self.sources.values().filter(|waiting| waiting.connections <= A_FEW);
         let (waiting, opened) = others.fold((0.0, 0.0), |(waiting, opened), other| {
             (waiting + other.connections, opened + other.opened)
         });

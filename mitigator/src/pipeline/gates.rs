@@ -36,6 +36,8 @@ const LEAST_SCAN_BURST: f64 = 1_000.0;
 
 /// On the floor of all sources for what an attack brings in its wake.
 const WAKE_FACTOR: f64 = 0.2;
+/// On the floor of one source for connections that many sources pile up together.
+const CROWD_FACTOR: f64 = 0.3;
 /// Rows that stay in the nearest cache while all vectors look at them.
 const ROWS_AT_A_TIME: usize = 64;
 
@@ -237,13 +239,15 @@ impl Gates {
         let is_first = std::mem::replace(&mut self.is_first, false);
         let now = self.wall_clock.map(|clock| clock.minute_of(activity.at));
         let begun = Timestamp::from_ns(activity.at.ns.saturating_sub(as_ns(activity.interval)));
+        let is_of_a_crowd = self.connections.are_piled_up_by_many();
+        let everybody_waits = self.connections.do_others_wait();
         let carried = carried_by_each(activity, |vector, index, row| {
             let waiting = waiting.get(index).copied().unwrap_or_default();
             match vector {
                 Vector::SlowConnections if swarm.binary_search(&index).is_ok() => {
-                    standing(vector, waiting).max(u64::from(row.totals.tcp_syn_packets))
+                    standing(vector, waiting, is_of_a_crowd).max(u64::from(row.totals.tcp_syn_packets))
                 }
-                Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, waiting),
+                Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, waiting, is_of_a_crowd),
                 // Half-finished requests on many connections: what they leave open says more.
                 Vector::HttpFlood if waiting.explains(row.change.tcp_push_packets) => 0,
                 Vector::AckFlood if is_first || !lacks_connection(row, activity) => 0,
@@ -274,6 +278,9 @@ impl Gates {
             if vector.is_wake() && (was_attacked || alarms.iter().any(|alarm| alarm.vector.is_limited())) {
                 floors.total *= WAKE_FACTOR;
             }
+            if vector.is_stock() && is_of_a_crowd {
+                floors.source *= CROWD_FACTOR;
+            }
             count_by_port(vector, activity, &carried, &mut self.by_port);
             state.services.note(&self.by_port, |count| amount(vector, activity, count));
             // Quiet ticks need not know.
@@ -299,7 +306,7 @@ impl Gates {
                 since: begun,
                 normal,
                 alike: if vector == Vector::SlowConnections { swarm.len() } else { 0 },
-                everybody_waits: self.connections.do_others_wait(),
+                everybody_waits,
             };
             if alarm.gates.iter().all(|gate| gate.passed) {
                 let earlier = state.attack.iter().chain(state.service_attacks.values());
@@ -471,9 +478,13 @@ pub fn amount(vector: Vector, activity: &Activity, count: u64) -> f64 {
     clippy::cast_sign_loss,
     reason = "connections are counted from zero, and saturate"
 )]
-fn standing(vector: Vector, waiting: Waiting) -> u64 {
+fn standing(vector: Vector, waiting: Waiting, is_of_a_crowd: bool) -> u64 {
     let is_slow = vector == Vector::SlowConnections;
-    if waiting.are_many() && waiting.are_established() == is_slow { waiting.connections as u64 } else { 0 }
+    if waiting.are_many(is_of_a_crowd) && waiting.are_established() == is_slow {
+        waiting.connections as u64
+    } else {
+        0
+    }
 }
 
 /// Whether the source sends TCP of a connection that neither it nor this host ever opened. Where this host is

@@ -457,6 +457,10 @@ impl Judge {
     /// Many sources that each send too little to be blocked.
     fn judge_crowd(&mut self, case: &Case<'_>, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
+        if vector.comparison() == Comparison::Peers {
+            // Many that each ask for little are visitors.
+            return;
+        }
         // Answers that nobody asked for are of no use, whoever sends them.
         let is_certain = vector == Vector::Reflection && case.hears_sent;
         let gates = if is_certain {
@@ -611,9 +615,14 @@ impl<'a> Case<'a> {
             let row = self.activity.rows.get(*row);
             row.map_or(floor, |row| floor * self.alarm.vector.floor_factor(&row.change, self.hears_sent))
         };
-        let is_light = |(row, rate): &(&usize, &f64)| **rate < floor_of(row) && !covered.contains(*row);
+        let is_light = |position: &usize| {
+            self.carriers.get(*position).is_some_and(|row| {
+                !covered.contains(row)
+                    && (self.has_few(*position) || self.own_rate(*position) < floor_of(row))
+            })
+        };
         let light: Vec<f64> =
-            self.carriers.iter().zip(&self.rates).filter(is_light).map(|(_, rate)| *rate).collect();
+            (0..self.carriers.len()).filter(is_light).map(|position| self.rate(position)).collect();
         self.light_sources = light.len();
         self.light_share = light.iter().sum::<f64>() / self.alarm.total.max(f64::MIN_POSITIVE);
         self.covered = covered;
@@ -622,6 +631,21 @@ impl<'a> Case<'a> {
     /// Whether the attack began in this tick.
     fn is_first_tick(&self) -> bool {
         self.activity.at.since(self.alarm.since) <= self.activity.interval
+    }
+
+    fn has_few(&self, position: usize) -> bool {
+        self.carried.get(position).is_none_or(|packets| *packets < self.settings.min_packets)
+    }
+
+    /// The rate of a source while it was there: who came in the last moments of a tick only looks light.
+    fn own_rate(&self, position: usize) -> f64 {
+        let rate = self.rate(position);
+        let row = self.carriers.get(position).and_then(|row| self.activity.rows.get(*row));
+        let was_there = row.map_or(self.activity.interval, |row| row.age.min(self.activity.interval));
+        if self.alarm.vector.is_stock() || was_there.is_zero() {
+            return rate;
+        }
+        rate * self.activity.interval.as_secs_f64() / was_there.as_secs_f64()
     }
 
     /// Whether a source that shows the evidence is too light for a block. What may be a bulk transfer is not.
