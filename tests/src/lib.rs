@@ -7,6 +7,7 @@ pub mod installation;
 pub mod lab;
 pub mod numbers;
 pub mod packet;
+pub mod scenarios;
 pub mod suite;
 pub mod traffic;
 pub mod web_server;
