@@ -17,7 +17,8 @@ pub struct SourceCounters {
     pub first_seen_ns: u64,
     /// Monotonic time of the last packet.
     pub last_seen_ns: u64,
-    /// One bit for each of 64 classes of TCP and UDP destination ports seen in `ports_epoch`.
+    /// One bit for each of 64 classes of TCP and UDP destination ports seen in `ports_epoch`, and of the ports
+    /// of the source that this host asked for a connection.
     pub port_bits: u64,
     /// Epoch of `port_bits`: monotonic time in units of 2^30 ns (1.07 s), cut to 32 bits.
     pub ports_epoch: u32,

@@ -84,7 +84,7 @@ impl LiveCounters {
             TransportKind::Udp => {
                 self.note_port(destination_port, now_ns);
                 self.udp_packets.add(1);
-                if is_reflection_port(source_port) {
+                if is_reflection_port(source_port) && !packet.is_to_group {
                     self.reflection_packets.add(1);
                     self.reflection_port.set(u32::from(source_port));
                 }
@@ -94,11 +94,11 @@ impl LiveCounters {
         }
     }
 
-    /// Adds one packet that this host sent to the source.
+    /// Adds one packet that this host sent to the source at `now_ns`.
     #[inline(always)]
-    pub fn record_sent(&self, packet: &Packet) {
+    pub fn record_sent(&self, packet: &Packet, now_ns: u64) {
         self.sent_packets.add(1);
-        let Transport { kind, flags, has_payload, .. } = packet.transport;
+        let Transport { kind, destination_port, flags, has_payload, .. } = packet.transport;
         match kind {
             TransportKind::Tcp => {
                 if flags & (flags::FIN | flags::RST) != 0 {
@@ -106,6 +106,7 @@ impl LiveCounters {
                 }
                 if packet.transport.opens() {
                     self.sent_syn_packets.add(1);
+                    self.note_port_class(destination_port, now_ns);
                 } else if flags & flags::SYN != 0 {
                     self.sent_syn_ack_packets.add(1);
                 } else if has_payload {
@@ -140,13 +141,18 @@ impl LiveCounters {
         }
     }
 
-    /// Two CPUs that meet here may lose a bit of the sketch, which only ever makes the estimate
-    /// smaller; the next packet to the port sets it again.
     #[inline(always)]
     fn note_port(&self, port: u16, now_ns: u64) {
         if self.destination_port.get() != u32::from(port) {
             self.destination_port.set(u32::from(port));
         }
+        self.note_port_class(port, now_ns);
+    }
+
+    /// Two CPUs that meet here may lose a bit of the sketch, which only ever makes the estimate
+    /// smaller; the next packet to the port sets it again.
+    #[inline(always)]
+    fn note_port_class(&self, port: u16, now_ns: u64) {
         let epoch = SourceCounters::ports_epoch_of(now_ns);
         let bit = port_bit(port);
         if self.ports_epoch.get() != epoch {
@@ -270,6 +276,7 @@ mod tests {
             transport,
             fragment: Fragment::Whole,
             has_extensions: false,
+            is_to_group: false,
         }
     }
 

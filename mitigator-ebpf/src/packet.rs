@@ -165,6 +165,9 @@ pub struct Packet {
     pub fragment: Fragment,
     /// Whether IPv6 extension headers stand before the transport.
     pub has_extensions: bool,
+    /// Whether its frame is for a multicast group or for everybody, and so an answer to nobody. Without an
+    /// Ethernet header it counts as not.
+    pub is_to_group: bool,
 }
 
 /// Why there is no [`Packet`].
@@ -185,6 +188,7 @@ impl Packet {
         transport: Transport::OTHER,
         fragment: Fragment::Whole,
         has_extensions: false,
+        is_to_group: false,
     };
 
     /// Reads a packet that arrives, from its Ethernet header on.
@@ -226,7 +230,8 @@ impl Packet {
     #[inline(always)]
     #[must_use]
     pub fn read(bytes: &Cursor<'_>, direction: Direction) -> Reading {
-        let Some(outermost) = bytes.read(ETHERNET_LENGTH - 2) else {
+        let (Some([receiver]), Some(outermost)) = (bytes.read::<1>(0), bytes.read(ETHERNET_LENGTH - 2))
+        else {
             return Reading::failed(Unparsed::Malformed);
         };
         let mut offset = ETHERNET_LENGTH;
@@ -241,7 +246,9 @@ impl Packet {
             ethertype = u16::from_be_bytes(inner);
             offset += 4;
         }
-        read_network(bytes, ethertype, offset, direction)
+        let mut reading = read_network(bytes, ethertype, offset, direction);
+        reading.packet.is_to_group = receiver & 1 != 0;
+        reading
     }
 }
 
@@ -346,6 +353,7 @@ fn read_v4(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Reading {
         transport: parse_transport(bytes, transport_start, total_length - header_length, protocol, fragment),
         fragment,
         has_extensions: false,
+        is_to_group: false,
     })
 }
 
@@ -416,6 +424,7 @@ fn read_v6(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Reading {
         },
         fragment,
         has_extensions: is_extension(next_header),
+        is_to_group: false,
     })
 }
 

@@ -19,7 +19,7 @@ pub fn signature_of(packet: &Packet) -> Signature {
     let Transport { kind, source_port, destination_port, flags, .. } = packet.transport;
     match kind {
         TransportKind::Tcp => Signature::new(kind_of(flags), destination_port),
-        TransportKind::Udp if is_reflection_port(source_port) => {
+        TransportKind::Udp if is_reflection_port(source_port) && !packet.is_to_group => {
             Signature::new(PacketKind::UdpReflection, source_port)
         }
         TransportKind::Udp => Signature::new(PacketKind::Udp, destination_port),

@@ -27,10 +27,10 @@ pub fn count(packet: &Packet, wire_bytes: u64) -> Outcome {
 /// that the answer is known to be one.
 #[inline(always)]
 pub fn count_sent(packet: &Packet) {
-    let row = find(&packet.source)
-        .or_else(|| if asks(packet) { make(&packet.source, clock::now_ns()) } else { None });
+    let now_ns = clock::now_ns();
+    let row = find(&packet.source).or_else(|| if asks(packet) { make(&packet.source, now_ns) } else { None });
     if let Some(row) = row {
-        row.record_sent(packet);
+        row.record_sent(packet, now_ns);
     }
 }
 

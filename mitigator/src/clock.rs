@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::pipeline::time::Timestamp;
+use crate::pipeline::time::{Timestamp, WallClock};
 
 /// One reading of both clocks, by which times of one are told in the other.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,12 @@ impl Clock {
     #[must_use]
     pub const fn unix_ms(&self) -> u64 {
         self.unix_ns / 1_000_000
+    }
+
+    /// What ties the two together.
+    #[must_use]
+    pub const fn wall_clock(&self) -> WallClock {
+        WallClock { zero_unix_ns: self.unix_ns.saturating_sub(self.monotonic_ns) }
     }
 
     /// A monotonic time as milliseconds since the Unix epoch.

@@ -96,6 +96,7 @@ struct DetectionFile {
     patience: Option<f64>,
     baseline_factor: Option<f64>,
     baseline_deviations: Option<f64>,
+    baseline_rise: Option<f64>,
     min_packets: Option<u64>,
     ticks: Option<u32>,
     overwhelming_factor: Option<f64>,
@@ -108,6 +109,7 @@ struct DetectionFile {
     seed: Option<u64>,
     crowd: Option<usize>,
     limit_share: Option<f64>,
+    widen: Option<bool>,
     window: Option<String>,
 }
 
@@ -171,6 +173,7 @@ impl DetectionFile {
             1_000.0,
             &mut settings.baseline_deviations,
         )?;
+        set("detection.baseline_rise", self.baseline_rise, 0.0, 10.0, &mut settings.baseline_rise)?;
         set("detection.min_packets", self.min_packets, 2, 1_000_000, &mut settings.min_packets)?;
         set("detection.ticks", self.ticks, 1, 100, &mut settings.ticks)?;
         set(
@@ -188,6 +191,7 @@ impl DetectionFile {
         set("detection.seed", self.seed, 0, u64::MAX, &mut settings.seed)?;
         set("detection.crowd", self.crowd, 2, 1_000_000, &mut settings.crowd)?;
         set("detection.limit_share", self.limit_share, 0.0, 1.0, &mut settings.limit_share)?;
+        settings.widen = self.widen.unwrap_or(settings.widen);
         if let Some(window) = &self.window {
             settings.window = parse_duration("detection.window", window)?;
             between("detection.window", settings.window, Duration::from_millis(500), Duration::from_mins(1))?;

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use mitigator_common::Source;
 
 use crate::kernel::DataPlane;
 use crate::pipeline::activity::{History, Window};
+use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::{Blocklist, Changes};
 use crate::pipeline::features;
 use crate::pipeline::gates::Gates;
 use crate::pipeline::limits::Limits;
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 use crate::pipeline::target::Target;
-use crate::pipeline::time::Timestamp;
+use crate::pipeline::time::{Timestamp, WallClock};
 use crate::pipeline::vectors::Span;
 use crate::pipeline::verdict::{Judge, Verdict};
 
@@ -39,6 +39,8 @@ pub struct ControlLoop<P> {
     blocking: BlockingSettings,
     /// Ticks in a row that came sooner.
     hurried: u32,
+    /// Quiet time that earlier agents learned in.
+    learned_before_s: u64,
 }
 
 /// What one tick saw and did.
@@ -85,6 +87,7 @@ impl<P: DataPlane> ControlLoop<P> {
             detection,
             blocking,
             hurried: 0,
+            learned_before_s: 0,
         }
     }
 
@@ -94,8 +97,28 @@ impl<P: DataPlane> ControlLoop<P> {
     }
 
     /// Takes over blocks that an earlier agent left.
-    pub fn adopt(&mut self, blocks: impl IntoIterator<Item = (Source, Timestamp)>) {
+    pub fn adopt(&mut self, blocks: impl IntoIterator<Item = (Target, Timestamp)>) {
         self.blocklist.adopt(blocks, &self.blocking);
+    }
+
+    /// Tells the time of day, which shifts what is normal; without, every hour is alike.
+    pub const fn set_wall_clock(&mut self, wall_clock: Option<WallClock>) {
+        self.gates.set_wall_clock(wall_clock);
+        self.window_gates.set_wall_clock(wall_clock);
+    }
+
+    /// What was learned to be normal.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        let quiet_s = self.learned_before_s + self.gates.quiet().as_secs();
+        Learned::new(quiet_s, self.gates.learned(), self.window_gates.learned())
+    }
+
+    /// Takes over what an earlier agent learned, before the first tick.
+    pub fn restore(&mut self, learned: Learned) {
+        self.learned_before_s = learned.quiet_s;
+        self.gates.restore(learned.ticks);
+        self.window_gates.restore(learned.windows);
     }
 
     /// How many blocks of the agent stand.
@@ -118,15 +141,22 @@ impl<P: DataPlane> ControlLoop<P> {
     /// anew in the next tick.
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
         let snapshot = self.plane.read_counters(now)?;
-        let activity = self.history.advance(snapshot, &self.gates.watched(), SHORTEST_INTERVAL);
+        let mut activity = self.history.advance(snapshot, &self.gates.watched(), SHORTEST_INTERVAL);
+        let active_sources = activity.active_sources();
+        // What still came between the look that led to a block and the block is no new evidence.
+        activity.rows.retain(|row| !self.blocklist.has_just_blocked(row.source, now));
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         let allowed = self.plane.allow_list()?;
         let mut judgement = self.judge.judge(&activity, &features, &alarms, &allowed, &self.detection);
-        if let Some(window) = self.window.add(&activity, self.detection.window) {
+        if let Some(window) = self.window.add(&activity, &judgement.blocked(), self.detection.window) {
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
             judgement.add(self.judge.judge(&window, &features, &alarms, &allowed, &self.detection));
+        }
+        for verdict in judgement.verdicts.iter().filter(|verdict| verdict.is_attack()) {
+            self.gates.note_verdict(verdict.vector, now);
+            self.window_gates.note_verdict(verdict.vector, now);
         }
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let mut verdicts = judgement.verdicts;
@@ -147,7 +177,7 @@ impl<P: DataPlane> ControlLoop<P> {
         Ok(Tick {
             at: now,
             interval: activity.interval,
-            active_sources: activity.active_sources(),
+            active_sources,
             packets: activity.packets(),
             dropped_packets: activity.dropped_packets(),
             totals: self.gates.totals().to_vec(),
@@ -164,7 +194,7 @@ impl<P: DataPlane> ControlLoop<P> {
 
 #[cfg(test)]
 mod tests {
-    use mitigator_common::SourceCounters;
+    use mitigator_common::{Source, SourceCounters};
 
     use super::*;
     use crate::pipeline::allowlist::AllowList;
@@ -193,7 +223,7 @@ mod tests {
             Ok(AllowList::default())
         }
 
-        fn hits_of(&mut self, _sources: &[Source]) -> Result<Vec<(Source, u64)>> {
+        fn hits_of(&mut self, _targets: &[Target]) -> Result<Vec<(Target, u64)>> {
             Ok(Vec::new())
         }
 
@@ -209,7 +239,7 @@ mod tests {
             (60, 250, 60),
             (100, 250, 60),
             (5_000, 250, 60),
-            (100, 60, 0),
+            (100, 60, 60),
             (400, 60, 60),
             (40, 60, 0),
             (40, 250, 0),
@@ -228,5 +258,70 @@ mod tests {
             }
             assert_eq!(control.plane().blocked, expected, "{per_second}/s, a tick each {interval_ms} ms");
         }
+    }
+
+    /// Sources that send UDP from the second second on, each until a little after it is blocked, to a host that is
+    /// heard.
+    #[derive(Default)]
+    struct UntilBlocked {
+        blocked_at: Option<Timestamp>,
+        limits: usize,
+    }
+
+    impl UntilBlocked {
+        const BEGIN: Timestamp = Timestamp::from_ns(2_100_000_000);
+    }
+
+    impl DataPlane for UntilBlocked {
+        fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+            let until = self.blocked_at.map_or(now.ns, |blocked_at| blocked_at.ns.min(now.ns));
+            let packets = until.saturating_sub(Self::BEGIN.ns) * 5_000 / 1_000_000_000;
+            let row = SourceCounters {
+                packets,
+                bytes: packets * 106,
+                udp_packets: u32::try_from(packets)?,
+                first_seen_ns: Self::BEGIN.ns,
+                last_seen_ns: until,
+                ..SourceCounters::EMPTY
+            };
+            let answered = SourceCounters { packets: 10, sent_packets: 10, ..SourceCounters::EMPTY };
+            let mut rows = vec![(Source::from_v4_bytes([198, 51, 100, 1]), answered)];
+            if packets > 0 {
+                rows.extend((0..60).map(|last| (Source::from_v4_bytes([192, 0, 2, last]), row)));
+            }
+            Ok(Snapshot { at: now, rows, ..Snapshot::default() })
+        }
+
+        fn allow_list(&mut self) -> Result<AllowList> {
+            Ok(AllowList::default())
+        }
+
+        fn hits_of(&mut self, _targets: &[Target]) -> Result<Vec<(Target, u64)>> {
+            Ok(Vec::new())
+        }
+
+        fn apply(&mut self, now: Timestamp, changes: &Changes) -> Result<()> {
+            if changes.blocks.len() == 60 {
+                self.blocked_at = Some(now + Duration::from_millis(5));
+            }
+            self.limits += changes.limits.written.len();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_is_blocked_early_in_the_window_does_not_look_light_at_its_end() {
+        let mut control = ControlLoop::new(
+            UntilBlocked::default(),
+            Duration::from_millis(250),
+            DetectionSettings::default(),
+            BlockingSettings::default(),
+        );
+        let mut now = Timestamp::from_ns(10_000_000);
+        while now.ns < 8_000_000_000 {
+            now = now + control.tick(now).unwrap().next_in;
+        }
+        assert!(control.plane().blocked_at.is_some());
+        assert_eq!(control.plane().limits, 0);
     }
 }

@@ -13,10 +13,12 @@ use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process};
 use procfs::{ProcError, ProcResult};
 
+use crate::pipeline::allowlist::host_of;
+
 /// What a look at the machine came to.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Guarded addresses as full-length prefixes, each once, with the first reason found.
+    /// Guarded addresses as prefixes of their hosts, each once, with the first reason found.
     pub guarded: Vec<(PrefixKey, AllowReason)>,
     /// Reasons of which something could not be read, each once: there may be more of them.
     pub unread: Vec<(AllowReason, anyhow::Error)>,
@@ -48,18 +50,12 @@ fn gather(parts: impl IntoIterator<Item = (AllowReason, Vec<Result<Vec<IpAddr>>>
                 Vec::new()
             });
             for address in addresses.into_iter().filter(|address| !address.is_unspecified()) {
-                guarded
-                    .entry(PrefixKey::new(address.to_canonical(), address_bits(address)))
-                    .or_insert(reason);
+                guarded.entry(host_of(address)).or_insert(reason);
             }
         }
         unread.extend(error.map(|error| (reason, error)));
     }
     Found { guarded: guarded.into_iter().collect(), unread }
-}
-
-fn address_bits(address: IpAddr) -> u8 {
-    if address.to_canonical().is_ipv4() { 32 } else { 128 }
 }
 
 fn local_addresses() -> Result<Vec<IpAddr>> {
@@ -235,7 +231,7 @@ mod tests {
 
     #[test]
     fn loopback_is_always_guarded() {
-        let loopback = PrefixKey::new("127.0.0.1".parse().unwrap(), 32);
+        let loopback = PrefixKey::new("127.0.0.1".parse().unwrap(), 8);
         assert!(look().guarded.contains(&(loopback, AllowReason::LocalAddress)));
     }
 }

@@ -15,9 +15,9 @@ use crate::capture::{Capture, CapturedPacket, Damage};
 use crate::config::Config;
 use crate::control_loop::ControlLoop;
 use crate::kernel::replay::{AddressTotals, ReplayDataPlane};
-use crate::pipeline::allowlist::AllowList;
+use crate::pipeline::allowlist::{AllowList, host_of};
 use crate::pipeline::snapshot::OutcomeTotals;
-use crate::pipeline::time::Timestamp;
+use crate::pipeline::time::{Timestamp, WallClock};
 use crate::pipeline::vectors::Vector;
 use crate::pipeline::verdict::Verdict;
 
@@ -158,7 +158,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
             Protected::Inferred(address) => vec![*address],
             Protected::Everybody => Vec::new(),
         };
-        let own = own.into_iter().map(|address| (whole(address), AllowReason::LocalAddress));
+        let own = own.into_iter().map(|address| (host_of(address), AllowReason::LocalAddress));
         let configured = config.allow.iter().map(|prefix| {
             (PrefixKey::new(prefix.network(), prefix.prefix_len()), AllowReason::Configuration)
         });
@@ -195,6 +195,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
     fn take(&mut self, captured: &CapturedPacket<'_>, protected: &Protected) -> Result<()> {
         if self.first_ns.is_none() {
             self.first_ns = Some(captured.at_ns);
+            self.control.set_wall_clock(Some(WallClock { zero_unix_ns: captured.at_ns }));
             self.control.tick(Timestamp::default())?;
         }
         while !captured.at_ns.is_multiple_of(self.step_ns) {
@@ -312,10 +313,6 @@ impl<W: FnMut(Event<'_>)> Run<W> {
 
 fn is_for_everybody(destination: IpAddr) -> bool {
     destination.is_multicast() || destination == IpAddr::V4(Ipv4Addr::BROADCAST)
-}
-
-fn whole(address: IpAddr) -> PrefixKey {
-    PrefixKey::new(address, if address.is_ipv4() { 32 } else { 128 })
 }
 
 #[cfg(test)]

@@ -14,6 +14,15 @@ use crate::lab::{Child, Core, Host, find_program, scratch_directory};
 /// Page names, as requests spell them, and their sizes in bytes.
 pub const PAGES: [(&str, usize); 2] = [("/small.html", 1_024), ("/page.html", 10_240)];
 
+/// How many connections it serves, and for how long it waits for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// More than any lab opens.
+    Ample,
+    /// 1024 connections, a request within ten seconds: as a careful administrator has it.
+    Usual,
+}
+
 /// A running nginx with one worker; dropping it ends it.
 #[derive(Debug)]
 pub struct WebServer {
@@ -27,7 +36,7 @@ impl WebServer {
     /// # Errors
     ///
     /// When nginx is not installed, or does not start; the message has what it said.
-    pub fn start(host: &Host, address: SocketAddr, core: Core) -> Result<Self> {
+    pub fn start(host: &Host, address: SocketAddr, size: Size, core: Core) -> Result<Self> {
         let program = find_program("nginx").context("nginx is missing; run `cargo xtask setup`")?;
         let directory = scratch_directory("nginx")?;
         for (name, size) in PAGES {
@@ -35,7 +44,7 @@ impl WebServer {
             fs::write(&path, "mitigator\n".repeat(size / 10 + 1).get(..size).unwrap_or_default())?;
         }
         let configuration = directory.path().join("nginx.conf");
-        fs::write(&configuration, configuration_for(address, directory.path()))?;
+        fs::write(&configuration, configuration_for(address, size, directory.path()))?;
         let mut command = host.command(program);
         command.arg("-c").arg(&configuration).arg("-p").arg(directory.path());
         command.arg("-e").arg(directory.path().join("error.log"));
@@ -62,8 +71,12 @@ impl WebServer {
     }
 }
 
-fn configuration_for(address: SocketAddr, directory: &Path) -> String {
+fn configuration_for(address: SocketAddr, size: Size, directory: &Path) -> String {
     let directory = directory.display();
+    let (connections, header_timeout_s) = match size {
+        Size::Ample => (16_384, 60),
+        Size::Usual => (1_024, 10),
+    };
     format!(
         "daemon off;
 worker_processes 1;
@@ -71,11 +84,13 @@ user root;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log warn;
 worker_rlimit_nofile 65536;
-events {{ worker_connections 16384; }}
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     types {{ text/html html; }}
     keepalive_timeout 30s;
+    client_header_timeout {header_timeout_s}s;
+    reset_timedout_connection on;
     keepalive_requests 1000;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;

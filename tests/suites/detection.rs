@@ -98,9 +98,9 @@ impl DataPlane for Script {
         Ok(self.step()?.allowed.clone())
     }
 
-    fn hits_of(&mut self, sources: &[Source]) -> Result<Vec<(Source, u64)>> {
+    fn hits_of(&mut self, targets: &[Target]) -> Result<Vec<(Target, u64)>> {
         let hits = self.step()?.hits;
-        Ok(sources.iter().map(|source| (*source, hits)).collect())
+        Ok(targets.iter().map(|target| (*target, hits)).collect())
     }
 
     fn apply(&mut self, _now: Timestamp, _changes: &Changes) -> Result<()> {
@@ -115,7 +115,7 @@ struct Scene {
     script: Script,
     detection: DetectionSettings,
     blocking: BlockingSettings,
-    adopted: Vec<(Source, Timestamp)>,
+    adopted: Vec<(Target, Timestamp)>,
 }
 
 /// One tick, with what stood after it; `None` for a tick whose blocks could not be written.
@@ -266,7 +266,9 @@ fn any_scene() -> impl Strategy<Value = Scene> {
             Step { at: Timestamp::from_ns(now_ns), ..step }
         });
         let script = Script { steps: timed.collect(), position: 0 };
-        let adopted = adopted.into_iter().map(|(sender, until)| (source(sender), Timestamp::from_ns(until)));
+        let adopted = adopted
+            .into_iter()
+            .map(|(sender, until)| (Target::Source(source(sender)), Timestamp::from_ns(until)));
         Scene { script, detection, blocking, adopted: adopted.collect() }
     })
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use mitigator_tests::installation::{self, Installation};
 use mitigator_tests::lab::{Child, Core, Host, Interface, Lab, scratch_directory};
 use mitigator_tests::suite::{self, Needs, Trial};
-use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
+use mitigator_tests::traffic::{Addressing, Flood, Frames, HttpFlood, Pace, SlowPace};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
@@ -27,6 +27,8 @@ fn main() -> ExitCode {
     let trial = |name: &'static str, run: fn() -> Result<()>| Trial::new(name, Needs::Root, run);
     suite::run(vec![
         trial("vm_a_flood_is_blocked_and_its_neighbour_is_not", flood_is_blocked),
+        trial("a_flood_of_forged_senders_is_limited_and_blocks_nobody", forged_flood_is_limited),
+        trial("a_source_whose_connections_never_ask_for_anything_is_blocked", slow_connections_are_blocked),
         trial("vm_attaches_to_the_machines_own_card", attaches_to_the_own_card),
         trial("a_block_takes_effect_at_once_and_unblock_ends_it", block_takes_effect),
         trial("a_block_ends_by_itself_without_an_agent", expiry_without_agent),
@@ -101,9 +103,12 @@ impl Scene {
         Ok(process.stderr_to_end())
     }
 
+    fn addressing(&self) -> Addressing {
+        Addressing { from_mac: self.outside.mac(), to_mac: self.victim.mac(), to: VICTIM }
+    }
+
     fn flood(&self, sources: &[Ipv4Addr], rate: u32, duration: Duration) -> Result<Flood> {
-        let addressing = Addressing { from_mac: self.outside.mac(), to_mac: self.victim.mac(), to: VICTIM };
-        let frames = Frames::udp(addressing, sources, 9)?;
+        let frames = Frames::udp(self.addressing(), sources, 9)?;
         Flood::start(&self.outside, frames, Pace::PerSecond(rate), duration, generator_core()?, now())
     }
 
@@ -166,6 +171,55 @@ fn flood_is_blocked() -> Result<()> {
     let status = installation.json(&["status"])?;
     let outcomes = status["outcomes"].as_object().context("outcomes")?;
     ensure!(outcomes.values().map(number).sum::<u64>() == number(&status["packets"]), "{status}");
+    agent.end()?;
+    Ok(())
+}
+
+fn forged_flood_is_limited() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let listener = scene.victim_host.enter(|| TcpListener::bind((VICTIM, PORT)))??;
+    ensure!(scene.reaches(&VISITOR.to_string())?, "the visitor was there before");
+    let frames = Frames::syn_of_forged_sources(scene.addressing(), PORT, 1)?;
+    let (pace, length) = (Pace::PerSecond(20_000), Duration::from_secs(3));
+    let flood = Flood::start(&scene.outside, frames, pace, length, generator_core()?, now())?;
+    let verdict = agent.wait_for("verdict")?;
+    ensure!(verdict["vector"] == "syn-flood" && verdict["decision"] == "limit", "{verdict}");
+    for attempt in 0..5 {
+        let connect = || TcpStream::connect_timeout(&(VICTIM, PORT).into(), Duration::from_millis(500));
+        scene
+            .outside_host
+            .enter(connect)?
+            .with_context(|| format!("connection {attempt} of a known visitor"))?;
+    }
+    let sent = flood.finish()?.sent.total();
+    let status = installation.json(&["status"])?;
+    let limited = number(&status["outcomes"]["drop_limited"]);
+    ensure!(limited * 2 > sent, "{limited} of {sent} packets were dropped");
+    ensure!(number(&status["blocked_sources"]["used"]) == 0, "{status}");
+    drop(listener);
+    agent.end()?;
+    Ok(())
+}
+
+fn slow_connections_are_blocked() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    // Connections that nobody takes are established all the same.
+    let listener = scene.victim_host.enter(|| TcpListener::bind((VICTIM, PORT)))??;
+    let pace =
+        SlowPace { connections: 100, step: Duration::from_millis(5), line_every: Duration::from_millis(500) };
+    let (server, length) = ((VICTIM, PORT).into(), Duration::from_secs(4));
+    let attackers = [ATTACKER.into()];
+    let attack =
+        HttpFlood::start_slow(&scene.outside, &attackers, server, pace, length, generator_core()?, now())?;
+    let verdict = agent.wait_for("verdict")?;
+    ensure!(verdict["target"] == ATTACKER.to_string() && verdict["decision"] == "block", "{verdict}");
+    ensure!(verdict["vector"] == "slow-connections", "{verdict}");
+    attack.stop()?;
+    drop(listener);
     agent.end()?;
     Ok(())
 }

@@ -80,12 +80,12 @@ pub fn parse(bytes: &[u8], differences: &mut Vec<Difference>) -> Result<Packet, 
         differences.push(Difference::Macsec);
         return Err(Unparsed::NotIp);
     }
-    let outermost = match &sliced.link {
-        Some(LinkSlice::Ethernet2(ethernet)) => ethernet.ether_type(),
+    let (outermost, receiver) = match &sliced.link {
+        Some(LinkSlice::Ethernet2(ethernet)) => (ethernet.ether_type(), ethernet.destination()),
         other => panic!("an Ethernet header was asked for: {other:?}"),
     };
     let innermost = tags.last().copied().unwrap_or(outermost);
-    match (&sliced.net, innermost) {
+    let packet = match (&sliced.net, innermost) {
         (Some(LaxNetSlice::Ipv4(header)), ether_type::IPV4) => parse_v4(header, differences),
         (Some(LaxNetSlice::Ipv6(header)), ether_type::IPV6) => Ok(parse_v6(bytes, header, differences)),
         (Some(LaxNetSlice::Ipv4(_) | LaxNetSlice::Ipv6(_)), _) => {
@@ -101,7 +101,9 @@ pub fn parse(bytes: &[u8], differences: &mut Vec<Difference>) -> Result<Packet, 
             | ether_type::VLAN_DOUBLE_TAGGED_FRAME,
         ) => Err(Unparsed::Malformed),
         (None | Some(LaxNetSlice::Arp(_)), _) => Err(Unparsed::NotIp),
-    }
+    };
+    let is_to_group = receiver[0] & 1 == 1;
+    packet.map(|packet| Packet { is_to_group, ..packet })
 }
 
 fn parse_v4(slice: &LaxIpv4Slice<'_>, differences: &mut Vec<Difference>) -> Result<Packet, Unparsed> {
@@ -127,6 +129,7 @@ fn parse_v4(slice: &LaxIpv4Slice<'_>, differences: &mut Vec<Difference>) -> Resu
         transport,
         fragment,
         has_extensions: false,
+        is_to_group: false,
     })
 }
 
@@ -147,6 +150,7 @@ fn parse_v6(bytes: &[u8], slice: &LaxIpv6Slice<'_>, differences: &mut Vec<Differ
         },
         fragment: walk.fragment,
         has_extensions: is_extension(header.next_header()),
+        is_to_group: false,
     }
 }
 

@@ -21,18 +21,23 @@ use crate::kernel::attachment::{self, Attachment, ForeignProgram};
 use crate::kernel::blocks::BlockTables;
 use crate::kernel::privileges;
 use crate::kernel::xdp::XdpDataPlane;
+use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::Changes;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::verdict::{Decision, Subject, Verdict};
 use crate::report::events::{Event, Style, Summary, tell};
-use crate::store::{Store, StoredDecision};
+use crate::report::units;
+use crate::store::{Store, StoredBaseline, StoredDecision};
 use crate::watch::{Change, Terms, Watch};
 
 /// Between two looks at what must never be blocked, and at the interfaces.
 const GUARD_PERIOD: Duration = Duration::from_secs(2);
 /// Between two sweeps of blocks that are over.
 const SWEEP_PERIOD: Duration = Duration::from_secs(30);
+
+/// Between two writings of what was learned: it may be a megabyte, and losing minutes of weeks is no harm.
+const KEEP_PERIOD: Duration = Duration::from_mins(5);
 
 /// Arguments of `mitigator run`.
 #[derive(Debug, Args)]
@@ -86,8 +91,9 @@ impl RunArgs {
             let terms = self.terms(places, &config);
             let attached = attach(&interfaces, &terms)?;
             let watch = Watch::over(&interfaces, terms);
-            let mut agent = Agent::new(places, config, store, watch, style)?;
+            let mut agent = Agent::new(places, config, store, interfaces, watch, style)?;
             agent.guard()?;
+            agent.recall();
             for attachment in attached {
                 tell(&Event::Attached(attachment), style);
             }
@@ -158,6 +164,8 @@ struct Agent {
     store: Store,
     guard: Guard,
     watch: Watch,
+    /// Whose normal traffic is learned.
+    interfaces: Vec<String>,
     /// Until the next tick.
     pause: Duration,
     style: Style,
@@ -166,16 +174,20 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(places: &Places, config: Config, store: Store, watch: Watch, style: Style) -> Result<Self> {
+    fn new(
+        places: &Places,
+        config: Config,
+        store: Store,
+        interfaces: Vec<String>,
+        watch: Watch,
+        style: Style,
+    ) -> Result<Self> {
         let plane = XdpDataPlane::open(&places.pins())?;
         let started = Clock::now();
         let left: Vec<_> = standing(&plane, started.monotonic())?
             .into_iter()
             .filter(|block| block.entry.origin() == BlockOrigin::Agent)
-            .filter_map(|block| match block.target {
-                Target::Source(source) => Some((source, Timestamp::from_ns(block.entry.expires_at_ns))),
-                Target::Prefix(_) => None,
-            })
+            .map(|block| (block.target, Timestamp::from_ns(block.entry.expires_at_ns)))
             .collect();
         let mut control = ControlLoop::new(plane, config.interval, config.detection, config.blocking);
         control.adopt(left);
@@ -183,12 +195,16 @@ impl Agent {
         let guard =
             Guard::new(configured.map(|prefix| PrefixKey::new(prefix.network(), prefix.prefix_len())));
         let pause = config.interval;
-        Ok(Self { control, store, guard, watch, pause, style, started, summary: Summary::default() })
+        let summary = Summary::default();
+        Ok(Self { control, store, guard, watch, interfaces, pause, style, started, summary })
     }
 
     async fn run(mut self, mut stop: StopSignals) -> Result<()> {
         let mut guard = tokio::time::interval(GUARD_PERIOD);
         let mut sweep = tokio::time::interval(SWEEP_PERIOD);
+        let mut keep = tokio::time::interval(KEEP_PERIOD);
+        // The first one comes at once, when nothing was learned yet.
+        keep.reset();
         let mut next_tick = tokio::time::Instant::now();
         loop {
             tokio::select! {
@@ -207,6 +223,7 @@ impl Agent {
                     }
                 }
                 _ = sweep.tick() => self.sweep(),
+                _ = keep.tick() => self.keep(),
             }
         }
         self.finish();
@@ -216,6 +233,7 @@ impl Agent {
     /// One tick; a failed one is reported, and tried again after the pause of the last good one.
     fn tick(&mut self) {
         let clock = Clock::now();
+        self.control.set_wall_clock(Some(clock.wall_clock()));
         match self.control.tick(clock.monotonic()) {
             Ok(tick) => {
                 self.summary.ticks += 1;
@@ -239,7 +257,10 @@ impl Agent {
             let until_unix_ms = end_of(verdict, &ends).map(|end| clock.to_unix_ms(end));
             self.summary.blocked += u64::from(until_unix_ms.is_some());
             stored.push(stored_decision(verdict, at_unix_ms, until_unix_ms)?);
-            tell(&Event::Verdict { at_unix_ms, verdict: verdict.clone(), until_unix_ms }, self.style);
+            tell(
+                &Event::Verdict { at_unix_ms, verdict: Box::new(verdict.clone()), until_unix_ms },
+                self.style,
+            );
         }
         for block in tick.changes.blocks.iter().filter(|block| block.is_renewal) {
             let until_unix_ms = Some(clock.to_unix_ms(block.until));
@@ -291,7 +312,45 @@ impl Agent {
         }
     }
 
+    /// Takes over what was learned before; without it the agent learns anew.
+    fn recall(&mut self) {
+        match self.recalled() {
+            Ok(Some(learned)) => {
+                let quiet = units::duration(Duration::from_secs(learned.quiet_s));
+                tracing::info!("what is normal is known from {quiet} of quiet traffic");
+                self.control.restore(learned);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!("what was learned to be normal is ignored, and learned anew: {error:#}");
+            }
+        }
+    }
+
+    fn recalled(&self) -> Result<Option<Learned>> {
+        let Some(stored) = self.store.baseline(self.interfaces.iter().map(String::as_str))? else {
+            return Ok(None);
+        };
+        let learned = Learned::from_json(&stored.learned).map_err(anyhow::Error::msg)?;
+        let pause = Duration::from_millis(Clock::now().unix_ms().saturating_sub(stored.at_unix_ms));
+        learned.after(pause).map(Some).with_context(|| format!("it is {} old", units::duration(pause)))
+    }
+
+    /// Writes what was learned.
+    fn keep(&self) {
+        let learned = self.control.learned();
+        let baseline = StoredBaseline {
+            at_unix_ms: Clock::now().unix_ms(),
+            quiet_s: learned.quiet_s,
+            learned: learned.to_json(),
+        };
+        if let Err(error) = self.store.set_baseline(self.interfaces.iter().map(String::as_str), &baseline) {
+            tracing::error!("{error:#}");
+        }
+    }
+
     fn finish(mut self) {
+        self.keep();
         let now = Clock::now().monotonic();
         self.summary.duration_s = now.since(self.started.monotonic()).as_secs_f64();
         match standing(self.control.plane(), now) {

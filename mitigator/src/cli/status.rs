@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -37,6 +38,14 @@ struct Status {
     blocked_sources: Fill,
     blocked_prefixes: Fill,
     allowed_prefixes: usize,
+    baseline: Option<BaselineStatus>,
+}
+
+/// What the agent had learned when it last wrote it down.
+#[derive(Serialize)]
+struct BaselineStatus {
+    quiet_s: u64,
+    saved_unix_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -59,7 +68,8 @@ impl StatusArgs {
             print_report(self.json, &Status::without_tables(agent), || NOT_ATTACHED.to_owned())?;
             return Ok(Answer::Negative);
         }
-        let status = Status::read(&places.open_data_plane()?, attached, agent)?;
+        let mut status = Status::read(&places.open_data_plane()?, attached, agent)?;
+        status.baseline = baseline(places, &status.attached);
         print_report(self.json, &status, || text(&status))?;
         // Pinned maps without a link filter nothing: not attached is a negative answer.
         Ok(if status.attached.is_empty() { Answer::Negative } else { Answer::Done })
@@ -81,6 +91,7 @@ impl Status {
             blocked_sources,
             blocked_prefixes,
             allowed_prefixes: plane.blocks().allow_list()?.entries().len(),
+            baseline: None,
         })
     }
 
@@ -96,8 +107,17 @@ impl Status {
             blocked_sources: no_table,
             blocked_prefixes: no_table,
             allowed_prefixes: 0,
+            baseline: None,
         }
     }
+}
+
+/// A store that cannot be read hides no more than this.
+fn baseline(places: &Places, attached: &[Attachment]) -> Option<BaselineStatus> {
+    let store = places.open_store().ok()??;
+    let interfaces = attached.iter().map(|attachment| attachment.interface.as_str());
+    let stored = store.baseline(interfaces).ok()??;
+    Some(BaselineStatus { quiet_s: stored.quiet_s, saved_unix_ms: stored.at_unix_ms })
 }
 
 fn by_name(totals: OutcomeTotals) -> BTreeMap<&'static str, u64> {
@@ -139,6 +159,10 @@ fn text(status: &Status) -> String {
         let _ = writeln!(text, "{name:<10} {} of {}", fill.used, fill.capacity);
     }
     let _ = writeln!(text, "allowed    {} prefixes", status.allowed_prefixes);
+    if let Some(baseline) = &status.baseline {
+        let quiet = units::duration(Duration::from_secs(baseline.quiet_s));
+        let _ = writeln!(text, "baseline   learned from {quiet} of quiet traffic");
+    }
     text
 }
 

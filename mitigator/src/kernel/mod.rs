@@ -2,11 +2,11 @@
 //! and [`DataPlane`], behind which the kernel and a replayed capture look alike.
 
 use anyhow::Result;
-use mitigator_common::Source;
 
 use crate::pipeline::allowlist::AllowList;
 use crate::pipeline::blocklist::Changes;
 use crate::pipeline::snapshot::Snapshot;
+use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 
 mod adoption;
@@ -40,12 +40,12 @@ pub trait DataPlane {
     /// When it cannot be read.
     fn allow_list(&mut self) -> Result<AllowList>;
 
-    /// Packets dropped since the block was written, for each of `sources` that the agent's own block holds.
+    /// Packets dropped since the block was written, for each of `targets` that the agent's own block holds.
     ///
     /// # Errors
     ///
     /// When they cannot be read.
-    fn hits_of(&mut self, sources: &[Source]) -> Result<Vec<(Source, u64)>>;
+    fn hits_of(&mut self, targets: &[Target]) -> Result<Vec<(Target, u64)>>;
 
     /// Writes the blocks and limits that were decided at `now`, and removes limits that ended.
     ///

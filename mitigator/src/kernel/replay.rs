@@ -33,11 +33,15 @@ pub struct ReplayDataPlane {
     /// Sources evicted since the last reading that had been read before.
     gone: Vec<Source>,
     blocks: FxHashMap<Source, ReplayBlock>,
+    /// A handful at most.
+    prefixes: FxHashMap<PrefixKey, ReplayBlock>,
     limits: FxHashMap<Signature, LiveLimit>,
     /// How many blocks there may be before those that are over are forgotten.
     blocks_to_sweep: usize,
     /// When each source was first blocked; at most [`MAX_ADDRESSES`].
     first_blocks: FxHashMap<Source, Timestamp>,
+    /// The same of prefixes.
+    first_prefixes: FxHashMap<PrefixKey, Timestamp>,
     outcomes: OutcomeTotals,
     addresses: FxHashMap<IpAddr, AddressTotals>,
     unlisted_packets: u64,
@@ -83,9 +87,11 @@ impl ReplayDataPlane {
             changed: Vec::new(),
             gone: Vec::new(),
             blocks: FxHashMap::default(),
+            prefixes: FxHashMap::default(),
             limits: FxHashMap::default(),
             blocks_to_sweep: FIRST_SWEEP,
             first_blocks: FxHashMap::default(),
+            first_prefixes: FxHashMap::default(),
             outcomes: OutcomeTotals::default(),
             addresses: FxHashMap::default(),
             unlisted_packets: 0,
@@ -117,9 +123,27 @@ impl ReplayDataPlane {
         outcome
     }
 
-    /// The outcome of a packet that a block covers.
+    /// The block of exactly this target, over or not.
+    fn block_of(&self, target: &Target) -> Option<&ReplayBlock> {
+        match target {
+            Target::Source(source) => self.blocks.get(source),
+            Target::Prefix(key) => self.prefixes.get(key),
+        }
+    }
+
+    /// The outcome of a packet that a block covers, its source's or the narrowest prefix's.
     fn judge(&mut self, packet: &Packet, now: Timestamp) -> Option<Outcome> {
-        let block = self.blocks.get_mut(&packet.source).filter(|block| now < block.until)?;
+        let stands = |block: &&mut ReplayBlock| now < block.until;
+        let block = match self.blocks.get_mut(&packet.source).filter(stands) {
+            Some(block) => block,
+            None => {
+                let address = IpAddr::from(packet.address);
+                let covers = |key: &&PrefixKey| PrefixKey::new(address, key.parts().1) == **key;
+                let standing = self.prefixes.iter().filter(|(_, block)| now < block.until);
+                let key = *standing.map(|(key, _)| key).filter(covers).max_by_key(|key| key.length)?;
+                self.prefixes.get_mut(&key)?
+            }
+        };
         let address = Target::Prefix(PrefixKey::new(packet.address.into(), 128));
         if self.allowed.relation_to(&address) == Relation::Inside {
             return Some(Outcome::PassAllowed);
@@ -131,7 +155,7 @@ impl ReplayDataPlane {
     /// Counts one packet that was sent at `now`, as the kernel would.
     pub fn leave(&mut self, packet: &Packet, now: Timestamp) {
         if self.rows.contains_key(&packet.source) || asks(packet) {
-            self.row(packet.source, now).record_sent(packet);
+            self.row(packet.source, now).record_sent(packet, now.ns);
         }
     }
 
@@ -203,7 +227,10 @@ impl ReplayDataPlane {
     #[must_use]
     pub fn addresses(&self) -> Vec<(IpAddr, AddressTotals)> {
         let with_block = |(address, totals): (&IpAddr, &AddressTotals)| {
-            let blocked_at = self.first_blocks.get(&Source::from(*address)).copied();
+            let by_source = self.first_blocks.get(&Source::from(*address)).copied();
+            let covers = |key: &PrefixKey| PrefixKey::new(*address, key.parts().1) == *key;
+            let by_prefix = self.first_prefixes.iter().filter(|(key, _)| covers(key)).map(|(_, at)| *at);
+            let blocked_at = by_source.into_iter().chain(by_prefix).min();
             (*address, AddressTotals { blocked_at, ..*totals })
         };
         let mut addresses: Vec<_> = self.addresses.iter().map(with_block).collect();
@@ -238,9 +265,9 @@ impl DataPlane for ReplayDataPlane {
         Ok(self.allowed.clone())
     }
 
-    fn hits_of(&mut self, sources: &[Source]) -> Result<Vec<(Source, u64)>> {
-        let hits = |source: &Source| self.blocks.get(source).map(|block| (*source, block.hits));
-        Ok(sources.iter().filter_map(hits).collect())
+    fn hits_of(&mut self, targets: &[Target]) -> Result<Vec<(Target, u64)>> {
+        let hits = |target: &Target| self.block_of(target).map(|block| (*target, block.hits));
+        Ok(targets.iter().filter_map(hits).collect())
     }
 
     fn apply(&mut self, now: Timestamp, changes: &Changes) -> Result<()> {
@@ -255,10 +282,17 @@ impl DataPlane for ReplayDataPlane {
             self.limits.insert(limit.signature, LiveLimit::from(limit.entry()));
         }
         for block in &changes.blocks {
-            if let Target::Source(source) = block.target {
-                self.blocks.insert(source, ReplayBlock { until: block.until, hits: 0 });
-                if self.first_blocks.len() < MAX_ADDRESSES {
-                    self.first_blocks.entry(source).or_insert(now);
+            let entry = ReplayBlock { until: block.until, hits: 0 };
+            match block.target {
+                Target::Source(source) => {
+                    self.blocks.insert(source, entry);
+                    if self.first_blocks.len() < MAX_ADDRESSES {
+                        self.first_blocks.entry(source).or_insert(now);
+                    }
+                }
+                Target::Prefix(key) => {
+                    self.prefixes.insert(key, entry);
+                    self.first_prefixes.entry(key).or_insert(now);
                 }
             }
         }
@@ -281,6 +315,7 @@ mod tests {
             transport: Transport::udp(1, 2),
             fragment: Fragment::Whole,
             has_extensions: false,
+            is_to_group: false,
         })
     }
 

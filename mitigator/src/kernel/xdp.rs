@@ -107,12 +107,12 @@ impl DataPlane for XdpDataPlane {
         self.blocks.allow_list()
     }
 
-    fn hits_of(&mut self, sources: &[Source]) -> Result<Vec<(Source, u64)>> {
-        let mut hits = Vec::with_capacity(sources.len());
-        for source in sources {
-            let entry = self.blocks.get(&Target::Source(*source))?;
+    fn hits_of(&mut self, targets: &[Target]) -> Result<Vec<(Target, u64)>> {
+        let mut hits = Vec::with_capacity(targets.len());
+        for target in targets {
+            let entry = self.blocks.get(target)?;
             if let Some(entry) = entry.filter(|entry| entry.origin() == BlockOrigin::Agent) {
-                hits.push((*source, entry.hits));
+                hits.push((*target, entry.hits));
             }
         }
         Ok(hits)

@@ -37,8 +37,7 @@ pub struct Activity {
     pub outcomes: OutcomeTotals,
     /// Packets that each limit dropped in the interval.
     pub limited: Vec<(Signature, u64)>,
-    /// Whether this host was ever seen to send anything: where its packets are not seen, silence means
-    /// nothing.
+    /// Whether the answers of this host are seen: where they are not, silence means nothing.
     pub hears_sent: bool,
 }
 
@@ -71,9 +70,17 @@ impl Activity {
     }
 }
 
-/// Adds up activities until they cover some seconds, in which what comes slowly can be told from nothing.
+/// Adds up activities until they cover some seconds, in which what comes slowly can be told from nothing. Windows
+/// overlap by half, so that what begins in the middle of one is not seen later for it.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
+    earlier: Option<Activity>,
+    current: Sum,
+}
+
+/// Activities added up.
+#[derive(Clone, Debug, Default)]
+struct Sum {
     rows: FxHashMap<Source, SourceActivity>,
     limited: FxHashMap<Signature, u64>,
     interval: Duration,
@@ -82,8 +89,37 @@ pub struct Window {
 }
 
 impl Window {
-    /// Adds one activity; when `length` is reached, gives all of it and begins anew.
-    pub fn add(&mut self, activity: &Activity, length: Duration) -> Option<Activity> {
+    /// Adds one activity; when half of `length` is reached, gives all since `length` ago.
+    ///
+    /// Sources that are `blocked` from here on are left out: over a span in most of which they could send nothing,
+    /// the loudest would look light.
+    pub fn add(
+        &mut self,
+        activity: &Activity,
+        blocked: &FxHashSet<Source>,
+        length: Duration,
+    ) -> Option<Activity> {
+        self.current.add(activity);
+        if !blocked.is_empty() {
+            self.current.rows.retain(|source, _| !blocked.contains(source));
+            if let Some(earlier) = &mut self.earlier {
+                earlier.rows.retain(|row| !blocked.contains(&row.source));
+            }
+        }
+        if self.current.interval < length / 2 {
+            return None;
+        }
+        let half = std::mem::take(&mut self.current).finish(activity);
+        let earlier = self.earlier.replace(half.clone())?;
+        let mut sum = Sum::default();
+        sum.add(&earlier);
+        sum.add(&half);
+        Some(sum.finish(activity))
+    }
+}
+
+impl Sum {
+    fn add(&mut self, activity: &Activity) {
         for row in &activity.rows {
             self.rows
                 .entry(row.source)
@@ -101,23 +137,23 @@ impl Window {
         }
         self.interval += activity.interval;
         self.is_clock_still |= activity.is_clock_still;
-        if self.interval < length {
-            return None;
-        }
-        let window = std::mem::take(self);
-        let mut rows: Vec<SourceActivity> = window.rows.into_values().collect();
+    }
+
+    /// What was added, as of the latest activity.
+    fn finish(self, latest: &Activity) -> Activity {
+        let mut rows: Vec<SourceActivity> = self.rows.into_values().collect();
         rows.sort_unstable_by_key(|row| row.source);
-        let mut limited: Vec<(Signature, u64)> = window.limited.into_iter().collect();
+        let mut limited: Vec<(Signature, u64)> = self.limited.into_iter().collect();
         limited.sort_unstable();
-        Some(Activity {
-            at: activity.at,
-            interval: window.interval,
-            is_clock_still: window.is_clock_still,
+        Activity {
+            at: latest.at,
+            interval: self.interval,
+            is_clock_still: self.is_clock_still,
             rows,
-            outcomes: window.outcomes,
+            outcomes: self.outcomes,
             limited,
-            hears_sent: activity.hears_sent,
-        })
+            hears_sent: latest.hears_sent,
+        }
     }
 }
 
@@ -162,9 +198,45 @@ pub struct History {
     rows: FxHashMap<Source, Known>,
     /// Packets that each limit dropped.
     limits: FxHashMap<Signature, u64>,
-    hears_sent: bool,
+    answers: Answers,
     /// Number of the last snapshot.
     snapshots: u64,
+}
+
+/// Whether the answers of this host are seen. A load balancer whose servers answer past it, or a host with
+/// another way out, is heard to send and yet not to answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    /// Whether anything was sent to who sent something.
+    any: bool,
+    /// Clients with a connection lately that were answered, and those that were not.
+    answered: f64,
+    unanswered: f64,
+}
+
+/// Clients that tell whether answers are seen.
+const ENOUGH_CLIENTS: f64 = 5.0;
+/// What is left of a client's word after another tick.
+const KEPT: f64 = 0.98;
+
+impl Answers {
+    fn learn(&mut self, rows: &[SourceActivity]) {
+        self.answered *= KEPT;
+        self.unanswered *= KEPT;
+        for SourceActivity { change, totals, .. } in rows {
+            self.any |= totals.sent_packets > 0 && totals.packets > 0;
+            // Only who was answered sends an ACK after its SYN, or forges it.
+            if totals.tcp_syn_packets > 0 && change.tcp_ack_packets > 0 {
+                let word = if totals.sent_packets > 0 { &mut self.answered } else { &mut self.unanswered };
+                *word += 1.0;
+            }
+        }
+    }
+
+    fn are_heard(self) -> bool {
+        let are_few = self.answered + self.unanswered < ENOUGH_CLIENTS;
+        self.any && (are_few || self.answered >= self.unanswered)
+    }
 }
 
 /// The row of a source as last seen.
@@ -193,8 +265,9 @@ impl History {
             }
         }
         let row_count = rows.len();
-        self.hears_sent |= rows.iter().any(|(_, counters)| counters.sent_packets > 0);
-        let rows = rows.into_iter().filter_map(|(source, now)| self.advance_row(source, now, at)).collect();
+        let rows: Vec<SourceActivity> =
+            rows.into_iter().filter_map(|(source, now)| self.advance_row(source, now, at)).collect();
+        self.answers.learn(&rows);
         if coverage == Coverage::All && self.rows.len() > row_count {
             self.rows.retain(|_, known| known.snapshot == self.snapshots);
         }
@@ -217,7 +290,7 @@ impl History {
             rows,
             outcomes,
             limited,
-            hears_sent: self.hears_sent,
+            hears_sent: self.answers.are_heard(),
         };
         let seen: FxHashSet<Source> = match watched {
             [] => FxHashSet::default(),
@@ -297,6 +370,37 @@ fn difference(now: &SourceCounters, before: &SourceCounters) -> SourceCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_are_heard_where_clients_are_answered() {
+        let client = |number: u8, sent_packets: u32| {
+            let totals = SourceCounters {
+                packets: 9,
+                tcp_syn_packets: 1,
+                tcp_ack_packets: 8,
+                sent_packets,
+                ..SourceCounters::EMPTY
+            };
+            let source = Source::from_v4_bytes([192, 0, 2, number]);
+            SourceActivity { source, change: totals, totals, age: Duration::ZERO }
+        };
+        for (description, answered, unanswered, expected) in [
+            ("nobody there", 0, 0, false),
+            ("a server", 20, 0, true),
+            ("a server and forged connections", 20, 15, true),
+            ("one-way capture", 0, 20, false),
+            ("a balancer whose servers answer past it", 2, 20, false),
+            ("a few that are not answered yet", 1, 3, true),
+        ] {
+            let rows: Vec<SourceActivity> = (0..answered)
+                .map(|number| client(number, 7))
+                .chain((0..unanswered).map(|number| client(100 + number, 0)))
+                .collect();
+            let mut answers = Answers::default();
+            answers.learn(&rows);
+            assert_eq!(answers.are_heard(), expected, "{description}");
+        }
+    }
 
     fn row(number: u8, packets: u64, first_seen_ns: u64) -> (Source, SourceCounters) {
         let counters = SourceCounters { packets, first_seen_ns, udp_packets: 7, ..SourceCounters::default() };

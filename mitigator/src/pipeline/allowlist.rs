@@ -1,5 +1,7 @@
 //! `AllowList`: what no block may touch, as the pipeline and every writer of blocks see it.
 
+use std::net::IpAddr;
+
 use mitigator_common::{AllowReason, PrefixKey};
 
 use super::target::{AddressRange, Target, range_of};
@@ -68,6 +70,17 @@ impl AllowList {
             range.first <= wanted.last && wanted.first <= range.last
         })
     }
+}
+
+/// The host that an address belongs to: all of 127.0.0.0/8 is one (RFC 1122, section 3.2.1.3).
+#[must_use]
+pub fn host_of(address: IpAddr) -> PrefixKey {
+    let bits = match address.to_canonical() {
+        IpAddr::V4(address) if address.is_loopback() => 8,
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    };
+    PrefixKey::new(address.to_canonical(), bits)
 }
 
 #[cfg(test)]

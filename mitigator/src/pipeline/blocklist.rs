@@ -40,9 +40,9 @@ pub struct Changes {
 /// What the agent has blocked.
 #[derive(Clone, Debug, Default)]
 pub struct Blocklist {
-    standing: FxHashMap<Source, Standing>,
+    standing: FxHashMap<Target, Standing>,
     /// Ended blocks of sources that may come back.
-    past: FxHashMap<Source, Past>,
+    past: FxHashMap<Target, Past>,
     /// When a cap was last an alarm.
     alarmed: Option<Timestamp>,
 }
@@ -88,39 +88,39 @@ impl Blocklist {
     /// Takes over blocks that an earlier agent left.
     pub fn adopt(
         &mut self,
-        blocks: impl IntoIterator<Item = (Source, Timestamp)>,
+        blocks: impl IntoIterator<Item = (Target, Timestamp)>,
         settings: &BlockingSettings,
     ) {
-        for (source, until) in blocks {
+        for (target, until) in blocks {
             let since = Timestamp::default();
             self.standing.insert(
-                source,
+                target,
                 Standing { since, is_lifted: false, until, duration: settings.duration, hits: None },
             );
         }
     }
 
-    /// Sources whose drops have to be read now, because their block ends soon.
+    /// Targets whose drops have to be read now, because their block ends soon.
     #[must_use]
-    pub fn due(&self, now: Timestamp) -> Vec<Source> {
-        let mut due: Vec<Source> = self
+    pub fn due(&self, now: Timestamp) -> Vec<Target> {
+        let mut due: Vec<Target> = self
             .standing
             .iter()
             .filter(|(_, standing)| now + MEASURED_FOR >= standing.until)
-            .map(|(source, _)| *source)
+            .map(|(target, _)| *target)
             .collect();
         due.sort_unstable();
         due
     }
 
     /// The changes that follow from this tick's verdicts and from `hits`, the dropped packets of those
-    /// sources in [`Blocklist::due`] whose block is still the agent's. A block that meets the allow list by
+    /// targets in [`Blocklist::due`] whose block is still the agent's. A block that meets the allow list by
     /// now is left to its end. Verdicts that cannot be carried out become observations that say why, or
     /// go when they were reported lately.
     pub fn update(
         &mut self,
         verdicts: &mut Vec<Verdict>,
-        hits: &[(Source, u64)],
+        hits: &[(Target, u64)],
         allowed: &AllowList,
         now: Timestamp,
         settings: &BlockingSettings,
@@ -130,12 +130,10 @@ impl Blocklist {
         self.renew(hits, allowed, now, settings, &mut changes);
         self.release(now, settings, &mut changes);
         verdicts.retain_mut(|verdict| {
-            let (Decision::Block, Subject::Target(Target::Source(source))) =
-                (verdict.decision, &verdict.subject)
-            else {
+            let (Decision::Block, Subject::Target(target)) = (verdict.decision, &verdict.subject) else {
                 return true;
             };
-            match self.block(*source, now, settings, &mut changes) {
+            match self.block(*target, now, settings, &mut changes) {
                 Answer::Done => true,
                 Answer::Hindered(why) => {
                     verdict.decision = Decision::Observe;
@@ -155,12 +153,12 @@ impl Blocklist {
 
     fn block(
         &mut self,
-        source: Source,
+        target: Target,
         now: Timestamp,
         settings: &BlockingSettings,
         changes: &mut Changes,
     ) -> Answer {
-        if let Some(standing) = self.standing.get_mut(&source) {
+        if let Some(standing) = self.standing.get_mut(&target) {
             let quiet_for = if standing.is_lifted { REPORT_AGAIN } else { SETTLED_AFTER };
             if now.since(standing.since) < quiet_for {
                 return Answer::Known;
@@ -180,21 +178,21 @@ impl Blocklist {
         }
         let duration = self
             .past
-            .remove(&source)
+            .remove(&target)
             .map_or(settings.duration, |past| (past.duration * 2).min(settings.max_duration));
         let until = now + duration;
-        self.standing.insert(source, Standing { since: now, is_lifted: false, until, duration, hits: None });
-        changes.blocks.push(Block { target: Target::Source(source), until, is_renewal: false });
+        self.standing.insert(target, Standing { since: now, is_lifted: false, until, duration, hits: None });
+        changes.blocks.push(Block { target, until, is_renewal: false });
         Answer::Done
     }
 
     /// A block that ends soon and is not the agent's any more is not renewed: somebody lifted it, or put
     /// another in its place.
-    fn yield_to_others(&mut self, hits: &[(Source, u64)], now: Timestamp) {
-        let own: FxHashSet<Source> = hits.iter().map(|(source, _)| *source).collect();
-        for source in self.due(now) {
-            if !own.contains(&source) {
-                self.standing.remove(&source);
+    fn yield_to_others(&mut self, hits: &[(Target, u64)], now: Timestamp) {
+        let own: FxHashSet<Target> = hits.iter().map(|(target, _)| *target).collect();
+        for target in self.due(now) {
+            if !own.contains(&target) {
+                self.standing.remove(&target);
             }
         }
     }
@@ -202,14 +200,14 @@ impl Blocklist {
     #[expect(clippy::cast_precision_loss, reason = "dropped packets of five seconds are far below 2^52")]
     fn renew(
         &mut self,
-        hits: &[(Source, u64)],
+        hits: &[(Target, u64)],
         allowed: &AllowList,
         now: Timestamp,
         settings: &BlockingSettings,
         changes: &mut Changes,
     ) {
-        for (source, hits) in hits {
-            let Some(standing) = self.standing.get_mut(source) else {
+        for (target, hits) in hits {
+            let Some(standing) = self.standing.get_mut(target) else {
                 continue;
             };
             let Some((before, measured)) = standing.hits else {
@@ -220,9 +218,8 @@ impl Blocklist {
                 continue;
             }
             let rate = hits.saturating_sub(before) as f64 / now.since(measured).as_secs_f64();
-            let target = Target::Source(*source);
             if rate < f64::from(settings.renewal_packets_per_second)
-                || allowed.relation_to(&target) != Relation::Apart
+                || allowed.relation_to(target) != Relation::Apart
             {
                 continue;
             }
@@ -233,23 +230,23 @@ impl Blocklist {
             let duration = (standing.duration * 2).min(settings.max_duration);
             let until = now + duration;
             *standing = Standing { since: now, is_lifted: false, until, duration, hits: None };
-            changes.blocks.push(Block { target, until, is_renewal: true });
+            changes.blocks.push(Block { target: *target, until, is_renewal: true });
         }
     }
 
     fn release(&mut self, now: Timestamp, settings: &BlockingSettings, changes: &mut Changes) {
         self.past.retain(|_, past| now.since(past.ended) <= settings.max_duration);
-        let mut ended: Vec<Source> = self
+        let mut ended: Vec<Target> = self
             .standing
             .iter()
             .filter(|(_, standing)| standing.until <= now)
-            .map(|(source, _)| *source)
+            .map(|(target, _)| *target)
             .collect();
         ended.sort_unstable();
-        for source in ended {
-            if let Some(standing) = self.standing.remove(&source) {
-                self.past.insert(source, Past { duration: standing.duration, ended: standing.until });
-                changes.released.push(Target::Source(source));
+        for target in ended {
+            if let Some(standing) = self.standing.remove(&target) {
+                self.past.insert(target, Past { duration: standing.duration, ended: standing.until });
+                changes.released.push(target);
             }
         }
     }
@@ -257,10 +254,15 @@ impl Blocklist {
     /// Forgets blocks that could not be written, so that the next verdict asks for them again.
     pub fn forget(&mut self, blocks: &[Block]) {
         for block in blocks {
-            if let Target::Source(source) = block.target {
-                self.standing.remove(&source);
-            }
+            self.standing.remove(&block.target);
         }
+    }
+
+    /// Whether the source was blocked so lately that it may have been counted since, before the block took effect.
+    #[must_use]
+    pub fn has_just_blocked(&self, source: Source, now: Timestamp) -> bool {
+        let standing = self.standing.get(&Target::Source(source));
+        standing.is_some_and(|standing| !standing.is_lifted && now.since(standing.since) < SETTLED_AFTER)
     }
 
     /// How many blocks of the agent stand.
@@ -286,6 +288,7 @@ mod tests {
         let source = Source::from_v4_bytes([192, 0, 2, 7]);
         let mut blocklist = Blocklist::default();
         let start = Timestamp::from_ns(1_000_000_000);
+        let source = Target::Source(source);
         blocklist.adopt([(source, start + Duration::from_secs(3))], settings);
         for (seconds, hits) in [(0, 0), (2, 2_000)] {
             let now = start + Duration::from_secs(seconds);

@@ -4,6 +4,8 @@
 //! the server wait, holds many at a time. Counted from totals alone: a SYN opens one, an answer to a
 //! request serves one, FIN or RST from either side ends one.
 
+use std::collections::hash_map::Entry;
+
 use mitigator_common::{Source, SourceCounters};
 use rustc_hash::FxHashMap;
 
@@ -31,8 +33,18 @@ pub struct Waiting {
 const FEW_PORTS: u32 = 3;
 /// From how many connections on a source is looked at while it sends nothing.
 const WATCHED: f64 = 30.0;
+/// Pushes in a tick on each connection whose request is not finished, at most.
+const PUSHES: f64 = 4.0;
+/// Unserved connections from which they say anything.
+const A_FEW: f64 = 6.0;
+/// Connections opened lately from which they tell whether the server is slow.
+const ENOUGH: f64 = 10.0;
 /// What is older counts for little: a server gives up a half-open connection after about as long.
 const MEMORY_S: f64 = 60.0;
+/// What is left of one connection after a minute and a half: it tells nothing any more.
+const FORGOTTEN: f64 = 0.2;
+/// Sources remembered at a time: in a flood of forged ones, that a server answers, more would come.
+const MOST_SOURCES: usize = 131_072;
 
 impl Waiting {
     /// Whether the connections were established before they began to wait.
@@ -41,14 +53,37 @@ impl Waiting {
         self.acknowledged >= self.opened * 0.5
     }
 
-    fn advance(&mut self, change: &SourceCounters, kept: f64) {
+    /// Whether more wait than a client has under way, and most of what the source opened lately: browsers open
+    /// a connection or two in advance, which nobody serves either.
+    #[must_use]
+    pub fn are_many(&self) -> bool {
+        self.connections >= WATCHED && self.are_most()
+    }
+
+    fn are_most(&self) -> bool {
+        self.connections >= self.opened * 0.5
+    }
+
+    /// Whether so many pushes come of connections that are begun and not finished.
+    #[must_use]
+    pub fn explains(&self, pushes: u32) -> bool {
+        self.connections >= A_FEW && self.are_most() && f64::from(pushes) <= self.connections * PUSHES
+    }
+
+    fn add(&mut self, change: &SourceCounters) {
         let served = change.sent_data_packets.min(change.tcp_push_packets);
         let closed =
             change.sent_closing_packets.max(change.tcp_fin_packets.saturating_add(change.tcp_rst_packets));
         let ended = f64::from(served) + f64::from(closed);
-        self.opened = self.opened * kept + f64::from(change.tcp_syn_packets);
-        self.acknowledged = self.acknowledged * kept + f64::from(change.tcp_ack_packets);
-        self.connections = (self.connections * kept + f64::from(change.tcp_syn_packets) - ended).max(0.0);
+        self.opened += f64::from(change.tcp_syn_packets);
+        self.acknowledged += f64::from(change.tcp_ack_packets);
+        self.connections = (self.connections + f64::from(change.tcp_syn_packets) - ended).max(0.0);
+    }
+
+    fn fade(&mut self, kept: f64) {
+        for value in [&mut self.connections, &mut self.opened, &mut self.acknowledged] {
+            *value *= kept;
+        }
     }
 }
 
@@ -57,22 +92,41 @@ impl Connections {
     /// are known to be connections: where it answers nothing, or is not heard, none waits.
     pub fn advance(&mut self, activity: &Activity) -> Vec<Waiting> {
         let kept = (-activity.interval.as_secs_f64() / MEMORY_S).exp();
+        self.sources.retain(|_, waiting| {
+            waiting.fade(kept);
+            waiting.connections.max(waiting.opened) >= FORGOTTEN
+        });
         let mut waiting = Vec::with_capacity(activity.rows.len());
         for row in &activity.rows {
             // Who asks many ports scans, and holds no connections.
             let has_few_ports = distinct_ports(&row.change) <= FEW_PORTS;
             let is_accepted = row.totals.sent_syn_ack_packets > 0;
             let is_new = row.change.tcp_syn_packets > 0 && has_few_ports;
-            if !is_accepted || !is_new && !self.sources.contains_key(&row.source) {
-                waiting.push(Waiting::default());
-                continue;
-            }
-            let known = self.sources.entry(row.source).or_default();
-            known.advance(&row.change, kept);
-            waiting.push(*known);
+            let has_room = self.sources.len() < MOST_SOURCES;
+            let known = match self.sources.entry(row.source) {
+                Entry::Occupied(known) if is_accepted => Some(known.into_mut()),
+                Entry::Vacant(place) if is_accepted && is_new && has_room => {
+                    Some(place.insert(Waiting::default()))
+                }
+                Entry::Occupied(_) | Entry::Vacant(_) => None,
+            };
+            waiting.push(known.map_or(Waiting::default(), |known| {
+                known.add(&row.change);
+                *known
+            }));
         }
-        self.sources.retain(|_, waiting| waiting.connections >= 1.0);
         waiting
+    }
+
+    /// Whether, of the sources with few connections, most are not served either: then it is the server that is
+    /// slow.
+    #[must_use]
+    pub fn do_others_wait(&self) -> bool {
+        let others = self.sources.values().filter(|waiting| waiting.connections < WATCHED);
+        let (waiting, opened) = others.fold((0.0, 0.0), |(waiting, opened), other| {
+            (waiting + other.connections, opened + other.opened)
+        });
+        opened >= ENOUGH && waiting >= opened * 0.5
     }
 
     /// Sources whose connections wait although they send nothing now, sorted.

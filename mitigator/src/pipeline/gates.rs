@@ -1,27 +1,40 @@
 //! Is there an attack at all? For each vector, the traffic that carries it against an absolute floor
-//! and against what this server has learned to be normal.
+//! and against what this server has learned to be normal: in total, or else to one service.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mitigator_common::Source;
+use mitigator_common::{Signature, Source, SourceCounters};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::activity::Activity;
-use super::baseline::{Baseline, Normal};
+use super::activity::{Activity, SourceActivity};
+use super::baseline::saved::LearnedVector;
+use super::baseline::services::{ByPort, Services};
+use super::baseline::{Baseline, Normal, Pace, Situation};
 use super::connections::{Connections, Waiting};
 use super::settings::DetectionSettings;
-use super::time::Timestamp;
+use super::swarm;
+use super::time::{Timestamp, UnixMinute, WallClock};
 use super::vectors::{self, Comparison, Floors, ManyPorts, Span, Vector};
 
 /// How long after the last alarm a vector's attack counts as over, and learning goes on.
 const COOL_DOWN: Duration = Duration::from_secs(5);
+/// How long a verdict keeps its vector from being learned: evidence that lasts is reported twice as often.
+const VERDICT_HOLDS: Duration = Duration::from_mins(1);
+/// Services of one vector that raise an alarm in one tick, the busiest first.
+const MOST_SERVICES: usize = 4;
+/// Up to this share of what would pass the gates a baseline rises at once: the floors are higher.
+const HARMLESS: f64 = 0.5;
 /// Packets to many ports per second that all scans together may send for long, and each at least.
 const SCAN_RATE: f64 = 2_000.0;
 const LEAST_SCAN_RATE: f64 = 100.0;
 /// Packets to many ports that scans may send beyond that: a thousand usual ports, asked a few times.
 const SCAN_BURST: f64 = 10_000.0;
 const LEAST_SCAN_BURST: f64 = 1_000.0;
+
+/// On the floor of all sources for what an attack brings in its wake.
+const WAKE_FACTOR: f64 = 0.2;
 
 /// One comparison that a decision rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,11 +64,13 @@ impl Gate {
 pub struct Alarm {
     /// The kind of attack.
     pub vector: Vector,
+    /// The port that it is about, as a signature names it; `None` for all.
+    pub service: Option<u16>,
     /// Over how long it was judged.
     pub span: Span,
     /// What it was judged by.
     pub floors: Floors,
-    /// Packets that carry it, per row of the activity.
+    /// Packets that carry it, per row of the activity; 0 for rows of other services.
     pub carried: Vec<u64>,
     /// Their sum, per second.
     pub total: f64,
@@ -65,6 +80,10 @@ pub struct Alarm {
     pub since: Timestamp,
     /// What is usual, once it is learned.
     pub normal: Option<Normal>,
+    /// For stocks: sources that behave all alike.
+    pub alike: usize,
+    /// For stocks: whether those whose connections do not pile up are not served either.
+    pub everybody_waits: bool,
 }
 
 /// What is normal for each vector over one span, and which attacks are on.
@@ -77,12 +96,36 @@ pub struct Gates {
     totals: Vec<f64>,
     /// Packets to many ports beyond the rate of a scan, by source: leaky buckets.
     scanned: FxHashMap<Source, f64>,
+    /// `None` while the time of day is not known.
+    wall_clock: Option<WallClock>,
+    /// How long nothing looked like an attack.
+    quiet: Duration,
+    /// Of one vector at a time.
+    by_port: ByPort,
 }
 
 #[derive(Clone, Debug, Default)]
 struct State {
     baseline: Baseline,
+    services: Services,
     attack: Option<Episode>,
+    /// Attacks that show in one service only.
+    service_attacks: BTreeMap<u16, Episode>,
+    /// The last one that blamed somebody.
+    verdict_at: Option<Timestamp>,
+}
+
+impl State {
+    fn is_quiet(&self) -> bool {
+        self.attack.is_none() && self.service_attacks.is_empty()
+    }
+
+    /// Attacks end a while after their last alarm.
+    fn cool_down(&mut self, now: Timestamp) {
+        let is_on = |attack: &Episode| now.since(attack.last_alarm) < COOL_DOWN;
+        self.attack = self.attack.filter(is_on);
+        self.service_attacks.retain(|_, attack| is_on(attack));
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,26 +145,44 @@ impl Gates {
             states: Vec::new(),
             totals: Vec::new(),
             scanned: FxHashMap::default(),
+            wall_clock: None,
+            quiet: Duration::ZERO,
+            by_port: ByPort::default(),
         }
     }
 
-    /// The vectors that look like an attack in this tick. Without any, and with none lately, the tick
-    /// is quiet and the baselines learn it.
+    /// Tells the time of day, which shifts what is normal.
+    pub const fn set_wall_clock(&mut self, wall_clock: Option<WallClock>) {
+        self.wall_clock = wall_clock;
+    }
+
+    /// The vectors that look like an attack in this tick. What was seen is learned: all of it without any, and
+    /// with none lately; slowly otherwise; and nothing of a vector that has a verdict.
     pub fn check(&mut self, activity: &Activity, settings: &DetectionSettings) -> Vec<Alarm> {
         self.states.resize_with(Vector::ALL.len(), State::default);
-        let mut alarms = Vec::new();
+        let mut alarms: Vec<Alarm> = Vec::new();
         self.totals.clear();
         let many_ports = self.judge_scans(activity, settings);
         let waiting = self.connections.advance(activity);
+        let swarm = swarm::members(activity);
         let hears_sent = activity.hears_sent;
+        let was_attacked = Vector::ALL
+            .iter()
+            .zip(&self.states)
+            .any(|(vector, state)| vector.is_limited() && state.attack.is_some());
         let is_first = std::mem::replace(&mut self.is_first, false);
+        let now = self.wall_clock.map(|clock| clock.minute_of(activity.at));
+        let begun = Timestamp::from_ns(activity.at.ns.saturating_sub(as_ns(activity.interval)));
         for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
-            let carried: Vec<u64> = activity
+            let mut carried: Vec<u64> = activity
                 .rows
                 .iter()
                 .zip(many_ports.iter().zip(&waiting))
                 .map(|(row, (many_ports, waiting))| match vector {
                     Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, *waiting),
+                    // Half-finished requests on many connections: what they leave open says more.
+                    Vector::HttpFlood if waiting.explains(row.change.tcp_push_packets) => 0,
+                    Vector::AckFlood if is_first || !lacks_connection(row, activity) => 0,
                     // Over seconds, where this host is heard, only senders that were never there before and
                     // are not answered count: forged ones are, and a sender of one-way traffic stays.
                     Vector::UdpFlood
@@ -136,37 +197,130 @@ impl Gates {
                     _ => vector.carried_by(&row.change, *many_ports),
                 })
                 .collect();
+            if vector == Vector::SlowConnections {
+                for row in &swarm {
+                    let opened = activity.rows.get(*row).map_or(0, |row| row.totals.tcp_syn_packets);
+                    if let Some(carried) = carried.get_mut(*row) {
+                        *carried = (*carried).max(u64::from(opened));
+                    }
+                }
+            }
             let limited: u64 = activity
                 .limited
                 .iter()
-                .filter(|(signature, _)| signature.kind().is_some_and(|kind| vector.kinds().contains(&kind)))
+                .filter(|(signature, _)| is_of(vector, *signature))
                 .map(|(_, packets)| *packets)
                 .sum();
             let total = amount(vector, activity, carried.iter().sum::<u64>().saturating_add(limited));
             self.totals.push(total);
-            let floors = vector.floors_over(self.span, hears_sent);
-            let gates = total_gates(vector, floors, total, &state.baseline, settings);
-            if gates.iter().all(|gate| gate.passed) {
-                let begun = Timestamp::from_ns(activity.at.ns.saturating_sub(as_ns(activity.interval)));
-                let since = state.attack.map_or(begun, |attack| attack.since);
-                state.attack = Some(Episode { since, last_alarm: activity.at });
-                let normal = state.baseline.normal();
-                alarms.push(Alarm { vector, span: self.span, floors, carried, total, gates, since, normal });
-            } else if state.attack.is_some_and(|attack| activity.at.since(attack.last_alarm) >= COOL_DOWN) {
-                state.attack = None;
+            let mut floors = vector.floors_over(self.span, hears_sent);
+            if vector.is_wake() && (was_attacked || alarms.iter().any(|alarm| alarm.vector.is_limited())) {
+                floors.total *= WAKE_FACTOR;
             }
+            count_by_port(vector, activity, &carried, &mut self.by_port);
+            state.services.note(&self.by_port, |count| amount(vector, activity, count));
+            // Quiet ticks need not know.
+            let is_loud = total >= floors.total * settings.patience;
+            let normal = if is_loud { state.baseline.normal(now) } else { None };
+            let gates = total_gates(vector, floors, total, normal, settings);
+            let mut alarm = Alarm {
+                vector,
+                service: None,
+                span: self.span,
+                floors,
+                carried,
+                total,
+                gates,
+                since: begun,
+                normal,
+                alike: if vector == Vector::SlowConnections { swarm.len() } else { 0 },
+                everybody_waits: self.connections.do_others_wait(),
+            };
+            if alarm.gates.iter().all(|gate| gate.passed) {
+                let earlier = state.attack.iter().chain(state.service_attacks.values());
+                alarm.since = earlier.map(|attack| attack.since).min().unwrap_or(begun);
+                state.attack = Some(Episode { since: alarm.since, last_alarm: activity.at });
+                alarms.push(alarm);
+            } else if normal.is_some() {
+                alarms.extend(service_alarms(state, &alarm, activity, &self.by_port, now, settings));
+            }
+            state.cool_down(activity.at);
         }
-        // An attack of one kind often brings others in its wake, so none is learned meanwhile.
-        let is_quiet = self.states.iter().all(|state| state.attack.is_none());
+        self.learn(activity, now, settings);
+        alarms
+    }
+
+    /// Takes note of a verdict that blames somebody, which keeps its vector from being learned for a while.
+    pub fn note_verdict(&mut self, vector: Vector, at: Timestamp) {
+        let mut states = self.states.iter_mut().zip(Vector::ALL);
+        if let Some((state, _)) = states.find(|(_, known)| *known == vector) {
+            state.verdict_at = Some(at);
+        }
+    }
+
+    fn learn(&mut self, activity: &Activity, now: Option<UnixMinute>, settings: &DetectionSettings) {
+        if activity.interval.is_zero() {
+            return;
+        }
+        // An attack of one kind often brings others in its wake.
+        let is_quiet = self.states.iter().all(State::is_quiet);
+        if is_quiet {
+            self.quiet += activity.interval;
+        }
         for ((state, total), vector) in self.states.iter_mut().zip(&self.totals).zip(Vector::ALL) {
+            let floor = vector.floors_over(self.span, activity.hears_sent).total * settings.patience;
+            if floor.is_infinite() {
+                continue;
+            }
+            let has_verdict = state.verdict_at.is_some_and(|at| activity.at.since(at) < VERDICT_HOLDS);
+            let situation = match (has_verdict, is_quiet) {
+                (true, _) => Situation::Attack,
+                (false, false) => Situation::Alarm,
+                (false, true) => Situation::Quiet,
+            };
+            let pace = pace(floor, settings);
             // What is judged by its baseline alone needs one: a flood in the last moment of learning must not
             // keep it from ever being learned.
-            let needs_one = vector.comparison() == Comparison::Peers && state.baseline.normal().is_none();
-            if !activity.interval.is_zero() && (is_quiet || needs_one) {
-                state.baseline.learn(*total);
+            let needs_one = vector.comparison() == Comparison::Peers && !state.baseline.is_learned();
+            let of_total = if needs_one { Situation::Quiet } else { situation };
+            state.baseline.learn(*total, activity.interval, of_total, &pace, now);
+            state.services.learn(activity.interval, situation, &pace, now);
+            // Where all that came was known, a port that comes later had nothing before. A service that is
+            // judged by its baseline alone gets some time to show what is usual.
+            let had_nothing = state.baseline.is_grown() && vector.comparison() == Comparison::Floors;
+            let birth = || if had_nothing { Baseline::of_silence() } else { Baseline::default() };
+            if situation == Situation::Quiet {
+                state.services.admit_newcomer(birth);
             }
         }
-        alarms
+    }
+
+    /// What was learned, by the name of the vector.
+    #[must_use]
+    pub fn learned(&self) -> BTreeMap<String, LearnedVector> {
+        let learned = |state: &State| LearnedVector {
+            total: state.baseline.clone(),
+            services: state.services.baselines(),
+        };
+        let vectors = Vector::ALL.iter().zip(&self.states);
+        vectors.map(|(vector, state)| (vector.name().to_owned(), learned(state))).collect()
+    }
+
+    /// Takes over what was learned before; what is of no vector that is known is left out.
+    pub fn restore(&mut self, mut learned: BTreeMap<String, LearnedVector>) {
+        self.states.resize_with(Vector::ALL.len(), State::default);
+        for (state, vector) in self.states.iter_mut().zip(Vector::ALL) {
+            if let Some(LearnedVector { total, services }) = learned.remove(vector.name()) {
+                state.baseline = total;
+                state.services = services.into_iter().collect();
+            }
+        }
+    }
+
+    /// How long nothing looked like an attack, which is how long was learned.
+    #[must_use]
+    pub const fn quiet(&self) -> Duration {
+        self.quiet
     }
 
     /// What packets to many ports are, for each row. The more sources scan at once, the less of it each may.
@@ -226,36 +380,170 @@ pub fn amount(vector: Vector, activity: &Activity, count: u64) -> f64 {
 )]
 fn standing(vector: Vector, waiting: Waiting) -> u64 {
     let is_slow = vector == Vector::SlowConnections;
-    if waiting.are_established() == is_slow { waiting.connections as u64 } else { 0 }
+    if waiting.are_many() && waiting.are_established() == is_slow { waiting.connections as u64 } else { 0 }
+}
+
+/// Whether the source sends TCP of a connection that neither it nor this host ever opened. Where this host is
+/// not heard, nobody can tell it from a connection that is older than the program.
+fn lacks_connection(row: &SourceActivity, activity: &Activity) -> bool {
+    let was_opened = row.totals.tcp_syn_packets > 0 || row.totals.tcp_syn_ack_packets > 0;
+    // A host refuses packets of no connection with a RST each, and answers nothing else.
+    let is_answered = row.totals.sent_packets > row.totals.sent_closing_packets;
+    activity.hears_sent && !was_opened && !is_answered
 }
 
 fn as_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What the total of a vector has to reach; the baseline is asked only about what is over the floor.
+/// What the total of a vector has to reach. What is normal matters only to what is over the floor.
 #[must_use]
 pub fn total_gates(
     vector: Vector,
     floors: Floors,
     total: f64,
-    baseline: &Baseline,
+    normal: Option<Normal>,
+    settings: &DetectionSettings,
+) -> Vec<Gate> {
+    gates_named(
+        ["total_floor", "total_over_median", "total_over_noise"],
+        vector,
+        floors,
+        total,
+        normal,
+        settings,
+    )
+}
+
+fn gates_named(
+    [over_floor, over_median, over_noise]: [&'static str; 3],
+    vector: Vector,
+    floors: Floors,
+    total: f64,
+    normal: Option<Normal>,
     settings: &DetectionSettings,
 ) -> Vec<Gate> {
     let (floor, unit) = (floors.total * settings.patience, vector.unit());
-    let mut gates = vec![Gate::at_least("total_floor", total, floor, unit)];
+    let mut gates = vec![Gate::at_least(over_floor, total, floor, unit)];
     if total >= floor
-        && let Some(normal) = baseline.normal()
+        && let Some(normal) = normal
     {
+        let noise = normal.median + normal.deviation * settings.baseline_deviations;
         gates.extend([
-            Gate::at_least("total_over_median", total, normal.median * settings.baseline_factor, unit),
-            Gate::at_least(
-                "total_over_noise",
-                total,
-                normal.median + normal.deviation * settings.baseline_deviations,
-                unit,
-            ),
+            Gate::at_least(over_median, total, normal.median * settings.baseline_factor, unit),
+            Gate::at_least(over_noise, total, noise, unit),
         ]);
     }
     gates
+}
+
+/// Alarms of services that are an attack by themselves where `all` of them together are not.
+fn service_alarms(
+    state: &mut State,
+    all: &Alarm,
+    activity: &Activity,
+    by_port: &ByPort,
+    now: Option<UnixMinute>,
+    settings: &DetectionSettings,
+) -> Vec<Alarm> {
+    let (vector, floors) = (all.vector, all.floors);
+    let mut loud: Vec<(u16, f64)> = by_port
+        .counts()
+        .map(|(port, count)| (port, amount(vector, activity, count)))
+        .filter(|(_, total)| *total >= floors.total * settings.patience)
+        .collect();
+    loud.sort_unstable_by(|(a, a_total), (b, b_total)| b_total.total_cmp(a_total).then(a.cmp(b)));
+    let mut alarms = Vec::new();
+    for (port, total) in loud {
+        // A port that is not among the busiest is usually idle, which takes some time to know, and is no ground to
+        // compare clients on.
+        let is_idle = state.baseline.is_grown() && vector.comparison() == Comparison::Floors;
+        let idle = is_idle.then(Normal::default);
+        let Some(normal) = state.services.normal(port, now).or(idle) else {
+            continue;
+        };
+        let names = ["service_floor", "service_over_median", "service_over_noise"];
+        let gates = gates_named(names, vector, floors, total, Some(normal), settings);
+        if alarms.len() == MOST_SERVICES || !gates.iter().all(|gate| gate.passed) {
+            continue;
+        }
+        let attack = state.service_attacks.entry(port).or_insert(Episode {
+            since: state.attack.map_or(all.since, |attack| attack.since),
+            last_alarm: activity.at,
+        });
+        attack.last_alarm = activity.at;
+        state.services.admit(port, total, Baseline::of_silence);
+        let is_of_it = |row: &SourceActivity| service_of(vector, row) == port;
+        let carried = all.carried.iter().zip(&activity.rows);
+        let carried = carried.map(|(count, row)| if is_of_it(row) { *count } else { 0 }).collect();
+        alarms.push(Alarm {
+            service: Some(port),
+            carried,
+            total,
+            gates,
+            since: attack.since,
+            normal: Some(normal),
+            ..*all
+        });
+    }
+    alarms
+}
+
+/// What a baseline of a vector may rise to, and how fast.
+fn pace(floor: f64, settings: &DetectionSettings) -> Pace {
+    let below = |times: f64| floor * HARMLESS / times.max(1.0);
+    Pace {
+        rise_per_hour: settings.baseline_rise,
+        harmless: Normal {
+            median: below(settings.baseline_factor),
+            deviation: below(settings.baseline_deviations),
+        },
+    }
+}
+
+/// Whether packets of a signature carry a vector.
+fn is_of(vector: Vector, signature: Signature) -> bool {
+    !vector.is_stock() && signature.kind().is_some_and(|kind| vector.kinds().contains(&kind))
+}
+
+/// Packets of a vector by service, with what limits dropped of them.
+fn count_by_port(vector: Vector, activity: &Activity, carried: &[u64], by_port: &mut ByPort) {
+    by_port.clear();
+    for (row, count) in activity.rows.iter().zip(carried).filter(|(_, count)| **count > 0) {
+        by_port.add(service_of(vector, row), *count);
+    }
+    if has_services(vector) {
+        let limited = activity.limited.iter();
+        for (signature, dropped) in limited.filter(|(signature, _)| is_of(vector, *signature)) {
+            by_port.add(signature.port(), *dropped);
+        }
+    }
+}
+
+/// Whether the port of its packets names a service. Connections that this host asked for come back to any port, and
+/// some packets have none.
+const fn has_services(vector: Vector) -> bool {
+    !matches!(
+        vector,
+        Vector::Scan
+            | Vector::TcpReflection
+            | Vector::IcmpFlood
+            | Vector::ExtensionFlood
+            | Vector::FragmentFlood
+    )
+}
+
+/// The service that a source's packets of a vector are about, as a signature names it; 0 for none. Of the ports of
+/// one source the latest stands for all.
+fn service_of(vector: Vector, row: &SourceActivity) -> u16 {
+    if !has_services(vector) {
+        return 0;
+    }
+    let port = |counters: &SourceCounters| match vector {
+        Vector::Reflection => counters.reflection_port,
+        _ => counters.destination_port,
+    };
+    // Who only waits sent nothing in the interval.
+    let latest = if port(&row.change) > 0 { port(&row.change) } else { port(&row.totals) };
+    u16::try_from(latest).unwrap_or(0)
 }

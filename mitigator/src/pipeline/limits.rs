@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mitigator_common::{Limit, Signature};
+use mitigator_common::{Limit, PacketKind, Signature};
 
 use super::settings::BlockingSettings;
 use super::time::Timestamp;
@@ -36,10 +36,13 @@ impl NewLimit {
     )]
     pub fn entry(&self) -> Limit {
         let per_window = self.packets_per_second * (Limit::WINDOW_NS as f64 / 1e9);
+        // New clients must be able to open a connection now and then; what else is new can wait.
+        let opens = self.signature.kind() == Some(PacketKind::TcpSyn);
+        let per_window = if opens { per_window.ceil() } else { per_window.round() };
         Limit {
             expires_at_ns: self.until.ns,
             since_ns: self.since.ns,
-            packets_per_window: per_window.ceil() as u64,
+            packets_per_window: per_window as u64,
             ..Limit::default()
         }
     }
@@ -144,7 +147,6 @@ mod tests {
     use super::*;
     use crate::pipeline::vectors::Vector;
     use crate::pipeline::verdict::{Evidence, Subject};
-    use mitigator_common::PacketKind;
 
     #[test]
     fn a_limit_goes_on_while_it_drops_and_ends_when_it_does_not() {

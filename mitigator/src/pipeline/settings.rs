@@ -11,6 +11,8 @@ pub struct DetectionSettings {
     pub baseline_factor: f64,
     /// A total must exceed the learned median by this many deviations, beside its floor.
     pub baseline_deviations: f64,
+    /// How much the learned median may rise in an hour beyond what the day and the weeks know, as a share of itself.
+    pub baseline_rise: f64,
     /// Packets of the vector a source must send in one tick to be judged at all.
     pub min_packets: u64,
     /// How long the window is in which what lasts is judged.
@@ -37,6 +39,8 @@ pub struct DetectionSettings {
     pub crowd: usize,
     /// What a limit lets pass of a flood of many sources, as a share of the flood, where more is not usual.
     pub limit_share: f64,
+    /// Whether a prefix whose members attack as one is blocked as a whole.
+    pub widen: bool,
     /// Whether verdicts are only reported.
     pub observe_only: bool,
 }
@@ -47,8 +51,9 @@ impl Default for DetectionSettings {
             patience: 1.0,
             baseline_factor: 3.0,
             baseline_deviations: 8.0,
+            baseline_rise: 0.1,
             min_packets: 10,
-            window: Duration::from_secs(2),
+            window: Duration::from_secs(1),
             ticks: 2,
             overwhelming_factor: 10.0,
             known_age: Duration::from_mins(1),
@@ -60,6 +65,7 @@ impl Default for DetectionSettings {
             seed: 0x006d_6974_6967_6174,
             crowd: 50,
             limit_share: 0.005,
+            widen: true,
             observe_only: false,
         }
     }

@@ -1,4 +1,4 @@
-//! `Timestamp`: an instant on the clock of the data plane.
+//! `Timestamp`: an instant on the clock of the data plane; `WallClock`: what people call it.
 
 use std::ops::Add;
 use std::time::Duration;
@@ -30,5 +30,32 @@ impl Add<Duration> for Timestamp {
 
     fn add(self, duration: Duration) -> Self {
         Self { ns: self.ns.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)) }
+    }
+}
+
+/// What ties a data plane's clock to the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WallClock {
+    /// Time since the Unix epoch when the data plane's clock was at zero, in nanoseconds.
+    pub zero_unix_ns: u64,
+}
+
+impl WallClock {
+    /// The minute of the wall clock that an instant falls into.
+    #[must_use]
+    pub const fn minute_of(self, at: Timestamp) -> UnixMinute {
+        UnixMinute(self.zero_unix_ns.saturating_add(at.ns) / 60_000_000_000)
+    }
+}
+
+/// Whole minutes since the Unix epoch. Days and hours begin as in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixMinute(pub u64);
+
+impl UnixMinute {
+    /// Whole hours since the Unix epoch.
+    #[must_use]
+    pub const fn hour(self) -> u64 {
+        self.0 / 60
     }
 }

@@ -14,6 +14,8 @@ pub enum Vector {
     TcpReflection,
     /// RST packets and flag combinations that no connection has.
     TcpFlagFlood,
+    /// ACK packets of sources that never opened a connection.
+    AckFlood,
     /// Requests over established connections.
     HttpFlood,
     /// Answers of abused UDP services, with their fragments.
@@ -88,7 +90,7 @@ const ANSWERS: u32 = 4;
 
 impl Vector {
     /// Every vector, in the order they are judged: the more specific first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Scan,
         Self::PasswordGuessing,
         Self::SlowConnections,
@@ -96,6 +98,7 @@ impl Vector {
         Self::SynFlood,
         Self::TcpReflection,
         Self::TcpFlagFlood,
+        Self::AckFlood,
         Self::HttpFlood,
         Self::Reflection,
         Self::UdpFlood,
@@ -111,6 +114,7 @@ impl Vector {
             Self::SynFlood => "syn-flood",
             Self::TcpReflection => "tcp-reflection",
             Self::TcpFlagFlood => "tcp-flag-flood",
+            Self::AckFlood => "ack-flood",
             Self::HttpFlood => "http-flood",
             Self::Reflection => "udp-reflection",
             Self::UdpFlood => "udp-flood",
@@ -131,6 +135,7 @@ impl Vector {
             Self::SynFlood => "SYN packets without a following ACK",
             Self::TcpReflection => "SYN+ACK packets",
             Self::TcpFlagFlood => "RST and odd-flag packets",
+            Self::AckFlood => "ACK packets without a connection",
             Self::HttpFlood => "requests on established connections",
             Self::Reflection => "answers of UDP services",
             Self::UdpFlood => "UDP packets",
@@ -150,10 +155,36 @@ impl Vector {
         !matches!(self, Self::Scan | Self::PasswordGuessing)
     }
 
+    /// Whether a flood of many light sources is answered by a limit.
+    #[must_use]
+    pub const fn is_limited(self) -> bool {
+        !self.kinds().is_empty() && !self.is_stock()
+    }
+
+    /// Whether a prefix that sends nothing else is blocked for it. Reflectors are real hosts, whose neighbours
+    /// may be anybody's.
+    #[must_use]
+    pub const fn is_widened(self) -> bool {
+        self.is_limited() && !matches!(self, Self::Reflection | Self::TcpReflection)
+    }
+
+    /// Whether a flood of another kind brings it along: errors and refusals of those whose answers were
+    /// asked for in this host's name.
+    #[must_use]
+    pub const fn is_wake(self) -> bool {
+        matches!(self, Self::IcmpFlood | Self::TcpFlagFlood)
+    }
+
     /// Whether it is counted in things that stand rather than in packets that come.
     #[must_use]
     pub const fn is_stock(self) -> bool {
         matches!(self, Self::SlowConnections | Self::ConnectionFlood)
+    }
+
+    /// Share of its floor from which a source is reported before it is blocked.
+    #[must_use]
+    pub const fn early_share(self) -> f64 {
+        if self.is_stock() { 0.5 } else { 1.0 }
     }
 
     /// What its numbers are.
@@ -172,12 +203,14 @@ impl Vector {
     pub const fn floors_over(self, span: Span, hears_sent: bool) -> Floors {
         match (span, self) {
             (Span::Tick, _) => self.floors(),
-            (_, Self::SynFlood) => Floors { total: 60.0, source: 15.0 },
+            (_, Self::UdpFlood) if !hears_sent => self.floors(),
+            (_, Self::SynFlood) => Floors { total: 60.0, source: 50.0 },
             (_, Self::TcpReflection) => Floors { total: 250.0, source: 50.0 },
             (_, Self::TcpFlagFlood) => Floors { total: 200.0, source: 60.0 },
+            (_, Self::AckFlood) => Floors { total: 300.0, source: 150.0 },
+            (_, Self::Reflection) if hears_sent => Floors { total: 40.0, source: 20.0 },
             (_, Self::Reflection) => Floors { total: 100.0, source: 20.0 },
-            (_, Self::UdpFlood) if hears_sent => Floors { total: 50.0, source: 1_000.0 },
-            (_, Self::UdpFlood) => Floors { total: 4_000.0, source: 800.0 },
+            (_, Self::UdpFlood) => Floors { total: 50.0, source: 1_000.0 },
             (_, Self::IcmpFlood) => Floors { total: 500.0, source: 200.0 },
             (_, Self::ExtensionFlood) => Floors { total: 300.0, source: 100.0 },
             (_, Self::FragmentFlood) => Floors { total: 300.0, source: 150.0 },
@@ -195,6 +228,7 @@ impl Vector {
             Self::SynFlood => Floors { total: 200.0, source: 50.0 },
             Self::TcpReflection => Floors { total: 1_000.0, source: 200.0 },
             Self::TcpFlagFlood => Floors { total: 500.0, source: 200.0 },
+            Self::AckFlood => Floors { total: 1_000.0, source: 500.0 },
             Self::HttpFlood => Floors { total: 1_000.0, source: 60.0 },
             Self::Reflection => Floors { total: 500.0, source: 200.0 },
             Self::UdpFlood => Floors { total: 5_000.0, source: 1_000.0 },
@@ -202,7 +236,8 @@ impl Vector {
             Self::ExtensionFlood => Floors { total: 1_000.0, source: 500.0 },
             Self::FragmentFlood => Floors { total: 1_000.0, source: 500.0 },
             Self::Scan => Floors { total: 50.0, source: 50.0 },
-            Self::SlowConnections | Self::ConnectionFlood => Floors { total: 60.0, source: 60.0 },
+            // Nobody shares these: what stands in total says nothing of one source.
+            Self::SlowConnections | Self::ConnectionFlood => Floors { total: 30.0, source: 60.0 },
             Self::PasswordGuessing => Floors::NONE,
         }
     }
@@ -228,16 +263,15 @@ impl Vector {
             Self::SynFlood => &[PacketKind::TcpSyn],
             Self::TcpReflection => &[PacketKind::TcpSynAck],
             Self::TcpFlagFlood => &[PacketKind::TcpRst, PacketKind::TcpOdd],
+            Self::AckFlood => &[PacketKind::TcpAck],
+            // Of a swarm, whose members are too light to be judged one by one.
+            Self::SlowConnections => &[PacketKind::TcpSyn, PacketKind::TcpAck, PacketKind::TcpRst],
             Self::Reflection => &[PacketKind::UdpReflection, PacketKind::Fragment],
             Self::UdpFlood => &[PacketKind::Udp],
             Self::IcmpFlood => &[PacketKind::Icmp],
             Self::ExtensionFlood => &[PacketKind::Extension],
             Self::FragmentFlood => &[PacketKind::Fragment],
-            Self::HttpFlood
-            | Self::Scan
-            | Self::SlowConnections
-            | Self::ConnectionFlood
-            | Self::PasswordGuessing => &[],
+            Self::HttpFlood | Self::Scan | Self::ConnectionFlood | Self::PasswordGuessing => &[],
         }
     }
 
@@ -259,7 +293,8 @@ impl Vector {
             Self::TcpFlagFlood => change
                 .tcp_rst_packets
                 .saturating_add(change.tcp_odd_packets)
-                .saturating_sub(change.tcp_ack_packets),
+                // One refusal of each connection that this host asked for.
+                .saturating_sub(change.tcp_ack_packets.saturating_add(change.sent_syn_packets)),
             // Large packets are an upload, whose pushes are not requests.
             Self::HttpFlood if mean_bytes(change) > 800 => 0,
             Self::HttpFlood => change.tcp_push_packets,
@@ -276,12 +311,14 @@ impl Vector {
             Self::FragmentFlood => change.fragment_packets,
             Self::Scan if is_scan(change) => {
                 let udp = change.udp_packets.saturating_sub(change.reflection_packets);
-                change.tcp_syn_packets.saturating_add(change.tcp_odd_packets).saturating_add(udp)
+                let asked = change.tcp_syn_packets.saturating_add(change.tcp_odd_packets).saturating_add(udp);
+                asked.saturating_add(refused(change))
             }
             Self::Scan => 0,
             Self::PasswordGuessing if asks_for_password(change.destination_port) => {
                 change.tcp_syn_packets.min(change.tcp_ack_packets).min(change.tcp_fin_packets)
             }
+            Self::AckFlood => change.tcp_ack_packets,
             // What waits is remembered from tick to tick, see `connections`.
             Self::PasswordGuessing | Self::SlowConnections | Self::ConnectionFlood => 0,
         };
@@ -307,6 +344,12 @@ pub fn packets_to_many_ports(change: &SourceCounters) -> u64 {
     } else {
         0
     }
+}
+
+/// Connections that this host asked for and the source refused.
+#[must_use]
+pub fn refused(change: &SourceCounters) -> u32 {
+    change.tcp_rst_packets.min(change.sent_syn_packets)
 }
 
 /// Many ports, and hardly an established connection on them.

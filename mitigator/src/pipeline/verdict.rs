@@ -13,11 +13,12 @@ use mitigator_common::{PacketKind, Signature, Source, SourceCounters};
 
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::{AllowList, Relation};
-use super::baseline::Baseline;
 use super::clustering::{self, Clusters};
 use super::features::FeatureTable;
 use super::gates::{self, Alarm, Gate};
+use super::prefixes::{self, AttackingPrefix};
 use super::settings::DetectionSettings;
+use super::swarm::SWARM;
 use super::target::Target;
 use super::time::Timestamp;
 use super::vectors::{Comparison, ManyPorts, Span, Vector};
@@ -98,6 +99,9 @@ pub struct Verdict {
 pub struct Evidence {
     /// Length of the interval that was judged, in seconds.
     pub window_s: f64,
+    /// The port that was judged by itself, because it stood out where all together did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<u16>,
     /// Every comparison, passed or not.
     pub gates: Vec<Gate>,
     /// Features of the source, by name; empty for a signature.
@@ -120,12 +124,21 @@ pub struct Evidence {
     pub version: &'static str,
 }
 
+impl Verdict {
+    /// Whether somebody is blamed for something that is worth a block: such traffic must not become normal.
+    #[must_use]
+    pub fn is_attack(&self) -> bool {
+        let is_unexplained = self.evidence.gates.iter().any(|gate| gate.name == "overwhelming_total");
+        self.vector.is_blocked() && !is_unexplained && self.evidence.note != ON_ALLOW_LIST
+    }
+}
+
 impl Evidence {
     /// The rate that decided: the source's own, or that of all sources for a signature.
     #[must_use]
     pub fn packets_per_second(&self) -> f64 {
         let value_of = |name: &str| self.gates.iter().find(|gate| gate.name == name).map(|gate| gate.value);
-        value_of("source_floor").or_else(|| value_of("total_floor")).unwrap_or(0.0)
+        ["source_floor", "service_floor", "total_floor"].into_iter().find_map(value_of).unwrap_or(0.0)
     }
 }
 
@@ -147,8 +160,8 @@ pub struct ClusterSummary {
 /// Remembers how long each source has shown evidence.
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
-    suspects: FxHashMap<(Source, Vector), Suspicion>,
-    reported: FxHashMap<(Vector, Option<Source>), Timestamp>,
+    suspects: FxHashMap<(Target, Vector), Suspicion>,
+    reported: FxHashMap<(Vector, Option<Target>), Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +181,18 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// The sources to be blocked.
+    #[must_use]
+    pub fn blocked(&self) -> FxHashSet<Source> {
+        let blocks = self.verdicts.iter().filter(|verdict| verdict.decision == Decision::Block);
+        blocks
+            .filter_map(|verdict| match verdict.subject {
+                Subject::Target(Target::Source(source)) => Some(source),
+                Subject::Target(_) | Subject::Signature(_) => None,
+            })
+            .collect()
+    }
+
     /// Adds what another judgement of the same tick says; of two verdicts about the same the first stands.
     pub fn add(&mut self, other: Self) {
         let known: FxHashSet<Subject> = self.verdicts.iter().map(|verdict| verdict.subject.clone()).collect();
@@ -182,6 +207,10 @@ const SUSPICION_LASTS: std::time::Duration = std::time::Duration::from_secs(2);
 const REPORT_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long connections must stand before their source is blocked.
 const STANDS_FOR: std::time::Duration = std::time::Duration::from_millis(500);
+/// The same for a source that was served before: perhaps the server is slow for a moment.
+const STANDS_FOR_ONCE_SERVED: std::time::Duration = std::time::Duration::from_millis(1_500);
+/// The same while other sources are not served either.
+const STANDS_FOR_WHEN_EVERYBODY_WAITS: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long an overwhelming total nobody can be blamed for goes unreported.
 const WORTH_A_WORD_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
@@ -191,6 +220,9 @@ const POINT_COLUMNS: usize = 3;
 const MOST_PORTS: usize = 4;
 /// A few ports are named when they take this share of the flood.
 const NAMED_SHARE: f64 = 0.9;
+/// A prefix has to send this many times what one source of it had to.
+const PREFIX_FACTOR: f64 = 4.0;
+const ON_ALLOW_LIST: &str = "the source is on the allow list";
 /// A group whose mean is a little under the floor may hold members over it.
 const CENTROID_TOLERANCE: f64 = 0.8;
 
@@ -209,8 +241,10 @@ impl Judge {
         self.reported.retain(|_, at| now.since(*at) <= REPORT_AGAIN);
         let mut judgement = Judgement { is_suspicious: !alarms.is_empty(), ..Judgement::default() };
         for alarm in alarms {
-            let case = Case::new(activity, features, alarm, settings);
+            let mut case = Case::new(activity, features, alarm, settings);
             let before = judgement.verdicts.len();
+            let covered = self.judge_prefixes(&case, allowed, &mut judgement);
+            case.leave_out(covered);
             self.judge_sources(&case, allowed, &mut judgement);
             self.judge_crowd(&case, &mut judgement);
             if judgement.verdicts.len() == before {
@@ -220,35 +254,101 @@ impl Judge {
         judgement
     }
 
+    /// Prefixes whose members attack as one; returns the rows of those that are blocked, or soon may be.
+    fn judge_prefixes(
+        &mut self,
+        case: &Case<'_>,
+        allowed: &AllowList,
+        judgement: &mut Judgement,
+    ) -> FxHashSet<usize> {
+        let mut covered = FxHashSet::default();
+        if !case.settings.widen || !case.alarm.vector.is_widened() {
+            return covered;
+        }
+        let (vector, now) = (case.alarm.vector, case.activity.at);
+        let is_light = |row: &SourceActivity, carried| case.is_light(row, carried);
+        let is_known = |row: &SourceActivity| case.is_known(row);
+        for found in prefixes::attacking(case.activity, &case.alarm.carried, is_light, is_known) {
+            let mut gates = case.prefix_gates(&found);
+            if !gates.iter().all(|gate| gate.passed) {
+                continue;
+            }
+            let target = Target::Prefix(found.prefix);
+            let suspicion = self.suspect(target, vector, now);
+            let ticks = case.ticks_gate(suspicion.ticks);
+            if !ticks.passed && case.alarm.span == Span::Tick {
+                // A limit now would hide them from the next tick.
+                covered.extend(found.members);
+                continue;
+            }
+            gates.push(ticks);
+            let (decision, note) = case.decide(&target, allowed.relation_to(&target));
+            let is_blocked = decision == Decision::Block;
+            if !is_blocked && !self.is_news(vector, Some(target), now) {
+                continue;
+            }
+            judgement.verdicts.push(Verdict {
+                subject: Subject::Target(target),
+                vector,
+                decision: if is_blocked { decision } else { Decision::Observe },
+                limits: Vec::new(),
+                since: case.alarm.since,
+                evidence: case.evidence(
+                    None,
+                    gates,
+                    if is_blocked {
+                        "nearly all that is active in the prefix sends it, and nothing else"
+                    } else {
+                        note
+                    },
+                ),
+            });
+            if is_blocked {
+                covered.extend(found.members);
+            }
+        }
+        covered
+    }
+
+    fn suspect(&mut self, target: Target, vector: Vector, now: Timestamp) -> Suspicion {
+        let suspicion =
+            self.suspects.entry((target, vector)).or_insert(Suspicion { ticks: 0, first: now, last: now });
+        suspicion.ticks += 1;
+        suspicion.last = now;
+        *suspicion
+    }
+
     fn judge_sources(&mut self, case: &Case<'_>, allowed: &AllowList, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
         for (position, row) in case.carriers.iter().enumerate() {
             let Some(source_row) = case.activity.rows.get(*row) else {
                 continue;
             };
+            if case.covered.contains(row) {
+                continue;
+            }
             let source = source_row.source;
             let mut gates = case.source_gates(position, source_row);
-            if !gates.iter().all(|gate| gate.passed) {
+            let is_early = gates.iter().any(|gate| !gate.passed);
+            if is_early && !case.is_worth_a_word(position, source_row) {
                 continue;
             }
             let now = case.activity.at;
-            let suspicion = self.suspects.entry((source, vector)).or_insert(Suspicion {
-                ticks: 0,
-                first: now,
-                last: now,
-            });
-            suspicion.ticks += 1;
-            suspicion.last = now;
-            let patience_gate = case.patience_gate(position, source_row, suspicion);
+            let target = Target::Source(source);
+            let suspicion = self.suspect(target, vector, now);
+            if is_early {
+                self.tell_early(case, position, source_row, gates, judgement);
+                continue;
+            }
+            let patience_gate = case.patience_gate(position, source_row, &suspicion);
             if !patience_gate.passed {
                 continue;
             }
             gates.push(patience_gate);
-            let target = Target::Source(source);
             let relation = allowed.relation_to(&target);
-            let (decision, note) = case.decide(source, relation);
+            let (decision, note) = case.decide(&target, relation);
             let limits = if decision == Decision::Limit { case.limits(&[*row]) } else { Vec::new() };
-            if decision != Decision::Block && !self.is_news(vector, Some(source), now) {
+            if decision != Decision::Block && !self.is_news(vector, Some(target), now) {
                 continue;
             }
             judgement.verdicts.push(Verdict {
@@ -263,6 +363,36 @@ impl Judge {
         }
     }
 
+    /// Something builds up: it is reported before it is enough for a block.
+    fn tell_early(
+        &mut self,
+        case: &Case<'_>,
+        position: usize,
+        row: &SourceActivity,
+        mut gates: Vec<Gate>,
+        judgement: &mut Judgement,
+    ) {
+        let (vector, now) = (case.alarm.vector, case.activity.at);
+        let target = Target::Source(row.source);
+        let ticks = self.suspects.get(&(target, vector)).map_or(0, |suspicion| suspicion.ticks);
+        gates.push(case.ticks_gate(ticks));
+        if ticks >= case.settings.ticks && self.is_news(vector, Some(target), now) {
+            let row = case.carriers.get(position).copied().unwrap_or_default();
+            judgement.verdicts.push(Verdict {
+                subject: Subject::Target(target),
+                vector,
+                decision: Decision::Observe,
+                limits: Vec::new(),
+                since: case.alarm.since,
+                evidence: case.evidence(
+                    Some((position, row)),
+                    gates,
+                    "it builds up, and is not enough for a block yet",
+                ),
+            });
+        }
+    }
+
     /// Many sources that each send too little to be blocked.
     fn judge_crowd(&mut self, case: &Case<'_>, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
@@ -270,6 +400,8 @@ impl Judge {
         let is_certain = vector == Vector::Reflection && case.hears_sent;
         let gates = if is_certain {
             vec![Gate::at_least("unsolicited", case.alarm.total, case.alarm.floors.total, vector.unit())]
+        } else if vector.is_stock() {
+            vec![count_gate("alike_sources", case.alarm.alike, SWARM)]
         } else {
             vec![
                 count_gate("light_sources", case.light_sources, case.crowd()),
@@ -322,10 +454,10 @@ impl Judge {
         }
     }
 
-    fn is_news(&mut self, vector: Vector, source: Option<Source>, now: Timestamp) -> bool {
-        let is_news = !self.reported.contains_key(&(vector, source));
+    fn is_news(&mut self, vector: Vector, target: Option<Target>, now: Timestamp) -> bool {
+        let is_news = !self.reported.contains_key(&(vector, target));
         if is_news {
-            self.reported.insert((vector, source), now);
+            self.reported.insert((vector, target), now);
         }
         is_news
     }
@@ -352,6 +484,8 @@ struct Case<'a> {
     /// By cluster.
     is_attacking: Vec<bool>,
     hears_sent: bool,
+    /// Rows that a blocked prefix covers.
+    covered: FxHashSet<usize>,
     light_sources: usize,
     /// Share of the vector's packets that light sources sent.
     light_share: f64,
@@ -387,20 +521,11 @@ impl<'a> Case<'a> {
         let floor = alarm.floors.source * settings.patience;
         let is_attacking = attacking_clusters(&clusters, floor, settings.min_separation);
         let hears_sent = activity.hears_sent;
-        let floor_of = |row: &usize| {
-            let row = activity.rows.get(*row);
-            row.map_or(floor, |row| floor * alarm.vector.floor_factor(&row.change, hears_sent))
-        };
-        let light: Vec<f64> = carriers
-            .iter()
-            .zip(&rates)
-            .filter_map(|(row, rate)| (*rate < floor_of(row)).then_some(*rate))
-            .collect();
-        let light_share = light.iter().sum::<f64>() / alarm.total.max(f64::MIN_POSITIVE);
-        Self {
+        let mut case = Self {
             hears_sent,
-            light_sources: light.len(),
-            light_share,
+            covered: FxHashSet::default(),
+            light_sources: 0,
+            light_share: 0.0,
             activity,
             features,
             alarm,
@@ -410,7 +535,49 @@ impl<'a> Case<'a> {
             points,
             clusters,
             is_attacking,
-        }
+        };
+        case.leave_out(FxHashSet::default());
+        case
+    }
+
+    /// Counts the light sources anew, without the rows that a blocked prefix covers.
+    fn leave_out(&mut self, covered: FxHashSet<usize>) {
+        let floor = self.alarm.floors.source * self.settings.patience;
+        let floor_of = |row: &usize| {
+            let row = self.activity.rows.get(*row);
+            row.map_or(floor, |row| floor * self.alarm.vector.floor_factor(&row.change, self.hears_sent))
+        };
+        let is_light = |(row, rate): &(&usize, &f64)| **rate < floor_of(row) && !covered.contains(*row);
+        let light: Vec<f64> =
+            self.carriers.iter().zip(&self.rates).filter(is_light).map(|(_, rate)| *rate).collect();
+        self.light_sources = light.len();
+        self.light_share = light.iter().sum::<f64>() / self.alarm.total.max(f64::MIN_POSITIVE);
+        self.covered = covered;
+    }
+
+    /// Whether a source that shows the evidence is too light for a block. What may be a bulk transfer is not.
+    fn is_light(&self, row: &SourceActivity, carried: u64) -> bool {
+        let rate = gates::amount(self.alarm.vector, self.activity, carried);
+        let looks_innocent = self.alarm.vector.floor_factor(&row.change, self.hears_sent) > 1.0;
+        !looks_innocent && rate < self.alarm.floors.source * self.settings.patience
+    }
+
+    /// Whether this host answered the source, asked it, or saw it before the attack.
+    fn is_known(&self, row: &SourceActivity) -> bool {
+        let totals = &row.totals;
+        let answered = [totals.sent_data_packets, totals.sent_udp_packets, totals.sent_syn_packets];
+        let attack_age = self.activity.at.since(self.alarm.since);
+        answered.iter().any(|count| *count > 0) || row.age > attack_age
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+    fn prefix_gates(&self, found: &AttackingPrefix) -> Vec<Gate> {
+        let rate = gates::amount(self.alarm.vector, self.activity, found.carried);
+        let floor = self.alarm.floors.source * self.settings.patience * PREFIX_FACTOR;
+        vec![
+            Gate::at_least("prefix_floor", rate, floor, self.alarm.vector.unit()),
+            Gate::at_least("prefix_members", found.members.len() as f64, prefixes::MEMBERS as f64, "sources"),
+        ]
     }
 
     fn rate(&self, position: usize) -> f64 {
@@ -433,6 +600,8 @@ impl<'a> Case<'a> {
             };
             for kind in kinds {
                 let (port, packets) = share_of(*kind, &source.change, *carried);
+                // What a swarm has not sent yet it will.
+                let packets = if self.alarm.vector.is_stock() { packets.max(1) } else { packets };
                 *weights.entry(Signature::new(*kind, port)).or_default() += packets;
             }
         }
@@ -471,7 +640,20 @@ impl<'a> Case<'a> {
     }
 
     fn signature(&self) -> Subject {
-        Subject::Signature(format!("{} from {} sources", self.alarm.vector.traffic(), self.carriers.len()))
+        let (traffic, sources) = (self.alarm.vector.traffic(), self.carriers.len());
+        Subject::Signature(match self.alarm.service {
+            Some(port) => format!("{traffic}, port {port}, from {sources} sources"),
+            None => format!("{traffic} from {sources} sources"),
+        })
+    }
+
+    fn is_worth_a_word(&self, position: usize, row: &SourceActivity) -> bool {
+        let share = self.alarm.vector.early_share();
+        share < 1.0 && self.rate(position) >= self.floor_for(row) * share
+    }
+
+    fn ticks_gate(&self, ticks: u32) -> Gate {
+        Gate::at_least("ticks", f64::from(ticks), f64::from(self.settings.ticks), "ticks")
     }
 
     /// A source seen before the attack has to be louder.
@@ -513,9 +695,9 @@ impl<'a> Case<'a> {
     }
 
     /// What may be done about a source that shows the evidence, and why not more.
-    fn decide(&self, source: Source, relation: Relation) -> (Decision, &'static str) {
+    fn decide(&self, target: &Target, relation: Relation) -> (Decision, &'static str) {
         let hindrance = match relation {
-            Relation::Inside => "the source is on the allow list",
+            Relation::Inside => ON_ALLOW_LIST,
             Relation::Covers if self.may_limit() => {
                 return (
                     Decision::Limit,
@@ -524,7 +706,7 @@ impl<'a> Case<'a> {
             }
             Relation::Covers => "an allowed address lies inside the source",
             Relation::Apart if !self.alarm.vector.is_blocked() => "this kind is reported, not blocked",
-            Relation::Apart if source.network().is_unspecified() => {
+            Relation::Apart if target.parts().0.is_unspecified() => {
                 "the unspecified address stands for every host that has none yet"
             }
             Relation::Apart if self.activity.is_clock_still => {
@@ -547,11 +729,18 @@ impl<'a> Case<'a> {
         } else if self.alarm.vector.is_stock() {
             // What stands for a moment is what a busy client has under way.
             let lasted = self.activity.at.since(suspicion.first).as_secs_f64();
-            Gate::at_least("lasted", lasted, STANDS_FOR.as_secs_f64(), "s")
+            let stands_for = if self.alarm.everybody_waits {
+                STANDS_FOR_WHEN_EVERYBODY_WAITS
+            } else if row.totals.sent_data_packets > 0 {
+                STANDS_FOR_ONCE_SERVED
+            } else {
+                STANDS_FOR
+            };
+            Gate::at_least("lasted", lasted, stands_for.as_secs_f64(), "s")
         } else if self.rate(position) >= overwhelming {
             Gate::at_least("overwhelming", self.rate(position), overwhelming, self.alarm.vector.unit())
         } else {
-            Gate::at_least("ticks", f64::from(suspicion.ticks), f64::from(self.settings.ticks), "ticks")
+            self.ticks_gate(suspicion.ticks)
         }
     }
 
@@ -561,6 +750,7 @@ impl<'a> Case<'a> {
         let cluster = source.map(|(position, _)| self.cluster_of(position));
         Evidence {
             window_s: self.activity.interval.as_secs_f64(),
+            service: self.alarm.service,
             gates: self.alarm.gates.iter().cloned().chain(gates).collect(),
             features: source.map(|(_, row)| self.features.named(row).collect()).unwrap_or_default(),
             clusters: order
@@ -612,6 +802,7 @@ fn share_of(kind: PacketKind, change: &SourceCounters, carried: u64) -> (u16, u6
         PacketKind::UdpReflection => u64::from(change.reflection_packets),
         PacketKind::TcpRst => u64::from(change.tcp_rst_packets),
         PacketKind::TcpOdd => u64::from(change.tcp_odd_packets),
+        PacketKind::TcpAck => u64::from(change.tcp_ack_packets),
         _ => carried,
     };
     (u16::try_from(port).unwrap_or(0), packets)
@@ -644,13 +835,8 @@ pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) 
         let carried = vector.carried_by(&source.change, ManyPorts::Scan);
         let total: u64 =
             activity.rows.iter().map(|row| vector.carried_by(&row.change, ManyPorts::Scan)).sum();
-        let mut gates = gates::total_gates(
-            vector,
-            vector.floors(),
-            activity.per_second(total),
-            &Baseline::default(),
-            settings,
-        );
+        let mut gates =
+            gates::total_gates(vector, vector.floors(), activity.per_second(total), None, settings);
         let floor = source_floor(vector, &source.change, activity.hears_sent, settings);
         gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, "packets/s"));
         gates.push(Gate::at_least("source_packets", carried as f64, settings.min_packets as f64, "packets"));

@@ -21,7 +21,7 @@ pub enum Event {
         at_unix_ms: u64,
         /// The judgement with its evidence.
         #[serde(flatten)]
-        verdict: Verdict,
+        verdict: Box<Verdict>,
         /// End of the block.
         until_unix_ms: Option<u64>,
     },

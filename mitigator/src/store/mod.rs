@@ -1,5 +1,5 @@
-//! What is remembered beside the kernel's tables: decisions with their evidence, and the words that
-//! people gave their blocks. SQLite, so that the agent and the command line can both have it open.
+//! What is remembered beside the kernel's tables: decisions with their evidence, the words that people gave
+//! their blocks, and what was learned to be normal. SQLite, so that the agent and the command line can both have it open.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// Where the store is unless the operator says otherwise.
 pub const DEFAULT_DIRECTORY: &str = "/var/lib/mitigator";
 /// Raised with every change of the tables below; an older file is brought up to it.
-const VERSION: i64 = 1;
-/// Decisions older than this are forgotten.
+const VERSION: i64 = 2;
+/// Decisions, and baselines of interfaces, that are older than this are forgotten.
 const KEPT: Duration = Duration::from_hours(24 * 30);
 
 const TABLES: &str = "
@@ -32,6 +32,12 @@ const TABLES: &str = "
         target TEXT PRIMARY KEY,
         at_unix_ms INTEGER NOT NULL,
         reason TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS baselines (
+        interfaces TEXT PRIMARY KEY,
+        at_unix_ms INTEGER NOT NULL,
+        quiet_s INTEGER NOT NULL,
+        learned TEXT NOT NULL
     ) STRICT;";
 
 /// The store of one installation.
@@ -55,6 +61,17 @@ pub struct StoredDecision {
     pub until_unix_ms: Option<u64>,
     /// Why, as `docs/json.md` describes it.
     pub evidence: serde_json::Value,
+}
+
+/// What was learned to be normal on some interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBaseline {
+    /// When it was written, in milliseconds since the Unix epoch.
+    pub at_unix_ms: u64,
+    /// Quiet time that it was learned in, in seconds.
+    pub quiet_s: u64,
+    /// As [`crate::pipeline::baseline::saved::Learned`] writes and checks it.
+    pub learned: String,
 }
 
 impl Store {
@@ -187,7 +204,56 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets decisions that are older than a month; returns how many.
+    /// Remembers what was learned to be normal on these interfaces, in place of what was before.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn set_baseline<'name>(
+        &self,
+        interfaces: impl IntoIterator<Item = &'name str>,
+        baseline: &StoredBaseline,
+    ) -> Result<()> {
+        self.connection
+            .execute(
+                "INSERT OR REPLACE INTO baselines (interfaces, at_unix_ms, quiet_s, learned) VALUES (?1, ?2, ?3, ?4)",
+                params![
+                    key_of(interfaces),
+                    signed(baseline.at_unix_ms),
+                    signed(baseline.quiet_s),
+                    baseline.learned
+                ],
+            )
+            .context("cannot write what was learned to be normal")?;
+        Ok(())
+    }
+
+    /// What was learned to be normal on these interfaces, in any order. Other interfaces have other traffic.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn baseline<'name>(
+        &self,
+        interfaces: impl IntoIterator<Item = &'name str>,
+    ) -> Result<Option<StoredBaseline>> {
+        self.connection
+            .query_row(
+                "SELECT at_unix_ms, quiet_s, learned FROM baselines WHERE interfaces = ?1",
+                [key_of(interfaces)],
+                |row| {
+                    Ok(StoredBaseline {
+                        at_unix_ms: unsigned(row.get(0)?),
+                        quiet_s: unsigned(row.get(1)?),
+                        learned: row.get(2)?,
+                    })
+                },
+            )
+            .optional()
+            .context("cannot read what was learned to be normal")
+    }
+
+    /// Forgets what is older than a month; returns how many decisions that were.
     ///
     /// # Errors
     ///
@@ -195,8 +261,17 @@ impl Store {
     pub fn forget_old(&self, now_unix_ms: u64) -> Result<usize> {
         let kept_ms = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
         let oldest = signed(now_unix_ms.saturating_sub(kept_ms));
+        self.connection.execute("DELETE FROM baselines WHERE at_unix_ms < ?1", [oldest])?;
         Ok(self.connection.execute("DELETE FROM decisions WHERE at_unix_ms < ?1", [oldest])?)
     }
+}
+
+/// Linux has no slashes in the names of interfaces.
+fn key_of<'name>(interfaces: impl IntoIterator<Item = &'name str>) -> String {
+    let mut names: Vec<&str> = interfaces.into_iter().collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join("/")
 }
 
 fn path_in(directory: &Path) -> PathBuf {
@@ -256,6 +331,31 @@ mod tests {
         assert_eq!(store.decisions_about("192.0.2.7", 10).unwrap().len(), 1);
         store.remove_reason("192.0.2.7").unwrap();
         assert_eq!(store.reason("192.0.2.7").unwrap(), None);
+    }
+
+    #[test]
+    fn each_set_of_interfaces_has_its_own_baseline() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let day = 24 * 3_600 * 1_000;
+        let baseline = |at_unix_ms, learned: &str| StoredBaseline {
+            at_unix_ms,
+            quiet_s: 7,
+            learned: learned.to_owned(),
+        };
+        store.set_baseline(["eth1", "eth0"], &baseline(1, "first")).unwrap();
+        store.set_baseline(["eth0", "eth1", "eth0"], &baseline(2, "second")).unwrap();
+        store.set_baseline(["eth0"], &baseline(50 * day, "other")).unwrap();
+        for (interfaces, expected) in [
+            (&["eth1", "eth0"][..], Some(baseline(2, "second"))),
+            (&["eth0"], Some(baseline(50 * day, "other"))),
+            (&["eth1"], None),
+        ] {
+            assert_eq!(store.baseline(interfaces.iter().copied()).unwrap(), expected, "{interfaces:?}");
+        }
+        store.forget_old(51 * day).unwrap();
+        assert_eq!(store.baseline(["eth0", "eth1"]).unwrap(), None);
+        assert!(store.baseline(["eth0"]).unwrap().is_some());
     }
 
     #[test]

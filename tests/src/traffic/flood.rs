@@ -1,7 +1,7 @@
 //! A flood of frames from a thread of its own: paced in small bursts, counted, bounded in time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,6 +20,7 @@ const LARGEST_DEBT: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Flood {
     stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
     sender: Option<JoinHandle<Result<FloodRecord>>>,
 }
 
@@ -67,7 +68,8 @@ impl Flood {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, readiness) = std::sync::mpsc::channel();
-        let (stopped, interface) = (Arc::clone(&stop), interface.clone());
+        let sent = Arc::new(AtomicU64::new(0));
+        let (stopped, interface, so_far) = (Arc::clone(&stop), interface.clone(), Arc::clone(&sent));
         let sender = thread::Builder::new().name("flood".to_owned()).spawn(move || {
             let socket = prepare(&interface, duration, core);
             let (socket, told) = match socket {
@@ -75,18 +77,27 @@ impl Flood {
                 Err(error) => (None, ready.send(Err(error))),
             };
             let (Some(socket), Ok(())) = (socket, told) else { anyhow::bail!("the flood could not start") };
-            let mut sending = Sending { socket, frames, next: 0, record: FloodRecord::new(origin) };
+            let mut sending = Sending { socket, frames, next: 0, so_far, record: FloodRecord::new(origin) };
             match pace {
                 Pace::PerSecond(rate) => sending.at_rate(rate, duration, &stopped),
                 Pace::Max => sending.at_full_speed(duration, &stopped),
                 Pace::At(times) => sending.at_times(&times, duration, &stopped),
+                Pace::Pulses { per_second, on, off } => {
+                    sending.in_pulses(per_second, on, off, duration, &stopped)
+                }
             }
             .context("the flood broke off")?;
             sending.record.ended = now();
             Ok(sending.record)
         })?;
         readiness.recv().context("the flood could not start")??;
-        Ok(Self { stop, sender: Some(sender) })
+        Ok(Self { stop, sent, sender: Some(sender) })
+    }
+
+    /// Frames handed to the kernel so far.
+    #[must_use]
+    pub fn sent_so_far(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Waits until it has run its time.
@@ -138,6 +149,7 @@ struct Sending {
     socket: FrameSocket,
     frames: Frames,
     next: usize,
+    so_far: Arc<AtomicU64>,
     record: FloodRecord,
 }
 
@@ -157,6 +169,24 @@ impl Sending {
                 due = last;
             }
             due += time_of(self.burst(per_burst)?);
+        }
+        Ok(())
+    }
+
+    fn in_pulses(
+        &mut self,
+        rate: u32,
+        on: Duration,
+        off: Duration,
+        duration: Duration,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let start = now();
+        let mut due = start;
+        while due < start + duration && !stop.load(Ordering::Relaxed) {
+            sleep_until(due, now());
+            self.at_rate(rate, on.min(start + duration - due), stop)?;
+            due += on + off;
         }
         Ok(())
     }
@@ -187,16 +217,17 @@ impl Sending {
 
     /// Sends up to `count` frames and moves on by as many as the kernel took.
     fn burst(&mut self, count: usize) -> Result<usize> {
-        let frames = self.frames.as_slice();
         let mut batch: [&[u8]; FRAMES_PER_CALL] = [&[]; FRAMES_PER_CALL];
-        let count = count.min(frames.len() - self.next);
-        for (slot, frame) in batch.iter_mut().zip(&frames[self.next..self.next + count]) {
+        let total = self.frames.as_slice().len();
+        let count = count.min(total - self.next);
+        for (slot, frame) in batch.iter_mut().zip(self.frames.batch(self.next, count)) {
             *slot = frame;
         }
         let began = || (now(), calendar());
         self.record.began.get_or_insert_with(began);
         let sent = self.socket.send(&batch[..count])?;
-        self.next = (self.next + sent) % frames.len();
+        self.next = (self.next + sent) % total;
+        self.so_far.fetch_add(sent as u64, Ordering::Relaxed);
         self.record.sent.add(now(), sent as u64);
         Ok(sent)
     }

@@ -8,8 +8,12 @@ use etherparse::{PacketBuilder, TcpOptionElement};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
+use super::forged::Forger;
+
 /// Frames per source; they may differ in more than their source.
 const VARIANTS: usize = 256;
+/// Frames whose senders are forged anew are reused; times [`VARIANTS`].
+const FORGED_AT_ONCE: usize = 8;
 /// Bytes after the UDP header.
 const UDP_PAYLOAD: [u8; 64] = [0x6d; 64];
 
@@ -28,6 +32,8 @@ pub struct Addressing {
 #[derive(Clone, Debug)]
 pub struct Frames {
     frames: Vec<Vec<u8>>,
+    /// Gives each frame another sender before it leaves.
+    forger: Option<Forger>,
 }
 
 /// How fast frames leave.
@@ -39,13 +45,22 @@ pub enum Pace {
     Max,
     /// Each at its time since the first, once, in rising order; one entry per frame.
     At(Vec<Duration>),
+    /// At a rate per second for a while, then nothing, and so on.
+    Pulses {
+        /// While it is on.
+        per_second: u32,
+        /// How long it is on.
+        on: Duration,
+        /// How long it is off.
+        off: Duration,
+    },
 }
 
 impl Frames {
     /// Frames as they are. `None` when there are none.
     #[must_use]
     pub fn new(frames: Vec<Vec<u8>>) -> Option<Self> {
-        (!frames.is_empty()).then_some(Self { frames })
+        (!frames.is_empty()).then_some(Self { frames, forger: None })
     }
 
     /// UDP datagrams to `port`, from each of `sources` in turn.
@@ -86,7 +101,28 @@ impl Frames {
         Self::new(frames.collect::<Result<_>>()?).context("a flood needs sources")
     }
 
-    /// The frames, in the order they leave.
+    /// TCP connection requests to `port`, each from another address of the public internet, drawn from `seed`.
+    ///
+    /// # Errors
+    ///
+    /// Never with the sizes of this program.
+    pub fn syn_of_forged_sources(addressing: Addressing, port: u16, seed: u64) -> Result<Self> {
+        let mut forger = Forger::new(seed);
+        let sources: Vec<_> = (0..FORGED_AT_ONCE).map(|_| forger.address()).collect();
+        Ok(Self { forger: Some(forger), ..Self::syn(addressing, &sources, port, seed)? })
+    }
+
+    /// The next `count` frames from number `next` on, as they are to leave.
+    pub(super) fn batch(&mut self, next: usize, count: usize) -> &[Vec<u8>] {
+        let end = self.frames.len().min(next + count);
+        let batch = self.frames.get_mut(next..end).unwrap_or_default();
+        if let Some(forger) = &mut self.forger {
+            batch.iter_mut().for_each(|frame| forger.renew(frame));
+        }
+        batch
+    }
+
+    /// The frames, in the order they leave; of forged senders, with their first ones.
     #[must_use]
     pub fn as_slice(&self) -> &[Vec<u8>] {
         &self.frames
@@ -160,5 +196,27 @@ mod tests {
             }
             assert_eq!(frames.sources(), SOURCES.map(IpAddr::from), "{description}");
         }
+    }
+
+    #[test]
+    fn forged_senders_never_return_and_their_checksums_are_right() {
+        let mut frames = Frames::syn_of_forged_sources(ADDRESSING, 80, 1).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..20 {
+            for frame in frames.batch(0, 64) {
+                let packet = SlicedPacket::from_ethernet(frame).unwrap();
+                let Some(NetSlice::Ipv4(ip)) = packet.net else { panic!("no IPv4") };
+                let header = ip.header().to_header();
+                assert_eq!(header.header_checksum, header.calc_header_checksum());
+                let Some(TransportSlice::Tcp(tcp)) = packet.transport else { panic!("no TCP") };
+                assert!(tcp.syn() && tcp.destination_port() == 80);
+                let expected = tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination());
+                assert_eq!(tcp.checksum(), expected.unwrap());
+                assert!(ip.header().source_addr().octets()[0] != 198, "an address of the lab");
+                seen.insert(ip.header().source_addr());
+            }
+        }
+        // Of 1280 drawn from three billion, two are equal once in several thousand seeds.
+        assert_eq!(seen.len(), 20 * 64);
     }
 }

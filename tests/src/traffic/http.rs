@@ -64,6 +64,16 @@ impl Connection {
         Ok((head.keeps_open && afterwards == Afterwards::KeepOpen).then_some(self))
     }
 
+    /// Sends a piece of a request and looks whether the server has closed the connection, which is an error.
+    pub(super) async fn send_piece(&mut self, piece: &str) -> io::Result<()> {
+        self.stream.write_all(piece.as_bytes()).await?;
+        match self.stream.try_read(&mut [0; 1]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+
     async fn read_some(&mut self) -> io::Result<()> {
         self.received.reserve(CHUNK);
         match self.stream.read_buf(&mut self.received).await? {

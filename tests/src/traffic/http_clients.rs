@@ -1,6 +1,7 @@
-//! Legitimate visitors: each address asks for a page about ten times a second, thinks in between, reuses its
-//! connection for a few pages, and gives a page up after three seconds.
+//! Legitimate visitors: each address asks for files of a web server, reuses its connection for a few of them, thinks
+//! in between, and gives a file up after three seconds.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -22,6 +23,10 @@ const SHORTEST_STEP_MS: u64 = 50;
 const STEP_SPREAD_MS: u64 = 100;
 /// Pages over one connection: 1 to this.
 const MOST_PAGES_PER_CONNECTION: u64 = 8;
+/// A person loads a page of so many files at once, over one connection, and reads it for a while.
+const FILES_PER_PAGE: u64 = 6;
+const SHORTEST_READING_MS: u64 = 500;
+const READING_SPREAD_MS: u64 = 1_000;
 
 /// What to ask for, and where.
 #[derive(Clone, Debug)]
@@ -32,9 +37,20 @@ pub struct HttpTarget {
     pub paths: Vec<&'static str>,
 }
 
+/// How a client goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// A file about ten times a second, so that few clients show every disturbance.
+    Steady,
+    /// A page of some files at once, then a second of reading, as a person does.
+    Person,
+}
+
 /// One request of a legitimate client.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
+    /// Who asked.
+    pub client: IpAddr,
     /// When it began, connecting included.
     pub began: Instant,
     /// How long it took, or how long it was waited for.
@@ -71,6 +87,7 @@ impl HttpClients {
         interface: &Interface,
         clients: &[IpAddr],
         target: &HttpTarget,
+        manner: Manner,
         at_most: Duration,
         core: Core,
     ) -> Result<Self> {
@@ -92,11 +109,9 @@ impl HttpClients {
                 let mut visitors = JoinSet::new();
                 for (seed, client) in (0..).zip(clients) {
                     let (target, stop) = (Arc::clone(&target), Arc::clone(&stopped));
-                    visitors.spawn_local(visit(client, seed, target, stop, until));
+                    visitors.spawn_local(visit(client, manner, seed, target, stop, until));
                 }
-                let mut all: Vec<_> = visitors.join_all().await.into_iter().flatten().collect();
-                all.sort_unstable_by_key(|request| request.began + request.took);
-                Requests { all }
+                visitors.join_all().await.into_iter().flatten().collect()
             };
             Ok(LocalSet::new().block_on(&runtime, visits))
         })?;
@@ -109,8 +124,17 @@ impl HttpClients {
     /// # Errors
     ///
     /// When they could not work.
-    pub fn stop(mut self) -> Result<Requests> {
+    pub fn stop(self) -> Result<Requests> {
         self.stop.store(true, Ordering::Relaxed);
+        self.finish()
+    }
+
+    /// Waits until their time is over.
+    ///
+    /// # Errors
+    ///
+    /// When they could not work.
+    pub fn finish(mut self) -> Result<Requests> {
         let thread = self.thread.take().context("clients stop once")?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -123,6 +147,41 @@ impl Drop for HttpClients {
             // What they did has nobody to go to.
             let _ = thread.join();
         }
+    }
+}
+
+impl FromIterator<Request> for Requests {
+    fn from_iter<T: IntoIterator<Item = Request>>(requests: T) -> Self {
+        let mut all: Vec<_> = requests.into_iter().collect();
+        all.sort_unstable_by_key(|request| request.began + request.took);
+        Self { all }
+    }
+}
+
+impl Manner {
+    /// Until a client of this manner asks first, once it is there.
+    fn arrival(self, random: u64) -> Duration {
+        Duration::from_millis(match self {
+            Self::Steady => random % STEP_SPREAD_MS,
+            Self::Person => random % READING_SPREAD_MS,
+        })
+    }
+
+    /// Files over one connection.
+    fn files(self, random: u64) -> u64 {
+        match self {
+            Self::Steady => 1 + random % MOST_PAGES_PER_CONNECTION,
+            Self::Person => FILES_PER_PAGE,
+        }
+    }
+
+    /// From the start of one request to the start of the next, when `left` may follow over the connection.
+    fn step(self, left: u64, random: u64) -> Duration {
+        Duration::from_millis(match (self, left) {
+            (Self::Steady, _) => SHORTEST_STEP_MS + random % STEP_SPREAD_MS,
+            (Self::Person, 0) => SHORTEST_READING_MS + random % READING_SPREAD_MS,
+            (Self::Person, _) => 0,
+        })
     }
 }
 
@@ -148,6 +207,13 @@ impl Requests {
     #[must_use]
     pub fn answered(&self) -> usize {
         self.all.iter().filter(|request| request.answered).count()
+    }
+
+    /// How many different clients got one.
+    #[must_use]
+    pub fn clients_answered(&self) -> usize {
+        let answered = self.all.iter().filter(|request| request.answered);
+        answered.map(|request| request.client).collect::<BTreeSet<_>>().len()
     }
 
     /// How many did not.
@@ -191,6 +257,7 @@ pub(super) fn runtime_on(core: Core) -> Result<tokio::runtime::Runtime> {
 
 async fn visit(
     client: IpAddr,
+    manner: Manner,
     seed: u64,
     target: Arc<HttpTarget>,
     stop: Arc<AtomicBool>,
@@ -200,12 +267,12 @@ async fn visit(
     let mut requests = Vec::new();
     let mut connection: Option<Connection> = None;
     let mut pages_left = 0;
-    let mut due = now() + Duration::from_millis(random.next_u64() % STEP_SPREAD_MS);
+    let mut due = now() + manner.arrival(random.next_u64());
     while due < until && !stop.load(Ordering::Relaxed) {
         tokio::time::sleep_until(due.into()).await;
         let path = target.paths[below(random.next_u64(), target.paths.len())];
         if connection.is_none() {
-            pages_left = 1 + random.next_u64() % MOST_PAGES_PER_CONNECTION;
+            pages_left = manner.files(random.next_u64());
         }
         pages_left -= 1;
         let afterwards = if pages_left > 0 { Afterwards::KeepOpen } else { Afterwards::Close };
@@ -213,11 +280,11 @@ async fn visit(
         let page = fetch(connection.take(), client, target.server, path, afterwards);
         let result = tokio::time::timeout(HttpClients::PATIENCE, page).await;
         let answered = matches!(result, Ok(Ok(_)));
-        requests.push(Request { began, took: now().duration_since(began), answered });
+        requests.push(Request { client, began, took: now().duration_since(began), answered });
         connection = result.ok().and_then(Result::ok).flatten();
         // A visitor who had to wait goes on from there, and does not make up for it.
-        let step = Duration::from_millis(SHORTEST_STEP_MS + random.next_u64() % STEP_SPREAD_MS);
-        due = (due + step).max(now());
+        let left = if connection.is_some() { pages_left } else { 0 };
+        due = (due + manner.step(left, random.next_u64())).max(now());
     }
     requests
 }
@@ -257,6 +324,7 @@ mod tests {
     fn sums_up_what_clients_saw() {
         let origin = now();
         let request = |began_ms, took_ms, answered| Request {
+            client: IpAddr::from([198, 18, 1, 1]),
             began: origin + Duration::from_millis(began_ms),
             took: Duration::from_millis(took_ms),
             answered,
@@ -264,7 +332,7 @@ mod tests {
         let requests =
             Requests { all: vec![request(0, 10, true), request(50, 60, true), request(90, 1000, false)] };
         let at = |ms| origin + Duration::from_millis(ms);
-        assert_eq!((requests.answered(), requests.failed()), (2, 1));
+        assert_eq!((requests.answered(), requests.failed(), requests.clients_answered()), (2, 1, 1));
         assert_eq!(requests.slower_than(Duration::from_millis(10)), 2);
         assert_eq!(requests.quantile(0.5), Some(Duration::from_millis(60)));
         assert_eq!(requests.quantile(0.99), Some(Duration::from_millis(1000)));

@@ -26,6 +26,10 @@ const REQUESTS_PER_CONNECTION: u32 = 20;
 /// How long an attacker waits for a connection or an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Counts what the conversations of a flood did.
+#[derive(Clone, Debug)]
+pub(super) struct Tally(Rc<RefCell<FloodRecord>>);
+
 /// A flood of requests under way; dropping it stops it.
 #[derive(Debug)]
 pub struct HttpFlood {
@@ -35,7 +39,7 @@ pub struct HttpFlood {
 
 impl HttpFlood {
     /// Starts to ask `target` from the addresses `attackers` behind `interface`, for `duration`. A stated pace is
-    /// in requests per second over all of them; [`Pace::At`] has no meaning here and counts as [`Pace::Max`].
+    /// in requests per second over all of them; any other counts as [`Pace::Max`].
     ///
     /// # Errors
     ///
@@ -49,17 +53,35 @@ impl HttpFlood {
         core: Core,
         origin: Instant,
     ) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (ready, readiness) = std::sync::mpsc::channel();
-        let (stopped, interface) = (Arc::clone(&stop), interface.clone());
         let (attackers, target) = (attackers.to_vec(), target.clone());
         let step = match pace {
             Pace::PerSecond(rate) => {
                 let connections = CONNECTIONS_PER_ATTACKER * u32::try_from(attackers.len())?;
                 Duration::from_secs(1).mul_f64(f64::from(connections) / f64::from((*rate).max(1)))
             }
-            Pace::Max | Pace::At(_) => Duration::ZERO,
+            Pace::Max | Pace::At(_) | Pace::Pulses { .. } => Duration::ZERO,
         };
+        Self::hold(interface, duration, core, origin, move |conversations, tally| {
+            for number in 0..CONNECTIONS_PER_ATTACKER {
+                for &attacker in &attackers {
+                    let (target, tally) = (target.clone(), tally.clone());
+                    conversations.spawn_local(keep_asking(attacker, target, number, step, tally));
+                }
+            }
+        })
+    }
+
+    /// Holds the conversations that `begin` starts, on a thread behind `interface`, for `duration`.
+    pub(super) fn hold(
+        interface: &Interface,
+        duration: Duration,
+        core: Core,
+        origin: Instant,
+        begin: impl FnOnce(&mut JoinSet<()>, &Tally) + Send + 'static,
+    ) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, readiness) = std::sync::mpsc::channel();
+        let (stopped, interface) = (Arc::clone(&stop), interface.clone());
         let thread = std::thread::Builder::new().name("http-flood".to_owned()).spawn(move || {
             let runtime = Permit::obtain(&interface, duration).and_then(|_| runtime_on(core));
             let (runtime, told) = match runtime {
@@ -69,24 +91,18 @@ impl HttpFlood {
             let (Some(runtime), Ok(())) = (runtime, told) else { anyhow::bail!("the flood could not start") };
             let mut record = FloodRecord::new(origin);
             record.began = Some((now(), calendar()));
-            let record = Rc::new(RefCell::new(record));
+            let tally = Tally(Rc::new(RefCell::new(record)));
             let until = now() + duration;
             let attack = async {
-                let mut connections = JoinSet::new();
-                for number in 0..CONNECTIONS_PER_ATTACKER {
-                    for &attacker in &attackers {
-                        let (target, record) = (target.clone(), Rc::clone(&record));
-                        let count = move || record.borrow_mut().sent.add(now(), 1);
-                        connections.spawn_local(keep_asking(attacker, target, number, step, count));
-                    }
-                }
+                let mut conversations = JoinSet::new();
+                begin(&mut conversations, &tally);
                 while now() < until && !stopped.load(Ordering::Relaxed) {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                connections.abort_all();
+                conversations.abort_all();
             };
             LocalSet::new().block_on(&runtime, attack);
-            let mut record = record.borrow().clone();
+            let mut record = tally.0.borrow().clone();
             record.ended = now();
             Ok(record)
         })?;
@@ -125,12 +141,19 @@ impl Drop for HttpFlood {
     }
 }
 
-/// Asks until aborted; `count` is called for every answer.
-async fn keep_asking(attacker: IpAddr, target: HttpTarget, number: u32, step: Duration, count: impl Fn()) {
+impl Tally {
+    /// One more: an answer, or a connection.
+    pub(super) fn count(&self) {
+        self.0.borrow_mut().sent.add(now(), 1);
+    }
+}
+
+/// Asks until aborted; every answer is counted.
+async fn keep_asking(attacker: IpAddr, target: HttpTarget, number: u32, step: Duration, tally: Tally) {
     let mut due = now() + step.mul_f64(f64::from(number) / f64::from(CONNECTIONS_PER_ATTACKER));
     for round in number.. {
         let requests = if round % 2 == 0 { REQUESTS_PER_CONNECTION } else { 1 };
-        if use_one_connection(attacker, &target, requests, step, &mut due, &count).await.is_err() {
+        if use_one_connection(attacker, &target, requests, step, &mut due, &tally).await.is_err() {
             // Refused or timed out at once would otherwise spin.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -143,7 +166,7 @@ async fn use_one_connection(
     requests: u32,
     step: Duration,
     due: &mut Instant,
-    count: &impl Fn(),
+    tally: &Tally,
 ) -> io::Result<()> {
     let server: SocketAddr = target.server;
     let mut connection = Some(tokio::time::timeout(PATIENCE, Connection::open(attacker, server)).await??);
@@ -156,7 +179,7 @@ async fn use_one_connection(
         let afterwards = if left == 0 { Afterwards::Close } else { Afterwards::KeepOpen };
         let path = target.paths[left as usize % target.paths.len()];
         connection = tokio::time::timeout(PATIENCE, open.get(path, afterwards)).await??;
-        count();
+        tally.count();
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::arguments::Arguments;
 use crate::clock::pause;
-use crate::recording::Block;
+use crate::recording::Verdict;
 use crate::stage::Stage;
 
 /// How long it may take to attach, and to leave.
@@ -41,7 +41,7 @@ pub(crate) struct Questions {
 #[derive(Default)]
 struct Heard {
     xdp_mode: Option<String>,
-    blocks: Vec<Block>,
+    verdicts: Vec<Verdict>,
 }
 
 /// One line of the agent's standard output.
@@ -51,11 +51,7 @@ enum Event {
     Attached {
         mode: String,
     },
-    Verdict {
-        at_unix_ms: f64,
-        target: String,
-        decision: String,
-    },
+    Verdict(Verdict),
     #[serde(other)]
     Other,
 }
@@ -93,9 +89,9 @@ impl Agent {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).xdp_mode.clone()
     }
 
-    /// All it has decided to block so far, in that order.
-    pub(crate) fn blocks(&self) -> Vec<Block> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).blocks.clone()
+    /// All it has decided so far, in that order.
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).verdicts.clone()
     }
 
     pub(crate) fn questions(&self) -> Questions {
@@ -159,10 +155,8 @@ impl Heard {
     fn take(&mut self, line: &str) {
         match serde_json::from_str(line) {
             Ok(Event::Attached { mode }) => self.xdp_mode = Some(mode),
-            Ok(Event::Verdict { at_unix_ms, target, decision }) if decision == "block" => {
-                self.blocks.push(Block { target, at_unix_ms });
-            }
-            Ok(Event::Verdict { .. } | Event::Other) => {}
+            Ok(Event::Verdict(verdict)) => self.verdicts.push(verdict),
+            Ok(Event::Other) => {}
             Err(error) => eprintln!("the agent said something else than an event ({error}): {line}"),
         }
     }
@@ -173,19 +167,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hears_the_mode_and_the_blocks_alone() {
+    fn hears_the_mode_and_the_verdicts_alone() {
         let mut heard = Heard::default();
         for line in [
             r#"{"event":"attached","interface":"v0","mode":"native","why":"the driver can"}"#,
             r#"{"event":"verdict","at_unix_ms":17,"target":"10.0.0.1","vector":"udp-flood","decision":"block","evidence":{}}"#,
-            r#"{"event":"verdict","at_unix_ms":18,"target":"10.0.0.2","vector":"udp-flood","decision":"observe"}"#,
+            r#"{"event":"verdict","at_unix_ms":18,"target":"10.0.0.2","vector":"udp-flood","decision":"limit","limits":{"UDP packets to port 9":20.5}}"#,
             r#"{"event":"summary","packets":3}"#,
         ] {
             heard.take(line);
         }
         assert_eq!(heard.xdp_mode.as_deref(), Some("native"));
-        let blocks: Vec<_> =
-            heard.blocks.iter().map(|block| (block.target.as_str(), block.at_unix_ms)).collect();
-        assert_eq!(blocks, [("10.0.0.1", 17.0)]);
+        let heard: Vec<_> = heard
+            .verdicts
+            .iter()
+            .map(|verdict| (verdict.target.as_str(), verdict.is_block(), verdict.limits.len()))
+            .collect();
+        assert_eq!(heard, [("10.0.0.1", true, 0), ("10.0.0.2", false, 1)]);
     }
 }

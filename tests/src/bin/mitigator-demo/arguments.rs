@@ -3,29 +3,45 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-/// Shows mitigator at work: a real web server, 40 visitors, 60 attackers, in network namespaces of this machine.
+use crate::kind::AttackKind;
+
+/// Shows mitigator at work: a real web server, 40 visitors, an attack, in network namespaces of this machine.
 ///
-/// Three phases are measured: quiet, attack without mitigator, attack with it. Takes about half a minute.
+/// Three phases are measured: quiet, attack without mitigator, attack with it. Takes about half a minute, `slow` and
+/// `pulse` three quarters. Exit status 0 when all that is promised was kept, 1 when something was not, 2 when the
+/// demo cannot run.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mitigator-demo")]
 pub(crate) struct Arguments {
-    /// What the attackers send: udp, syn, http, or replay:FILE with a capture
-    #[arg(long, default_value = "udp", value_name = "KIND")]
-    pub(crate) attack: AttackKind,
+    /// What is sent: udp, syn, http, syn-spoofed, dns-reflection, slow, pulse, flash-crowd, replay:FILE with a
+    /// capture, or all but the last in turn
+    ///
+    /// udp, syn: floods from 60 addresses. http: as many requests as the server answers. syn-spoofed: each SYN from
+    /// another forged address; 20 new visitors come in the middle. dns-reflection: answers in fragments from 4000
+    /// name servers nobody asked, while the server asks others. slow: 10 addresses keep 150 connections each waiting.
+    /// pulse: udp, 1 s on, 5 s off. flash-crowd: 800 new visitors at once, of whom none may be blocked.
+    #[arg(long, default_value = "udp", value_name = "KIND|all")]
+    attack: Choice,
     /// Packets per second over all attackers (http: requests per second), or `max`
     ///
-    /// Default: 300000 for udp and syn, max for http, the capture's own pace for replay.
+    /// Default: 300000, of http max, of replay the capture's own pace. slow and flash-crowd have a pace of their own.
     #[arg(long, value_name = "N|max")]
     pub(crate) rate: Option<Rate>,
-    /// Print one JSON object instead of a table
+    /// Print one JSON object per run instead of tables
     #[arg(long)]
     pub(crate) json: bool,
-    /// Where the time line goes
+    /// Where the time line goes; of several runs, that of the last of each kind, with the kind's name added
     #[arg(long, value_name = "FILE.svg")]
     output: Option<PathBuf>,
+    /// How often each attack is shown
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub(crate) runs: u8,
+    /// Write the figures of all runs as Markdown, and the time lines into a directory of the same name without `.md`
+    #[arg(long, value_name = "FILE.md", conflicts_with = "output")]
+    pub(crate) record: Option<PathBuf>,
     /// The program to show; default: `mitigator` beside this one
     #[arg(long, value_name = "PATH")]
     mitigator: Option<PathBuf>,
@@ -34,13 +50,11 @@ pub(crate) struct Arguments {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// What the attackers send.
+/// What is to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum AttackKind {
-    Udp,
-    Syn,
-    Http,
-    Replay(PathBuf),
+enum Choice {
+    One(AttackKind),
+    All,
 }
 
 /// How fast they send it.
@@ -50,10 +64,35 @@ pub(crate) enum Rate {
     Max,
 }
 
+impl Rate {
+    /// More than any machine sends.
+    pub(crate) const HIGHEST: u32 = 10_000_000;
+}
+
 impl Arguments {
-    pub(crate) fn output(&self) -> PathBuf {
-        let default = || PathBuf::from(format!("mitigator-demo-{}.svg", self.attack.name()));
-        self.output.clone().unwrap_or_else(default)
+    /// The attacks, in the order they are shown.
+    pub(crate) fn kinds(&self) -> Result<Vec<AttackKind>> {
+        let Choice::One(kind) = &self.attack else {
+            ensure!(self.rate.is_none(), "--rate is for one attack, not for all of them");
+            return Ok(AttackKind::ALL.to_vec());
+        };
+        let paces_itself = self.rate.is_some() && !kind.has_rate();
+        ensure!(!paces_itself, "--attack {} has a pace of its own; leave --rate away", kind.name());
+        Ok(vec![kind.clone()])
+    }
+
+    /// Where the time line of an attack goes.
+    pub(crate) fn output(&self, kind: &AttackKind) -> PathBuf {
+        let name = kind.name();
+        match (&self.record, &self.output, &self.attack) {
+            (Some(record), ..) => record.with_extension("").join(format!("{name}.svg")),
+            (None, None, _) => PathBuf::from(format!("mitigator-demo-{name}.svg")),
+            (None, Some(output), Choice::One(_)) => output.clone(),
+            (None, Some(output), Choice::All) => {
+                let stem = output.file_stem().unwrap_or_default().to_string_lossy();
+                output.with_file_name(format!("{stem}-{name}.svg"))
+            }
+        }
     }
 
     pub(crate) fn mitigator(&self) -> Result<PathBuf> {
@@ -66,28 +105,11 @@ impl Arguments {
     }
 }
 
-impl AttackKind {
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Syn => "syn",
-            Self::Http => "http",
-            Self::Replay(_) => "replay",
-        }
-    }
-}
-
-impl FromStr for AttackKind {
+impl FromStr for Choice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match (text, text.strip_prefix("replay:")) {
-            ("udp", _) => Ok(Self::Udp),
-            ("syn", _) => Ok(Self::Syn),
-            ("http", _) => Ok(Self::Http),
-            (_, Some(file)) if !file.is_empty() => Ok(Self::Replay(file.into())),
-            _ => Err("it must be udp, syn, http or replay:FILE".to_owned()),
-        }
+        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::One) }
     }
 }
 
@@ -97,7 +119,7 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
             _ if text == "max" => Ok(Self::Max),
-            Ok(rate @ 1..=10_000_000) => Ok(Self::PerSecond(rate)),
+            Ok(rate @ 1..=Self::HIGHEST) => Ok(Self::PerSecond(rate)),
             _ => Err("it must be `max` or between 1 and 10000000".to_owned()),
         }
     }
@@ -110,9 +132,12 @@ mod tests {
     #[test]
     fn attacks_and_rates_are_checked() {
         for (text, expected) in [
-            ("udp", Some(AttackKind::Udp)),
-            ("replay:a.pcap", Some(AttackKind::Replay("a.pcap".into()))),
+            ("udp", Some(Choice::One(AttackKind::Udp))),
+            ("syn-spoofed", Some(Choice::One(AttackKind::SynSpoofed))),
+            ("replay:a.pcap", Some(Choice::One(AttackKind::Replay("a.pcap".into())))),
+            ("all", Some(Choice::All)),
             ("replay:", None),
+            ("replay", None),
             ("icmp", None),
         ] {
             assert_eq!(text.parse().ok(), expected, "{text}");
@@ -124,6 +149,27 @@ mod tests {
             ("fast", None),
         ] {
             assert_eq!(text.parse().ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn time_lines_of_several_attacks_have_names_of_their_own() {
+        for (line, expected) in [
+            (&["--attack", "slow"][..], "mitigator-demo-slow.svg"),
+            (&["--attack", "slow", "--output", "a/b.svg"], "a/b.svg"),
+            (&["--attack", "all", "--output", "a/b.svg"], "a/b-slow.svg"),
+            (&["--attack", "all", "--record", "docs/live.md"], "docs/live/slow.svg"),
+        ] {
+            let arguments = Arguments::parse_from(["demo"].iter().chain(line));
+            assert_eq!(arguments.output(&AttackKind::Slow), PathBuf::from(expected), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_refused_where_it_would_mean_nothing() {
+        for (attack, is_taken) in [("udp", true), ("flash-crowd", false), ("all", false)] {
+            let arguments = Arguments::parse_from(["demo", "--attack", attack, "--rate", "1000"]);
+            assert_eq!(arguments.kinds().is_ok(), is_taken, "{attack}");
         }
     }
 }

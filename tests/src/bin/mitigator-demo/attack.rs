@@ -1,15 +1,17 @@
 //! The attack that was asked for, ready to be turned on the victim or, for the quiet phase, on the sink.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use mitigator_tests::lab::{Core, Interface};
 use mitigator_tests::traffic::{
-    Addressing, Captured, Flood, FloodRecord, Frames, HttpFlood, Pace, Redirection,
+    Addressing, Captured, Flood, FloodRecord, Frames, HttpClients, HttpFlood, Manner, Redirection, Requests,
+    Series, SlowPace,
 };
 
-use crate::arguments::{Arguments, AttackKind, Rate};
+use crate::arguments::Rate;
+use crate::clock;
+use crate::kind::AttackKind;
 use crate::replayed::frames_of;
 use crate::stage::{self, Stage};
 
@@ -17,7 +19,12 @@ use crate::stage::{self, Stage};
 const DISCARD_PORT: u16 = 9;
 const HTTP_PORT: u16 = 80;
 const SEED: u64 = 20;
-const DEFAULT_RATE: u32 = 300_000;
+/// Name servers that answer questions they were never asked.
+const REFLECTORS: usize = 4_000;
+/// Few enough to be seen before the server has no connection left, enough together to leave it none.
+const SLOW_ATTACKERS: usize = 10;
+const SLOW_PACE: SlowPace =
+    SlowPace { connections: 150, step: Duration::from_millis(33), line_every: Duration::from_secs(2) };
 
 /// Where an attack goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,39 +35,44 @@ pub(crate) enum Aim {
 
 /// An attack that can be started several times.
 pub(crate) struct Attack {
-    weapon: Weapon,
+    kind: AttackKind,
+    captured: Vec<Captured>,
     rate: Option<Rate>,
-    /// Those who send it.
+    /// Those who send it; nobody when they cannot be told.
     pub(crate) attackers: Vec<IpAddr>,
-}
-
-enum Weapon {
-    Udp,
-    Syn,
-    Http,
-    Capture(Vec<Captured>),
 }
 
 /// An attack under way.
 pub(crate) enum Running {
     Frames(Flood),
     Requests(HttpFlood),
+    Crowd { visitors: HttpClients, began: (Instant, SystemTime), origin: Instant },
+}
+
+/// An attack that is over.
+pub(crate) struct Finished {
+    pub(crate) flood: FloodRecord,
+    /// What the visitors who made it up asked for, if it was a crowd.
+    pub(crate) crowd: Option<Requests>,
 }
 
 impl Attack {
-    pub(crate) fn prepare(arguments: &Arguments, stage: &Stage) -> Result<Self> {
-        let of_the_lab = || stage::attackers().into_iter().map(IpAddr::from).collect();
-        let (weapon, attackers) = match &arguments.attack {
-            AttackKind::Udp => (Weapon::Udp, of_the_lab()),
-            AttackKind::Syn => (Weapon::Syn, of_the_lab()),
-            AttackKind::Http => (Weapon::Http, of_the_lab()),
+    pub(crate) fn prepare(kind: &AttackKind, rate: Option<Rate>, stage: &Stage) -> Result<Self> {
+        let mut captured = Vec::new();
+        let mut attackers: Vec<IpAddr> = stage::attackers().into_iter().map(IpAddr::from).collect();
+        match kind {
             AttackKind::Replay(file) => {
-                let captured = frames_of(file)?;
-                let attackers = redirected(&captured, stage.to_victim())?.frames.sources();
-                (Weapon::Capture(captured), attackers)
+                captured = frames_of(file)?;
+                attackers = redirected(&captured, stage.to_victim())?.frames.sources();
             }
-        };
-        Ok(Self { weapon, rate: arguments.rate, attackers })
+            AttackKind::Slow => attackers.truncate(SLOW_ATTACKERS),
+            AttackKind::DnsReflection => {
+                attackers = Frames::dns_answers(stage.to_victim(), REFLECTORS, SEED)?.sources();
+            }
+            AttackKind::SynSpoofed | AttackKind::FlashCrowd => attackers.clear(),
+            AttackKind::Udp | AttackKind::Syn | AttackKind::Http | AttackKind::Pulse => {}
+        }
+        Ok(Self { kind: kind.clone(), captured, rate, attackers })
     }
 
     /// Starts it for `duration`; steps are counted from `origin`.
@@ -75,50 +87,65 @@ impl Attack {
             Aim::Sink => (&stage.to_sink, stage.to_nobody()),
             Aim::Victim => (&stage.outside, stage.to_victim()),
         };
-        let flood = |frames, pace| {
-            Flood::start(interface, frames, pace, duration, stage.cores.senders, origin).map(Running::Frames)
-        };
-        let sources = stage::attackers();
-        match &self.weapon {
-            Weapon::Udp => flood(Frames::udp(addressing, &sources, DISCARD_PORT)?, self.pace()),
-            Weapon::Syn => flood(Frames::syn(addressing, &sources, HTTP_PORT, SEED)?, self.pace()),
-            Weapon::Http => self.start_http(interface, addressing, duration, stage.cores.senders, origin),
-            Weapon::Capture(captured) => {
-                let Redirection { frames, pace, .. } = redirected(captured, addressing)?;
-                flood(frames, if self.rate.is_some() { self.pace() } else { pace })
+        let (pace, core) = (self.kind.pace(self.rate), stage.cores.senders);
+        let (sources, target) = (stage::attackers(), stage::pages_of(addressing.to));
+        let frames = match &self.kind {
+            AttackKind::Udp | AttackKind::Pulse => Frames::udp(addressing, &sources, DISCARD_PORT)?,
+            AttackKind::Syn => Frames::syn(addressing, &sources, HTTP_PORT, SEED)?,
+            AttackKind::SynSpoofed => Frames::syn_of_forged_sources(addressing, HTTP_PORT, SEED)?,
+            AttackKind::DnsReflection => Frames::dns_answers(addressing, REFLECTORS, SEED)?,
+            AttackKind::Replay(_) => {
+                let Redirection { frames, pace: own, .. } = redirected(&self.captured, addressing)?;
+                let pace = if self.rate.is_some() { pace } else { own };
+                return Flood::start(interface, frames, pace, duration, core, origin).map(Running::Frames);
             }
-        }
-    }
-
-    fn start_http(
-        &self,
-        interface: &Interface,
-        addressing: Addressing,
-        duration: Duration,
-        core: Core,
-        origin: Instant,
-    ) -> Result<Running> {
-        let target = stage::pages_of(addressing.to);
-        let pace = self.pace();
-        HttpFlood::start(interface, &self.attackers, &target, &pace, duration, core, origin)
-            .map(Running::Requests)
-    }
-
-    fn pace(&self) -> Pace {
-        match (self.rate, &self.weapon) {
-            (Some(Rate::PerSecond(rate)), _) => Pace::PerSecond(rate),
-            (Some(Rate::Max), _) | (None, Weapon::Http) => Pace::Max,
-            (None, _) => Pace::PerSecond(DEFAULT_RATE),
-        }
+            AttackKind::Http => {
+                let attackers = &self.attackers;
+                return HttpFlood::start(interface, attackers, &target, &pace, duration, core, origin)
+                    .map(Running::Requests);
+            }
+            AttackKind::Slow => {
+                let server = target.server;
+                let (attackers, pace) = (&self.attackers, SLOW_PACE);
+                return HttpFlood::start_slow(interface, attackers, server, pace, duration, core, origin)
+                    .map(Running::Requests);
+            }
+            AttackKind::FlashCrowd => {
+                let crowd = stage::newcomers(&self.kind);
+                let began = (clock::now(), clock::calendar());
+                let visitors =
+                    HttpClients::start(interface, &crowd, &target, Manner::Person, duration, core)?;
+                return Ok(Running::Crowd { visitors, began, origin });
+            }
+        };
+        Flood::start(interface, frames, pace, duration, core, origin).map(Running::Frames)
     }
 }
 
 impl Running {
-    pub(crate) fn finish(self) -> Result<FloodRecord> {
+    /// Packets sent up to this moment, where that says something.
+    pub(crate) fn sent_so_far(&self) -> u64 {
         match self {
-            Self::Frames(flood) => flood.finish(),
-            Self::Requests(flood) => flood.finish(),
+            Self::Frames(flood) => flood.sent_so_far(),
+            Self::Requests(_) | Self::Crowd { .. } => 0,
         }
+    }
+
+    pub(crate) fn finish(self) -> Result<Finished> {
+        let flood = match self {
+            Self::Frames(flood) => flood.finish()?,
+            Self::Requests(flood) => flood.finish()?,
+            Self::Crowd { visitors, began, origin } => {
+                let requests = visitors.finish()?;
+                let mut sent = Series::new(origin);
+                for request in requests.iter().filter(|request| request.answered) {
+                    sent.add(request.began + request.took, 1);
+                }
+                let flood = FloodRecord { began: Some(began), ended: clock::now(), sent };
+                return Ok(Finished { flood, crowd: Some(requests) });
+            }
+        };
+        Ok(Finished { flood, crowd: None })
     }
 }
 

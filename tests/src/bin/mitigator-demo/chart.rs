@@ -5,20 +5,23 @@ use std::time::Instant;
 use anyhow::{Result, anyhow};
 use mitigator_tests::chart::{Error, Line, Panel, draw_line, highest, legend, panel};
 use mitigator_tests::numbers::thousands;
-use mitigator_tests::traffic::BIN;
+use mitigator_tests::traffic::{BIN, Requests};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::connections::Level;
 use crate::figures::{Figures, attack_began};
 use crate::recording::Recording;
 
 const SIZE: (u32, u32) = (1100, 680);
 /// Steps that one point of a line averages over: odd, so that there is a middle one.
 const SMOOTHED: usize = 3;
-/// Where the mark of the first block ends, below the names of the phases.
+/// Where the mark of the answer ends, below the names of the phases.
 const MARK_SHARE: f64 = 0.92;
 
 const ANSWERED: RGBColor = RGBColor(27, 120, 55);
+const NEW: RGBColor = RGBColor(118, 42, 131);
 const FAILED: RGBColor = RGBColor(178, 24, 43);
 const ARRIVING: RGBColor = RGBColor(178, 24, 43);
 const DROPPED: RGBColor = RGBColor(33, 102, 172);
@@ -45,48 +48,97 @@ fn render(recording: &Recording, figures: &Figures, svg: &mut String) -> Result<
 
     let answered = per_second(&answered(recording));
     let failed = per_second(&failed(recording));
-    let top = highest(&[&answered, &failed]);
+    let new = per_second(&answered_to_newcomers(recording));
+    let top = highest(&[&answered, &failed, &new]);
     let mut visitors = panel(&above, "Visitors: requests per second", 0.0..end, top)?;
     mark_phases(&mut visitors, recording, figures, top)?;
     draw_line(&mut visitors, "answered", answered, ANSWERED)?;
     if recording.requests.failed() > 0 {
         draw_line(&mut visitors, "failed", failed, FAILED)?;
     }
+    if figures.newcomers.is_some() {
+        draw_line(&mut visitors, "answered to new visitors", new, NEW)?;
+    }
     legend(&mut visitors, SeriesLabelPosition::LowerLeft)?;
-
-    let arriving = per_second(recording.received.counts());
-    let dropped = per_second(recording.dropped.counts());
-    let top = highest(&[&arriving, &dropped]);
-    let mut server = panel(&below, "Packets per second at the server", 0.0..end, top)?;
-    mark_phases(&mut server, recording, figures, top)?;
-    draw_line(&mut server, "arriving", arriving, ARRIVING)?;
-    draw_line(&mut server, "dropped by mitigator", dropped, DROPPED)?;
-    legend(&mut server, SeriesLabelPosition::MiddleLeft)?;
+    if figures.server_connections.is_some() {
+        draw_connections(&below, recording, figures, end)?;
+    } else {
+        draw_packets(&below, recording, figures, end)?;
+    }
     area.present()?;
     Ok(())
 }
 
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+fn draw_connections(
+    area: &Area<'_>,
+    recording: &Recording,
+    figures: &Figures,
+    end: f64,
+) -> Result<(), Error> {
+    let level = |level: &Level| (seconds(recording, level.at), f64::from(level.connections));
+    let held: Line = recording.connections.iter().map(level).filter(|(at, _)| *at < end).collect();
+    let top = highest(&[&held]);
+    let mut server = panel(area, "Connections that the server holds", 0.0..end, top)?;
+    mark_phases(&mut server, recording, figures, top)?;
+    draw_line(&mut server, "held", held, ARRIVING)?;
+    legend(&mut server, SeriesLabelPosition::MiddleLeft)
+}
+
+fn draw_packets(area: &Area<'_>, recording: &Recording, figures: &Figures, end: f64) -> Result<(), Error> {
+    let arriving = per_second(recording.received.counts());
+    let dropped = per_second(recording.dropped.counts());
+    let top = highest(&[&arriving, &dropped]);
+    let mut server = panel(area, "Packets per second at the server", 0.0..end, top)?;
+    mark_phases(&mut server, recording, figures, top)?;
+    draw_line(&mut server, "arriving", arriving, ARRIVING)?;
+    draw_line(&mut server, "dropped by mitigator", dropped, DROPPED)?;
+    legend(&mut server, SeriesLabelPosition::MiddleLeft)
+}
+
 fn title(figures: &Figures) -> String {
+    let packets = thousands(figures.attack_packets_per_s);
+    let senders = match (figures.attackers, figures.newcomers) {
+        (0, Some(crowd)) if figures.attack == "flash-crowd" => {
+            return format!(
+                "{} new visitors at once on a web server with {}",
+                crowd.addresses, figures.clients
+            );
+        }
+        (0, _) => "forged".to_owned(),
+        (attackers, _) => attackers.to_string(),
+    };
     format!(
-        "{} attack from {} addresses, {} packets/s, on a web server with {} visitors",
+        "{} attack from {senders} addresses, {packets} packets/s, on a web server with {} visitors",
         figures.attack.to_uppercase(),
-        figures.attackers,
-        thousands(figures.attack_packets_per_s),
         figures.clients
     )
 }
 
 fn subtitle(figures: &Figures) -> String {
-    let blocked = format!("{} of {} attackers", figures.attackers_blocked, figures.attackers);
     let visitors = format!("{} visitors blocked", figures.clients_blocked);
-    let when = figures.time_to_all_blocked_ms.map_or(String::new(), |ms| format!(" after {ms:.0} ms"));
+    if figures.attack == "flash-crowd" {
+        let crowd = figures.newcomers.map_or(0, |crowd| crowd.blocked);
+        return format!(
+            "{crowd} new visitors blocked, {} packets dropped; {visitors}",
+            figures.dropped_packets
+        );
+    }
+    let answer = if figures.limits.is_empty() {
+        let when = figures.time_to_all_blocked_ms.map_or(String::new(), |ms| format!(" after {ms:.0} ms"));
+        format!("{} of {} attackers blocked{when}", figures.attackers_blocked, figures.attackers)
+    } else {
+        let when = figures.time_to_limit_ms.map_or(String::new(), |ms| format!(" after {ms:.0} ms"));
+        format!("limited{when}: {}", figures.limits.join(", "))
+    };
     let dropped = figures
         .dropped_share_after_block
         .map_or(String::new(), |share| format!(", then {:.2} % of attack packets dropped", share * 100.0));
-    format!("{blocked} blocked{when}{dropped}; {visitors}")
+    format!("{answer}{dropped}; {visitors}")
 }
 
-/// Shades the phases and marks the moment of the first block.
+/// Shades the phases and marks the moment of the answer.
 fn mark_phases(
     panel: &mut Panel<'_>,
     recording: &Recording,
@@ -109,11 +161,15 @@ fn mark_phases(
         panel.draw_series([Rectangle::new([(from, 0.0), (to, top)], colour.filled())])?;
         panel.draw_series([Text::new(name, (from.midpoint(to), top * 0.98), style.clone())])?;
     }
-    if let Some(first_ms) = figures.time_to_first_block_ms {
+    let (answered_ms, what) = match (figures.time_to_limit_ms, figures.time_to_first_block_ms) {
+        (Some(limit), block) if block.is_none_or(|block| limit <= block) => (Some(limit), "limit"),
+        (_, block) => (block, "first block"),
+    };
+    if let Some(first_ms) = answered_ms {
         let at = attacked + first_ms / 1000.0;
         let mark = PathElement::new([(at, 0.0), (at, top * MARK_SHARE)], BLACK.stroke_width(2));
         panel.draw_series([mark])?;
-        let label = format!("first block after {first_ms:.0} ms");
+        let label = format!("{what} after {first_ms:.0} ms");
         panel.draw_series([Text::new(label, (at + 0.1, top * (MARK_SHARE - 0.02)), ("sans-serif", 12))])?;
     }
     Ok(())
@@ -126,6 +182,18 @@ fn seconds(recording: &Recording, at: Instant) -> f64 {
 /// Requests answered in each step.
 fn answered(recording: &Recording) -> Vec<u64> {
     in_steps(recording, |from, to| recording.requests.ended_between(from, to).answered())
+}
+
+/// Requests answered to those who came during the attacks.
+fn answered_to_newcomers(recording: &Recording) -> Vec<u64> {
+    let phases = [&recording.quiet, &recording.unprotected, &recording.protected];
+    let requests: Requests = phases
+        .into_iter()
+        .filter_map(|phase| phase.newcomers.as_ref())
+        .flat_map(Requests::iter)
+        .copied()
+        .collect();
+    in_steps(recording, |from, to| requests.ended_between(from, to).answered())
 }
 
 /// Requests given up in each step.

@@ -6,10 +6,16 @@ mod arguments;
 mod attack;
 mod chart;
 mod clock;
+mod conclusion;
+mod connections;
 mod figures;
+mod kind;
 mod machine;
 mod measure;
+mod particulars;
 mod progress;
+mod promises;
+mod record;
 mod recording;
 mod replayed;
 mod sampler;
@@ -26,7 +32,9 @@ use mitigator_tests::lab::{Core, find_program, missing_for_bpf};
 
 use arguments::Arguments;
 use figures::Figures;
+use kind::AttackKind;
 use progress::Progress;
+use stage::Cores;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -40,7 +48,8 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Promises::Kept) => ExitCode::SUCCESS,
+        Ok(Promises::Broken) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("The demo broke off: {error:#}");
             ExitCode::from(2)
@@ -48,21 +57,48 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
-    let recording = script::play(arguments, &Progress::new(script::LENGTH))?;
+/// Whether all runs showed what they must.
+enum Promises {
+    Kept,
+    Broken,
+}
+
+fn run(arguments: &Arguments) -> Result<Promises> {
+    let kinds = arguments.kinds()?;
+    let cores = Cores::choose()?;
+    cores.senders.pin_this_thread()?;
+    let mut all = Vec::new();
+    for kind in &kinds {
+        for _ in 0..arguments.runs {
+            all.push(show(arguments, kind, cores)?);
+        }
+    }
+    if let Some(file) = &arguments.record {
+        fs::write(file, record::of(&all, file)?)
+            .with_context(|| format!("cannot write the figures to `{}`", file.display()))?;
+    }
+    let is_kept = all.iter().all(|figures| figures.broken_promises.is_empty());
+    Ok(if is_kept { Promises::Kept } else { Promises::Broken })
+}
+
+fn show(arguments: &Arguments, kind: &AttackKind, cores: Cores) -> Result<Figures> {
+    let recording = script::play(arguments, kind, cores, &Progress::new(script::length(kind)))?;
     let figures = Figures::of(&recording);
     if arguments.json {
         println!("{}", serde_json::to_string(&figures)?);
     } else {
         print!("{}", table::of(&figures));
     }
-    let output = arguments.output();
+    let output = arguments.output(kind);
+    if let Some(directory) = output.parent().filter(|_| arguments.record.is_some()) {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make `{}`", directory.display()))?;
+    }
     fs::write(&output, chart::draw(&recording, &figures)?)
         .with_context(|| format!("cannot write the time line to `{}`", output.display()))?;
     if !arguments.json {
         println!("Time line: {}", output.display());
     }
-    Ok(())
+    Ok(figures)
 }
 
 fn what_is_missing(arguments: &Arguments) -> Vec<String> {

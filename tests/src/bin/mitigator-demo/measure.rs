@@ -1,8 +1,9 @@
 //! What the agent's own counters say about the attack: the only file that knows how mitigator reports them.
 //!
-//! Dropped per step comes from `status`. The share dropped after the last block is exact: two readings of the
-//! attackers' block entries and of what was counted as passed for them, one right after the last block and one
-//! after the attack; every attack packet in between is in one of the two differences.
+//! Dropped per step comes from `status`. The share dropped after the answer is the difference of two readings, one
+//! right after the last block or the limit and one after the attack. Where attackers are blocked one by one it is
+//! exact: every attack packet is in their block entries or counted as passed for them. Where their addresses are
+//! forged, what passed is what was sent and not dropped; a reading takes some milliseconds, in which more is sent.
 
 use std::net::IpAddr;
 
@@ -14,7 +15,7 @@ use crate::stage::covers;
 
 /// Attack packets between the two readings.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AfterBlock {
+pub(crate) struct AfterAnswer {
     pub(crate) dropped: u64,
     pub(crate) passed: u64,
 }
@@ -34,6 +35,8 @@ struct Status {
 #[derive(Deserialize)]
 struct Outcomes {
     drop_blocked: u64,
+    drop_blocked_prefix: u64,
+    drop_limited: u64,
 }
 
 #[derive(Deserialize)]
@@ -58,20 +61,28 @@ struct SourceRow {
     packets: u64,
 }
 
-/// All packets dropped so far as coming from a blocked source.
+/// All packets dropped so far.
 pub(crate) fn dropped(questions: &Questions) -> Result<u64> {
-    Ok(questions.ask::<Status>(&["status"])?.outcomes.drop_blocked)
+    let outcomes = questions.ask::<Status>(&["status"])?.outcomes;
+    Ok(outcomes.drop_blocked + outcomes.drop_blocked_prefix + outcomes.drop_limited)
 }
 
 impl Reading {
-    pub(crate) fn take(questions: &Questions, attackers: &[IpAddr]) -> Result<Self> {
+    /// What the attackers' own entries say.
+    pub(crate) fn of_sources(questions: &Questions, attackers: &[IpAddr]) -> Result<Self> {
         let sources = questions.ask(&["sources", "--limit", "0", "--over", "0s"])?;
         let blocklist = questions.ask(&["blocklist", "list"])?;
         Ok(Self::of(&sources, &blocklist, attackers))
     }
 
-    pub(crate) fn since(self, earlier: Self) -> AfterBlock {
-        AfterBlock {
+    /// What is left of `arrived` attack packets.
+    pub(crate) fn of_all(questions: &Questions, arrived: u64) -> Result<Self> {
+        let dropped = dropped(questions)?;
+        Ok(Self { dropped, passed: arrived.saturating_sub(dropped) })
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> AfterAnswer {
+        AfterAnswer {
             dropped: self.dropped.saturating_sub(earlier.dropped),
             passed: self.passed.saturating_sub(earlier.passed),
         }
@@ -85,7 +96,7 @@ impl Reading {
     }
 }
 
-impl AfterBlock {
+impl AfterAnswer {
     /// 0 to 1; `None` when no attack packet arrived.
     pub(crate) fn dropped_share(self) -> Option<f64> {
         let arrived = self.dropped + self.passed;

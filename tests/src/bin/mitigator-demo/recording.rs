@@ -1,21 +1,29 @@
 //! Everything the demo saw, before anything is computed from it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use mitigator_tests::traffic::{FloodRecord, Requests, Series};
 
-use crate::measure::AfterBlock;
+use serde::Deserialize;
+
+use crate::connections::Level;
+use crate::kind::AttackKind;
+use crate::measure::AfterAnswer;
 
 /// One run of the demo. All series count from `origin`.
 pub(crate) struct Recording {
-    pub(crate) attack: &'static str,
+    pub(crate) kind: AttackKind,
     /// How busy the machine was with other things before anything began, 0 to 1.
     pub(crate) busy_share_before: f64,
     pub(crate) origin: Instant,
     pub(crate) requests: Requests,
     pub(crate) clients: Vec<IpAddr>,
+    /// Nobody when they forge their addresses.
     pub(crate) attackers: Vec<IpAddr>,
+    /// Who comes for the first time during the attack.
+    pub(crate) newcomers: Vec<IpAddr>,
     pub(crate) quiet: Phase,
     pub(crate) unprotected: Phase,
     pub(crate) protected: Phase,
@@ -23,8 +31,12 @@ pub(crate) struct Recording {
     pub(crate) received: Series,
     /// Lost because that queue was full.
     pub(crate) lost: Series,
-    /// Dropped by mitigator as coming from a blocked source.
+    /// Dropped by mitigator, for whatever reason.
     pub(crate) dropped: Series,
+    /// The server's own questions to name servers, if it asked any.
+    pub(crate) lookups: Option<Requests>,
+    /// Connections that the server held.
+    pub(crate) connections: Vec<Level>,
     pub(crate) agent: AgentRecord,
 }
 
@@ -33,21 +45,37 @@ pub(crate) struct Phase {
     pub(crate) from: Instant,
     pub(crate) to: Instant,
     pub(crate) flood: FloodRecord,
+    /// What those asked for who came for the first time.
+    pub(crate) newcomers: Option<Requests>,
 }
 
 /// What the agent said and did.
 pub(crate) struct AgentRecord {
     pub(crate) xdp_mode: String,
     pub(crate) started: Instant,
-    pub(crate) blocks: Vec<Block>,
-    pub(crate) after_block: Option<AfterBlock>,
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) after_answer: AfterAnswer,
+    /// All packets dropped.
+    pub(crate) dropped_packets: u64,
 }
 
-/// A source or prefix that the agent decided to block.
-#[derive(Clone, Debug)]
-pub(crate) struct Block {
-    pub(crate) target: String,
+/// Something that the agent decided.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Verdict {
     pub(crate) at_unix_ms: f64,
+    /// A source, a prefix, or a description of traffic.
+    pub(crate) target: String,
+    pub(crate) vector: String,
+    pub(crate) decision: String,
+    /// Packets per second that pass, by what they have in common.
+    #[serde(default)]
+    pub(crate) limits: BTreeMap<String, f64>,
+}
+
+impl Verdict {
+    pub(crate) fn is_block(&self) -> bool {
+        self.decision == "block"
+    }
 }
 
 impl Phase {

@@ -4,22 +4,23 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use mitigator_tests::traffic::HttpClients;
+use mitigator_tests::traffic::{HttpClients, Lookups, Manner, Side};
 
 use crate::agent::Agent;
-use crate::arguments::{Arguments, AttackKind};
-use crate::attack::{Aim, Attack};
+use crate::arguments::Arguments;
+use crate::attack::{Aim, Attack, Running};
 use crate::clock::{chance_below, now, pause, pause_until};
+use crate::connections::ConnectionWatch;
+use crate::kind::{Answer, AttackKind};
 use crate::machine;
 use crate::measure::{self, Reading};
 use crate::progress::Progress;
-use crate::recording::{AgentRecord, Block, Phase, Recording};
+use crate::recording::{AgentRecord, Phase, Recording, Verdict};
 use crate::sampler::Sampler;
-use crate::stage::{self, Attackers, Cores, Stage, covers};
+use crate::stage::{self, Cores, Stage, covers};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(5);
-const ATTACK: Duration = Duration::from_secs(6);
 /// For every request of an attack without mitigator to fail or succeed before the next phase begins.
 const RECOVERY: Duration = HttpClients::PATIENCE.saturating_add(Duration::from_secs(1));
 /// Between phases that leave nobody waiting.
@@ -28,40 +29,48 @@ const BREATH: Duration = Duration::from_secs(1);
 const BEFORE_ATTACK: Duration = Duration::from_secs(4);
 /// The attack begins at any moment of the agent's default interval.
 const TICK: Duration = Duration::from_millis(250);
-/// Without all attackers blocked by then, the share of dropped packets is counted from here on anyway.
-const BLOCKED_BY_THEN: Duration = Duration::from_secs(2);
+/// When new visitors come, counted from the beginning of an attack that is no crowd.
+const BEFORE_NEWCOMERS: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(5);
 /// A bound for the visitors, should anything hang.
 const AT_MOST: Duration = Duration::from_secs(59);
+/// Looking at the machine, setting the stage and clearing it.
+const AROUND: Duration = Duration::from_secs(2);
 
-/// About how long it takes.
-pub(crate) const LENGTH: Duration = Duration::from_secs(31);
+/// About how long a run takes.
+pub(crate) fn length(kind: &AttackKind) -> Duration {
+    WARM_UP + QUIET + BREATH + RECOVERY + BEFORE_ATTACK + BREATH + kind.length() * 2 + AROUND
+}
 
 /// Plays all of it.
-pub(crate) fn play(arguments: &Arguments, progress: &Progress) -> Result<Recording> {
+pub(crate) fn play(
+    arguments: &Arguments,
+    kind: &AttackKind,
+    cores: Cores,
+    progress: &Progress,
+) -> Result<Recording> {
     progress.say("looking whether the machine is idle");
     let busy_share_before = machine::busy_share()?;
-    let cores = Cores::choose()?;
-    cores.senders.pin_this_thread()?;
     progress.say("setting the stage");
-    let attackers = match arguments.attack {
-        AttackKind::Http => Attackers::Answer,
-        _ => Attackers::AreSilent,
-    };
-    let stage = Stage::set(attackers, cores)?;
-    let attack = Attack::prepare(arguments, &stage)?;
+    let stage = Stage::set(kind, cores)?;
+    let attack = Attack::prepare(kind, arguments.rate, &stage)?;
     let origin = now();
     let clients: Vec<_> = stage::clients().into_iter().map(IpAddr::from).collect();
-    let target = stage::pages_of(stage.to_victim().to);
-    let visitors = HttpClients::start(&stage.outside, &clients, &target, AT_MOST, cores.senders)?;
+    let visitors = visit(&stage, &clients, AT_MOST)?;
+    let lookups = look_up(kind, &stage)?;
     let queue = watch_victims_queue(&stage, origin);
+    let connections = ConnectionWatch::start(&stage.victim);
     pause(WARM_UP);
 
     progress.say("quiet: the attack goes into a sink");
-    let quiet = attack_for(QUIET, &attack, &stage, Aim::Sink, origin)?;
+    let from = now();
+    let quiet = Phase::end(from, QUIET, attack.start(&stage, Aim::Sink, QUIET, origin)?, None)?;
     pause(BREATH);
     progress.say("attack without mitigator");
-    let unprotected = attack_for(ATTACK, &attack, &stage, Aim::Victim, origin)?;
+    let from = now();
+    let running = attack.start(&stage, Aim::Victim, kind.length(), origin)?;
+    let newcomers = newcomers_at(from + BEFORE_NEWCOMERS, kind, &stage, from + kind.length())?;
+    let unprotected = Phase::end(from, kind.length(), running, newcomers)?;
     progress.say("recovering");
     pause(RECOVERY);
 
@@ -71,13 +80,16 @@ pub(crate) fn play(arguments: &Arguments, progress: &Progress) -> Result<Recordi
     let questions = agent.questions();
     let drops = Sampler::start(origin, move || Ok([measure::dropped(&questions)?]));
     pause_until(now() + BEFORE_ATTACK + chance_below(TICK));
+    let counter = Counter { kind, stage: &stage, agent: &agent, attackers: &attack.attackers };
+    let lost_before = counter.lost()?;
     let from = now();
-    let running = attack.start(&stage, Aim::Victim, ATTACK, origin)?;
-    let first = wait_until_blocked(&agent, &attack.attackers, from + BLOCKED_BY_THEN)?;
-    let flood = running.finish()?;
-    let to = flood.ended;
-    let last = Reading::take(&agent.questions(), &attack.attackers)?;
-    let protected = Phase { from, to, flood };
+    let running = attack.start(&stage, Aim::Victim, kind.length(), origin)?;
+    wait_until_answered(kind, &agent, &attack.attackers, from + kind.patience());
+    let first = counter.read(running.sent_so_far(), lost_before)?;
+    let newcomers = newcomers_at(from + BEFORE_NEWCOMERS, kind, &stage, from + kind.length())?;
+    let protected = Phase::end(from, kind.length(), running, newcomers)?;
+    let last = counter.read(protected.flood.sent.total(), lost_before)?;
+    let dropped_packets = measure::dropped(&agent.questions())?;
     pause(BREATH);
 
     progress.say("clearing the stage");
@@ -86,46 +98,117 @@ pub(crate) fn play(arguments: &Arguments, progress: &Progress) -> Result<Recordi
     let agent_record = AgentRecord {
         xdp_mode: agent.xdp_mode().unwrap_or_default(),
         started,
-        blocks: agent.blocks(),
-        after_block: Some(last.since(first)),
+        verdicts: agent.verdicts(),
+        after_answer: last.since(first),
+        dropped_packets,
     };
+    let lookups = lookups.map(Lookups::stop).transpose()?;
+    let connections = connections.stop()?;
     let requests = visitors.stop()?;
     agent.leave()?;
     Ok(Recording {
-        attack: arguments.attack.name(),
+        kind: kind.clone(),
         busy_share_before,
         origin,
         requests,
         clients,
         attackers: attack.attackers,
+        newcomers: stage::newcomers(kind),
         quiet,
         unprotected,
         protected,
         received,
         lost,
         dropped,
+        lookups,
+        connections,
         agent: agent_record,
     })
 }
 
-fn attack_for(length: Duration, attack: &Attack, stage: &Stage, aim: Aim, origin: Instant) -> Result<Phase> {
-    let from = now();
-    let flood = attack.start(stage, aim, length, origin)?.finish()?;
-    // A capture may be over early; the phase is then as long as it would have been.
-    pause_until(from + length);
-    Ok(Phase { from, to: from + length, flood })
+impl Phase {
+    /// Waits for the end of an attack and of those who came during it.
+    fn end(
+        from: Instant,
+        length: Duration,
+        running: Running,
+        newcomers: Option<HttpClients>,
+    ) -> Result<Self> {
+        let finished = running.finish()?;
+        // A capture may be over early; the phase is then as long as it would have been.
+        pause_until(from + length);
+        let newcomers = newcomers.map(HttpClients::finish).transpose()?.or(finished.crowd);
+        Ok(Self { from, to: from + length, flood: finished.flood, newcomers })
+    }
 }
 
-/// Waits until every attacker is blocked, or until `at_last`, and reads the counters at once.
-fn wait_until_blocked(agent: &Agent, attackers: &[IpAddr], at_last: Instant) -> Result<Reading> {
-    while now() < at_last && !all_blocked(&agent.blocks(), attackers) {
+/// Takes readings of what mitigator did about the attack.
+struct Counter<'a> {
+    kind: &'a AttackKind,
+    stage: &'a Stage,
+    agent: &'a Agent,
+    attackers: &'a [IpAddr],
+}
+
+impl Counter<'_> {
+    /// After `sent` attack packets left, and `lost_before` packets were lost before the attack.
+    fn read(&self, sent: u64, lost_before: u64) -> Result<Reading> {
+        let questions = self.agent.questions();
+        if self.kind.answer() == Answer::Limits {
+            let lost = self.lost()?.saturating_sub(lost_before);
+            Reading::of_all(&questions, sent.saturating_sub(lost))
+        } else {
+            Reading::of_sources(&questions, self.attackers)
+        }
+    }
+
+    /// Packets for the victim that its full queue has lost so far.
+    fn lost(&self) -> Result<u64> {
+        Ok(self.stage.outside.counters()?.undelivered_packets)
+    }
+}
+
+fn visit(stage: &Stage, visitors: &[IpAddr], at_most: Duration) -> Result<HttpClients> {
+    let target = stage::pages_of(stage.to_victim().to);
+    HttpClients::start(&stage.outside, visitors, &target, Manner::Steady, at_most, stage.cores.senders)
+}
+
+/// Visitors who come at `from` and stay until `to`, where the kind of attack has them come.
+fn newcomers_at(from: Instant, kind: &AttackKind, stage: &Stage, to: Instant) -> Result<Option<HttpClients>> {
+    if *kind != AttackKind::SynSpoofed {
+        return Ok(None);
+    }
+    pause_until(from);
+    let at_most = to.saturating_duration_since(now());
+    visit(stage, &stage::newcomers(kind), at_most).map(Some)
+}
+
+fn look_up(kind: &AttackKind, stage: &Stage) -> Result<Option<Lookups>> {
+    let name_servers = stage::name_servers(kind);
+    if name_servers.is_empty() {
+        return Ok(None);
+    }
+    let asker = Side { interface: &stage.victim_side, core: stage.cores.servers };
+    let answerer = Side { interface: &stage.outside, core: stage.cores.senders };
+    Lookups::start(asker, answerer, &name_servers, AT_MOST).map(Some)
+}
+
+/// Waits until the attack is answered, or until `at_last`.
+fn wait_until_answered(kind: &AttackKind, agent: &Agent, attackers: &[IpAddr], at_last: Instant) {
+    let is_answered = || match kind.answer() {
+        Answer::Blocks | Answer::Unknown => all_blocked(&agent.verdicts(), attackers),
+        Answer::Limits => agent.verdicts().iter().any(|verdict| !verdict.limits.is_empty()),
+        // What is done from the first packet on counts.
+        Answer::Nothing => true,
+    };
+    while now() < at_last && !is_answered() {
         pause(POLL);
     }
-    Reading::take(&agent.questions(), attackers)
 }
 
 /// Whether each of `addresses` is covered by a block.
-fn all_blocked(blocks: &[Block], addresses: &[IpAddr]) -> bool {
+fn all_blocked(verdicts: &[Verdict], addresses: &[IpAddr]) -> bool {
+    let blocks: Vec<_> = verdicts.iter().filter(|verdict| verdict.is_block()).collect();
     addresses.iter().all(|&address| blocks.iter().any(|block| covers(&block.target, address)))
 }
 

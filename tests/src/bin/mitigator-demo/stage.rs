@@ -17,6 +17,8 @@ use mitigator_tests::lab::{Core, Host, Interface, Lab};
 use mitigator_tests::traffic::{Addressing, Destination, HttpTarget};
 use mitigator_tests::web_server::{PAGES, WebServer};
 
+use crate::kind::AttackKind;
+
 /// Who works where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
@@ -40,6 +42,10 @@ pub(crate) const TOO_FEW_CORES: &str = "it takes two cores, one for the senders 
 
 pub(crate) const CLIENTS: usize = 40;
 pub(crate) const ATTACKERS: usize = 60;
+/// New visitors who come in the middle of an attack, and those of a flash crowd.
+const NEWCOMERS: usize = 20;
+const CROWD: usize = 800;
+const NAME_SERVERS: u8 = 60;
 
 /// The range that RFC 2544 sets aside for tests like this one.
 const VICTIM: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -63,36 +69,27 @@ pub(crate) struct Stage {
     _lab: Lab,
 }
 
-/// Whether a kernel answers for the attackers' addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Attackers {
-    /// They hold conversations.
-    Answer,
-    /// What is sent to them is lost, as with forged addresses.
-    AreSilent,
-}
-
 impl Stage {
-    pub(crate) fn set(attackers_may: Attackers, cores: Cores) -> Result<Self> {
+    pub(crate) fn set(kind: &AttackKind, cores: Cores) -> Result<Self> {
         let lab = Lab::new()?;
         let (outside_host, victim, sink) = (lab.host("outside")?, lab.host("victim")?, lab.host("sink")?);
         let (outside, victim_side) = lab.link(&outside_host, &victim)?;
         let (to_sink, _) = lab.link(&outside_host, &sink)?;
 
-        let everybody = [clients(), attackers()].concat();
-        let answering = match attackers_may {
-            Attackers::Answer => everybody.clone(),
-            Attackers::AreSilent => clients(),
-        };
+        // What is sent to attackers who hold no conversations is lost, as with forged addresses.
+        let talkers = if kind.is_conversation() { attackers() } else { Vec::new() };
+        let guests = [newcomers(kind), name_servers(kind)].concat();
+        let answering = [clients(), talkers].concat().into_iter().map(IpAddr::from);
         let mut outside_addresses = vec![IpNet::new(GATEWAY.into(), 16)?, IpNet::new(GATEWAY_V6.into(), 64)?];
-        outside_addresses.extend(answering.into_iter().map(|address| IpNet::from(IpAddr::from(address))));
+        outside_addresses.extend(answering.chain(guests.iter().copied()).map(IpNet::from));
         outside.add_addresses(&outside_addresses)?;
         outside.add_neighbours(&[VICTIM.into(), VICTIM_V6.into()], victim_side.mac())?;
         to_sink.add_routes(&[IpNet::from(IpAddr::from(NOBODY))])?;
         to_sink.add_neighbours(&[NOBODY.into()], NOBODYS_MAC)?;
 
         victim_side.add_addresses(&[IpNet::new(VICTIM.into(), 16)?, IpNet::new(VICTIM_V6.into(), 64)?])?;
-        let mut neighbours: Vec<IpAddr> = everybody.into_iter().map(IpAddr::from).collect();
+        let mut neighbours = guests;
+        neighbours.extend([clients(), attackers()].concat().into_iter().map(IpAddr::from));
         neighbours.extend([IpAddr::from(GATEWAY), GATEWAY_V6.into()]);
         victim_side.add_neighbours(&neighbours, outside.mac())?;
         victim.ip_batch(&[
@@ -102,7 +99,8 @@ impl Stage {
 
         outside.receive_on(cores.senders)?;
         victim_side.receive_on(cores.servers)?;
-        let web_server = WebServer::start(&victim, SocketAddr::new(VICTIM.into(), HTTP_PORT), cores.servers)?;
+        let address = SocketAddr::new(VICTIM.into(), HTTP_PORT);
+        let web_server = WebServer::start(&victim, address, kind.web_server(), cores.servers)?;
         Ok(Self { cores, victim, victim_side, outside, to_sink, _web_server: web_server, _lab: lab })
     }
 
@@ -139,6 +137,23 @@ pub(crate) fn clients() -> Vec<Ipv4Addr> {
 /// The attackers' addresses.
 pub(crate) fn attackers() -> Vec<Ipv4Addr> {
     sources().take(ATTACKERS).collect()
+}
+
+/// The addresses of those who have never been there before the attack; nobody for most kinds.
+pub(crate) fn newcomers(kind: &AttackKind) -> Vec<IpAddr> {
+    let count = match kind {
+        AttackKind::SynSpoofed => NEWCOMERS,
+        AttackKind::FlashCrowd => CROWD,
+        _ => 0,
+    };
+    let hosts = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 16, 0), 20).hosts();
+    hosts.take(count).map(IpAddr::from).collect()
+}
+
+/// The name servers that the victim asks; none where its look-ups are not attacked.
+pub(crate) fn name_servers(kind: &AttackKind) -> Vec<IpAddr> {
+    let count = if matches!(kind, AttackKind::DnsReflection) { NAME_SERVERS } else { 0 };
+    (1..=count).map(|last| IpAddr::from([198, 18, 8, last])).collect()
 }
 
 /// Whether an address is in `range` (an address or a prefix as the agent writes them).

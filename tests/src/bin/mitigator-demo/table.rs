@@ -6,38 +6,114 @@ use mitigator_tests::numbers::thousands;
 use mitigator_tests::traffic::HttpClients;
 
 use crate::figures::{Figures, Service};
+use crate::particulars::Guests;
 
 /// The whole text, ending in a line feed.
 pub(crate) fn of(figures: &Figures) -> String {
-    let mut text = format!(
-        "\n{} visitors of a web server; {} attackers: {}, {}\n\n",
-        figures.clients,
-        figures.attackers,
-        figures.attack,
-        rate_of(figures)
-    );
+    let mut text = format!("\n{}\n\n", title(figures));
     let columns = [figures.quiet, figures.unprotected, figures.protected];
     row(&mut text, "", ["quiet", "attacked", "with mitigator"].map(str::to_owned));
     row(&mut text, "pages per second", columns.map(|service| format!("{:.0}", service.requests_per_s)));
     row(&mut text, "slowest 1 % takes", columns.map(p99));
     row(&mut text, "failed", columns.map(|service| percent(service.failed_share)));
     text.push('\n');
-    for (name, value) in [
-        ("attackers blocked", format!("{} of {}", figures.attackers_blocked, figures.attackers)),
-        ("visitors blocked", format!("{} of {}", figures.clients_blocked, figures.clients)),
-        ("first block after", milliseconds(figures.time_to_first_block_ms)),
-        ("all blocked after", milliseconds(figures.time_to_all_blocked_ms)),
-        ("dropped from then on", figures.dropped_share_after_block.map_or("-".to_owned(), exact_percent)),
-        ("failed from then on", requests(figures.failed_after_last_block)),
-        ("over 1 s from then on", requests(figures.slow_after_last_block)),
-        ("XDP mode", figures.xdp_mode.clone()),
-    ] {
+    for (name, value) in facts(figures) {
         line(&mut text, format_args!("  {name:<22}{value}"));
     }
     text.push('\n');
     text.push_str(&legend());
     line(&mut text, format_args!("\n{}\n", figures.conclusion));
+    for promise in &figures.broken_promises {
+        line(&mut text, format_args!("Not as promised: {promise}."));
+    }
     text
+}
+
+/// Who meets whom, in one line.
+pub(crate) fn title(figures: &Figures) -> String {
+    let attackers = match (figures.attackers, figures.newcomers) {
+        (0, Some(crowd)) if figures.attack == "flash-crowd" => format!("{} more at once", crowd.addresses),
+        (0, _) => "forged attackers".to_owned(),
+        (number, _) => format!("{number} attackers"),
+    };
+    format!(
+        "{} visitors of a web server; {attackers}: {}, {}",
+        figures.clients,
+        figures.attack,
+        rate_of(figures)
+    )
+}
+
+/// The figures below the table, those that this kind of attack has.
+fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if figures.attackers > 0 {
+        facts.push(("attackers blocked", format!("{} of {}", figures.attackers_blocked, figures.attackers)));
+    }
+    facts.push(("visitors blocked", format!("{} of {}", figures.clients_blocked, figures.clients)));
+    if let Some(newcomers) = figures.newcomers {
+        let served =
+            |guests: Guests| format!("{} ({} failed)", guests.served, percent(guests.service.failed_share));
+        facts.extend([
+            ("new visitors blocked", format!("{} of {}", newcomers.blocked, newcomers.addresses)),
+            ("served when attacked", served(newcomers.unprotected)),
+            ("with mitigator", served(newcomers.protected)),
+        ]);
+    }
+    if figures.attackers > 0 && figures.limits.is_empty() || figures.sources_blocked > 0 {
+        facts.extend([
+            ("first block after", milliseconds(figures.time_to_first_block_ms)),
+            ("all blocked after", milliseconds(figures.time_to_all_blocked_ms)),
+        ]);
+    }
+    facts.push(("sources blocked", figures.sources_blocked.to_string()));
+    if figures.time_to_limit_ms.is_some() {
+        facts.extend([
+            ("limited", figures.limits.join(", ")),
+            ("limited after", milliseconds(figures.time_to_limit_ms)),
+        ]);
+    }
+    if let Some(lookups) = figures.lookups {
+        let shares = [lookups.quiet, lookups.unprotected, lookups.protected].map(percent);
+        facts.push(("look-ups answered", shares.join(", then ")));
+    }
+    for (pulses, name) in
+        [(&figures.pulses_unprotected, "pages/s in pulses"), (&figures.pulses, "with mitigator")]
+    {
+        let rates: Vec<_> = pulses.iter().map(|pulse| format!("{:.0}", pulse.requests_per_s)).collect();
+        if !rates.is_empty() {
+            facts.push((name, rates.join(", ")));
+        }
+    }
+    let dropped = |share: Option<f64>| share.map_or("-".to_owned(), exact_percent);
+    for pulse in &figures.pulses {
+        facts.push(("dropped of a pulse", dropped(pulse.dropped_share)));
+    }
+    if let Some(connections) = figures.server_connections {
+        facts.push((
+            "connections held",
+            format!(
+                "{} quiet, {} attacked, {} with mitigator, {} at the end",
+                connections.quiet_most,
+                connections.unprotected_most,
+                connections.protected_most,
+                connections.protected_at_end
+            ),
+        ));
+    }
+    facts.extend([
+        ("dropped from then on", dropped(figures.dropped_share_after_block)),
+        ("packets dropped", thousands_of(figures.dropped_packets)),
+        ("failed from then on", requests(figures.failed_after_last_block)),
+        ("over 1 s from then on", requests(figures.slow_after_last_block)),
+        ("XDP mode", figures.xdp_mode.clone()),
+    ]);
+    facts
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds of packets are far below 2^52")]
+fn thousands_of(count: u64) -> String {
+    thousands(count as f64)
 }
 
 /// What the figures do not say about how they came about.

@@ -27,7 +27,11 @@ pub(crate) fn of(report: &Report, charts: &[Chart]) -> String {
     let mut text = String::new();
     for part in [
         "# Detection, measured\n".to_owned(),
-        format!("This page is written by `{}`; nothing in it is by hand.\n", report.origin.command),
+        format!(
+            "This page is written by `{}`; nothing in it is by hand. What visitors of a real server notice is in\n\
+             [detection-live.md](detection-live.md).\n",
+            report.origin.command
+        ),
         summary(report),
         captures(report),
         mixes(report),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use mitigator::config::Config;
+use mitigator::pipeline::allowlist::host_of;
 use mitigator::pipeline::target::Target;
 use mitigator::pipeline::verdict::{Subject, Verdict};
 use mitigator::replay::Protected;
@@ -36,7 +37,7 @@ impl Scene<'_> {
     /// addresses are.
     pub(crate) fn config(&self) -> Config {
         let allow = match self.protected {
-            Protected::Everybody => self.own.iter().copied().map(IpNet::from).collect(),
+            Protected::Everybody => self.own.iter().copied().filter_map(net_of).collect(),
             Protected::Named(_) | Protected::Inferred(_) => Vec::new(),
         };
         Config { allow, ..Config::default() }
@@ -62,4 +63,9 @@ impl Scene<'_> {
                 Subject::Target(Target::Prefix(_)) | Subject::Signature(_) => true,
             }
     }
+}
+
+fn net_of(address: IpAddr) -> Option<IpNet> {
+    let (address, length) = host_of(address).parts();
+    IpNet::new(address, length).ok()
 }
