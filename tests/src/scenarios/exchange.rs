@@ -192,6 +192,7 @@ impl Kind {
             transport,
             fragment,
             has_extensions,
+            is_to_group: false,
         }
     }
 }
