@@ -11,7 +11,7 @@ use mitigator::pipeline::verdict::{Decision, Subject, Verdict};
 use mitigator_common::{Outcome, Source};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::catalogue::{Expected, Scenario};
+use super::catalogue::{Expected, Population, Scenario};
 use super::figures::{Figures, Packets, SecondPulse};
 use super::traffic::Transit;
 
@@ -65,7 +65,7 @@ impl<'s> Measure<'s> {
             .populations
             .iter()
             .filter(|population| !population.attacks)
-            .flat_map(|population| population.addresses())
+            .flat_map(Population::addresses)
             .collect();
         let spans = |span| Spans {
             span,
