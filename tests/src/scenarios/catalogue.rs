@@ -403,3 +403,51 @@ impl Ports {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attack_has_a_benign_twin_and_every_vector_an_attack() {
+        let scenarios = Catalogue::read().unwrap().scenarios;
+        let attacks = || scenarios.iter().filter(|scenario| scenario.expected != Expected::Nothing);
+        for attack in attacks() {
+            assert!(attack.twin.is_some(), "{}", attack.name);
+        }
+        for vector in Vector::ALL {
+            assert!(attacks().any(|attack| attack.expected.vectors().contains(&vector)), "{vector:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let text = |population: &str, scenario: &str| {
+            format!(
+                "background = {{}}\n[exchanges]\nping = [\"> icmp\", \"< icmp\"]\n[[scenario]]\nname = \"a\"\n\
+                 about = \"b\"\nseed = 1\n{scenario}\n[[scenario.population]]\nname = \"p\"\n{population}\n"
+            )
+        };
+        let population = "from = \"10.0.0.0/30\"\ndoes = \"ping\"\nper-second = 1.0";
+        let scenario = "lasts = \"1m\"";
+        assert!(Catalogue::parse(&text(population, scenario)).is_ok());
+        for (population, scenario, hint) in [
+            (population, "", "missing field `lasts`"),
+            (population, "lasts = \"soon\"", "`soon`"),
+            (population, "lasts = \"0s\"", "lasts no time"),
+            (population, "lasts = \"1m\"\nexpect = [\"rain\"]", "no vector `rain`"),
+            (population, "lasts = \"1m\"\nexpect = [\"syn-flood\"]", "nobody attacks"),
+            (population, "lasts = \"1m\"\ntwin = \"c\"", "no benign scenario `c`"),
+            (population, "lasts = \"1m\"\nbackground = [\"c\"]", "no background `c`"),
+            (&population.replace("ping", "pong"), scenario, "no exchange `pong`"),
+            (&population.replace("1.0", "0.0"), scenario, "must be over 0"),
+            (&format!("{population}\nsources = 5"), scenario, "no room for 5 sources"),
+            (&format!("{population}\nattacks = true"), scenario, "nothing is expected"),
+            (&format!("{population}\ncolour = 5"), scenario, "unknown field `colour`"),
+            (&format!("{population}\nat-once = \"many\""), scenario, "`many`"),
+        ] {
+            let error = format!("{:#}", Catalogue::parse(&text(population, scenario)).unwrap_err());
+            assert!(error.contains(hint), "{hint}: {error}");
+        }
+    }
+}

@@ -328,3 +328,71 @@ impl Population {
 fn as_ns(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenarios::Catalogue;
+
+    const TEXT: &str = r#"
+        background = {}
+        [exchanges]
+        visit = ["connect", { times = "2", steps = ["> push 300", "< data", "> ack"] }, "leave"]
+        flood = ["> syn", "< synack"]
+        [[scenario]]
+        name = "test"
+        about = "a test"
+        expect = ["syn-flood"]
+        seed = 5
+        lasts = "1m"
+        [[scenario.population]]
+        name = "visitors"
+        from = "198.18.0.0/24"
+        sources = 200
+        does = "visit"
+        per-second = 20.0
+        [[scenario.population]]
+        name = "attacker"
+        attacks = true
+        from = "2001:db8::/32"
+        forged = true
+        does = "flood"
+        per-second = 50.0
+        start = "10s"
+        stop = "20s"
+    "#;
+
+    #[test]
+    fn packets_come_in_order_and_are_the_same_for_the_same_seed() {
+        let scenarios = Catalogue::parse(TEXT).unwrap().scenarios;
+        let populations = &scenarios[0].populations;
+        let all = |seed| {
+            let mut traffic = Traffic::new(populations, seed, Duration::from_mins(1));
+            std::iter::from_fn(move || traffic.next_packet()).collect::<Vec<_>>()
+        };
+        let packets = all(5);
+        assert!(packets.is_sorted_by_key(|transit| transit.at_ns));
+        assert_eq!(format!("{packets:?}"), format!("{:?}", all(5)));
+        assert_ne!(format!("{packets:?}"), format!("{:?}", all(6)));
+        let of = |population| packets.iter().filter(move |transit| transit.population == population);
+        let visits = of(0).filter(|transit| transit.begins).count();
+        assert!((1_000..1_400).contains(&visits), "{visits}");
+        let floods: Vec<_> = of(1).collect();
+        assert!((800..1_200).contains(&floods.len()), "{}", floods.len());
+        assert!(floods.iter().all(|transit| (10_000_000_000..20_001_000_000).contains(&transit.at_ns)));
+        let sources = |population| of(population).map(|transit| transit.packet.source);
+        assert!(sources(0).all(|source| populations[0].addresses().any(|known| known == source)));
+        assert_eq!(sources(1).collect::<std::collections::BTreeSet<_>>().len() * 2, floods.len());
+    }
+
+    #[test]
+    fn clients_give_up_and_attackers_go_on_without_answers() {
+        let scenarios = Catalogue::parse(TEXT).unwrap().scenarios;
+        let mut traffic = Traffic::new(&scenarios[0].populations, 5, Duration::from_mins(1));
+        while let Some(transit) = traffic.next_packet() {
+            assert_eq!(transit.direction, Direction::Arriving, "nothing that arrives is answered");
+            assert!(transit.begins);
+            traffic.lose();
+        }
+    }
+}
