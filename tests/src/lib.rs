@@ -8,6 +8,7 @@ pub mod lab;
 pub mod machine;
 pub mod numbers;
 pub mod packet;
+pub mod scenarios;
 pub mod suite;
 pub mod traffic;
 pub mod web_server;

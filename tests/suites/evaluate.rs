@@ -23,6 +23,7 @@ const VISITS: u64 = 20 * VISITORS;
 fn main() -> ExitCode {
     suite::run(vec![
         Trial::new("a_directory_ends_in_figures_that_add_up", Needs::Nothing, figures),
+        Trial::new("scenarios_run_alone_and_alike_twice", Needs::Nothing, scenarios),
         Trial::new("wrong_use_gets_a_sentence_and_status_2", Needs::Nothing, wrong_use),
     ])
 }
@@ -64,7 +65,8 @@ fn evaluate(directory: &Path, more: &[&str]) -> Result<Output> {
 fn figures() -> Result<()> {
     let directory = tempfile::tempdir()?;
     captures(directory.path())?;
-    let output = evaluate(directory.path(), &["--json", "--output", "figures.md"])?;
+    let arguments = ["--captures-only", "--json", "--output", "figures.md"];
+    let output = evaluate(directory.path(), &arguments)?;
     ensure!(
         output.status.success() && output.stderr.is_empty(),
         "{}",
@@ -103,6 +105,7 @@ fn figures() -> Result<()> {
     let text = fs::read_to_string(directory.path().join("figures.md"))?;
     ensure!(text.contains("| flood | udp-flood | **udp-flood** |"), "{text}");
     let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let links = links.filter(|link| link.ends_with(".svg"));
     let mut charts = 0;
     for link in links {
         let svg = fs::read_to_string(directory.path().join(link))?;
@@ -110,8 +113,27 @@ fn figures() -> Result<()> {
         charts += 1;
     }
     ensure!(charts == 2, "{charts} charts of one flood");
-    let again = evaluate(directory.path(), &["--json", "--output", "figures.md"])?;
+    let again = evaluate(directory.path(), &arguments)?;
     ensure!(again.stdout == output.stdout, "not the same twice");
+    Ok(())
+}
+
+fn scenarios() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let arguments = ["--scenario", "udp-flood-one", "--scenario", "visitors", "--hours", "0.17"];
+    let run = |more: &[&str]| evaluate(directory.path(), &[&arguments, more].concat());
+    let output = run(&["--json"])?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let (visitors, flood) = (&report[0], &report[1]);
+    ensure!(visitors["scenario"] == "visitors" && flood["scenario"] == "udp-flood-one", "{report}");
+    ensure!(visitors["attack"]["arrived"] == 0 && visitors["blocks"] == 0, "{visitors}");
+    // Twelve seconds of 8000 packets; the attack begins after ten minutes.
+    let arrived = flood["attack"]["arrived"].as_f64().unwrap_or_default();
+    ensure!((90_000.0..102_000.0).contains(&arrived) && flood["blocks"] == 1, "{flood}");
+    ensure!(run(&["--json"])?.stdout == output.stdout, "not the same twice");
+    let text = String::from_utf8(run(&[])?.stdout)?;
+    ensure!(text.contains("udp-flood-one: one source, 8000 packets/s"), "{text}");
     Ok(())
 }
 
@@ -130,7 +152,9 @@ fn wrong_use() -> Result<()> {
         Ok(())
     };
     hint(&["--frobnicate"], "unexpected argument")?;
-    hint(&["--output", "labels.json/figures.md"], "cannot write")?;
+    hint(&["--scenario", "weather"], "there is no scenario `weather`; there are visitors,")?;
+    hint(&["--hours", "0"], "must be over 0")?;
+    hint(&["--captures-only", "--output", "labels.json/figures.md"], "cannot write")?;
     labels("{}")?;
     hint(&[], "has no labels")?;
     labels(r#"{"pcap/away.pcap": {"kind": "benign", "attackers": []}}"#)?;

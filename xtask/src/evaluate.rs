@@ -8,7 +8,8 @@ use crate::demo;
 use crate::setup::Part;
 use crate::workspace;
 
-/// Measures detection on labelled captures, and on mixes of each attack with each benign capture.
+/// Measures detection on labelled captures, on mixes of each attack with each benign capture, and in synthetic
+/// scenarios.
 ///
 /// Replays them all, needs no rights, and writes tables, a comparison with simpler methods, and charts. The
 /// directory of captures has a `labels.json` that says of each what it is, who is attacked and by whom.
@@ -24,6 +25,15 @@ pub struct Arguments {
     /// docs/detection.md of the project]
     #[arg(long, value_name = "FILE.md")]
     output: Option<String>,
+    /// Run this synthetic scenario, or `all`, and no capture; print the figures and write none. May be given several times
+    #[arg(long = "scenario", value_name = "NAME")]
+    scenarios: Vec<String>,
+    /// Simulate at most so many hours of each synthetic scenario
+    #[arg(long, value_name = "N")]
+    hours: Option<String>,
+    /// Leave out the synthetic scenarios
+    #[arg(long)]
+    captures_only: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -43,8 +53,13 @@ impl Arguments {
         };
         let mut words = vec!["--output".to_owned(), output];
         words.extend(self.data.iter().flat_map(|data| ["--data".to_owned(), data.clone()]));
-        if self.json {
-            words.push("--json".to_owned());
+        let scenarios = self.scenarios.iter();
+        words.extend(scenarios.flat_map(|scenario| ["--scenario".to_owned(), scenario.clone()]));
+        words.extend(self.hours.iter().flat_map(|hours| ["--hours".to_owned(), hours.clone()]));
+        for (is_set, word) in [(self.json, "--json"), (self.captures_only, "--captures-only")] {
+            if is_set {
+                words.push(word.to_owned());
+            }
         }
         Ok(words)
     }
@@ -67,7 +82,20 @@ mod tests {
             let parsed = Line::parse_from(["evaluate"].iter().chain(line)).arguments;
             parsed.spelled().unwrap()
         };
-        let all = ["--output", "a.md", "--data", "captures", "--json"];
+        let all = [
+            "--output",
+            "a.md",
+            "--data",
+            "captures",
+            "--scenario",
+            "pulse",
+            "--scenario",
+            "nfs",
+            "--hours",
+            "2",
+            "--json",
+            "--captures-only",
+        ];
         assert_eq!(spelled(&all), all);
         let default = spelled(&[]);
         assert!(default[1].ends_with("/docs/detection.md"), "{default:?}");

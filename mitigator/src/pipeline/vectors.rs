@@ -312,6 +312,9 @@ impl Vector {
             Self::UdpFlood if is_bulk(change) && is_acknowledged(change) => 0,
             Self::UdpFlood => change.udp_packets.saturating_sub(change.reflection_packets),
             Self::IcmpFlood => change.icmp_packets,
+            // A partner that speaks through an authentication header is answered, and so is a neighbour that
+            // writes files in large datagrams.
+            Self::ExtensionFlood | Self::FragmentFlood if is_answered(change) => 0,
             Self::ExtensionFlood => change.extension_packets.saturating_sub(change.fragment_packets),
             Self::FragmentFlood if change.reflection_packets > 0 => 0,
             Self::FragmentFlood => change.fragment_packets,
@@ -372,6 +375,11 @@ fn is_bulk(change: &SourceCounters) -> bool {
 /// packet, tunnels the acknowledgements of what they carry.
 fn is_acknowledged(change: &SourceCounters) -> bool {
     u64::from(change.sent_udp_packets) * 50 >= u64::from(change.udp_packets)
+}
+
+/// Every second datagram or more gets an answer.
+fn is_answered(change: &SourceCounters) -> bool {
+    change.udp_packets > 0 && change.sent_udp_packets.saturating_mul(2) >= change.udp_packets
 }
 
 fn mean_bytes(change: &SourceCounters) -> u64 {

@@ -88,7 +88,7 @@ pub struct Verdict {
     /// For a limit: which packets, and how many of them pass per second.
     #[serde(serialize_with = "limits_as_text", skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<(Signature, f64)>,
-    /// When the attack began; zero for a limit that exempts nobody.
+    /// When the attack began; for a limit, who was first seen before is exempt, and nobody is for zero.
     #[serde(skip)]
     pub since: Timestamp,
     /// Why.
@@ -513,7 +513,7 @@ impl Judge {
                 vector,
                 decision: if limits.is_empty() { Decision::Observe } else { Decision::Limit },
                 limits,
-                since: case.alarm.since,
+                since: case.known_until(),
                 evidence: case.evidence(None, gates, note),
             });
         }
@@ -759,6 +759,14 @@ impl<'a> Case<'a> {
     /// The share that they must have: the loud ones are blocked beside them.
     fn crowd_share(&self) -> f64 {
         if self.alarm.vector == Vector::Reflection { 0.2 } else { 0.5 }
+    }
+
+    /// Who was first seen before this is no part of the flood. A flood crosses its floor a moment after its first
+    /// packets, which must not make its sources known.
+    fn known_until(&self) -> Timestamp {
+        let moment = u64::try_from(self.settings.window.as_nanos()).unwrap_or(u64::MAX);
+        // Zero would exempt nobody.
+        Timestamp::from_ns(self.alarm.since.ns.saturating_sub(moment).max(1))
     }
 
     fn may_limit(&self) -> bool {

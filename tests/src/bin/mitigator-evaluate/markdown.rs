@@ -11,6 +11,7 @@ use crate::report::{Report, Row};
 use crate::rivals::Stopped;
 use crate::share::share;
 use crate::summary::{Count, Line};
+use crate::synthetic;
 use crate::tally::Packets;
 
 /// A chart beside the text: where it is, and what it shows.
@@ -19,7 +20,7 @@ pub(crate) struct Chart {
     pub(crate) caption: String,
 }
 
-const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
 /// The whole text, ending in a line feed.
 pub(crate) fn of(report: &Report, charts: &[Chart]) -> String {
@@ -35,11 +36,14 @@ pub(crate) fn of(report: &Report, charts: &[Chart]) -> String {
         captures(report),
         mixes(report),
         comparison(report),
+        if report.scenarios.is_empty() { String::new() } else { synthetic::section(&report.scenarios) },
         pictures(charts),
         method(report),
     ] {
-        text.push_str(&part);
-        text.push('\n');
+        if !part.is_empty() {
+            text.push_str(&part);
+            text.push('\n');
+        }
     }
     text.truncate(text.trim_end().len());
     text + "\n"
@@ -247,7 +251,7 @@ fn method(report: &Report) -> String {
     )
 }
 
-fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(crate) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut text = format!("| {} |\n|{}\n", heading.join(" | "), "---|".repeat(heading.len()));
     for row in rows {
         let _ = writeln!(text, "| {} |", row.join(" | "));
@@ -256,24 +260,24 @@ fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown in whole packets, of which there are fewer than 2^53")]
-fn number(count: u64) -> String {
+pub(crate) fn number(count: u64) -> String {
     thousands(count as f64)
 }
 
-fn lost(count: u64, of: u64) -> String {
+pub(crate) fn lost(count: u64, of: u64) -> String {
     if of == 0 { NOTHING.to_owned() } else { format!("{} of {}", number(count), number(of)) }
 }
 
-fn stopped_share(packets: Packets) -> String {
+pub(crate) fn stopped_share(packets: Packets) -> String {
     percent(share(packets.dropped, packets.arrived))
 }
 
 /// Rounded down, so that 100 % is all.
-fn percent(share: Option<f64>) -> String {
+pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or(NOTHING.to_owned(), |share| format!("{} %", (share * 1_000.0).floor() / 10.0))
 }
 
-fn seconds(time: Option<f64>) -> String {
+pub(crate) fn seconds(time: Option<f64>) -> String {
     time.map_or(NOTHING.to_owned(), |time| format!("{time:.2} s"))
 }
 
@@ -286,6 +290,9 @@ pub(crate) fn short_summary(report: &Report) -> String {
         for line in summary.lines() {
             let _ = writeln!(text, "  {:<42}{:<42} target {}", line.what, counted(&line), line.target);
         }
+    }
+    if !report.scenarios.is_empty() {
+        text.push_str(&synthetic::short_summary(&report.scenarios));
     }
     text
 }

@@ -1,5 +1,6 @@
 //! Everything that was measured, as it is printed with `--json` and written as Markdown.
 
+use mitigator_tests::scenarios;
 use serde::Serialize;
 
 use crate::comparison::Comparison;
@@ -21,6 +22,8 @@ pub(crate) struct Report {
     /// A row per benign half, under all attacks.
     pub(crate) benign_halves: Vec<Row>,
     pub(crate) mixes: Vec<Figures>,
+    /// Synthetic ones.
+    pub(crate) scenarios: Vec<scenarios::Figures>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -62,6 +65,7 @@ impl Report {
         best_threshold: usize,
         captures: Vec<Figures>,
         mixes: Vec<Figures>,
+        scenarios: Vec<scenarios::Figures>,
     ) -> Self {
         Self {
             origin,
@@ -75,6 +79,7 @@ impl Report {
             benign_halves: rows(&mixes, |mix| mix.benign_half.as_deref().unwrap_or_default()),
             captures,
             mixes,
+            scenarios,
         }
     }
 }
