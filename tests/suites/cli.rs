@@ -233,8 +233,8 @@ fn explained_captures() -> Result<()> {
             "192.0.2.9",
             &[
                 "192.0.2.9 was not blocked.",
-                "✗ all sources together 450 < 500 packets/s 90 % of the limit",
-                "✓ this source 450 ≥ 200 packets/s 2.3 times the limit",
+                "< 500 packets/s 90 % of the limit",
+                "≥ 200 packets/s 2.3 times the limit",
                 "To be blocked for icmp-flood it would have taken at least 500 packets/s from all sources together",
             ],
         ),
@@ -605,6 +605,7 @@ fn schema() -> Result<()> {
                 "blocked_sources",
                 "blocked_prefixes",
                 "allowed_prefixes",
+                "baseline",
             ][..],
         ),
         (&["sources", "--over", "0s"], &["sources", "known", "over_s"]),

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 /// What to measure, and how often.
 #[derive(clap::Args)]
+#[group(id = "dataplane")]
 pub(crate) struct Arguments {
     /// Bursts per case, of which the median and the quartiles are shown
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=1000))]

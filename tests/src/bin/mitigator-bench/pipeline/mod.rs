@@ -24,6 +24,7 @@ use self::report::{Case, Report};
 
 /// What to measure, and where to.
 #[derive(clap::Args)]
+#[group(id = "pipeline")]
 pub(crate) struct Arguments {
     /// Sources in a tick
     #[arg(long, value_name = "NUMBER", value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000],
