@@ -862,7 +862,10 @@ fn guard_without_agent() -> Result<()> {
     ensure!(scene.reaches(&visitor)?, "who is logged in is locked out");
     ensure!(!scene.reaches(&ATTACKER.to_string())?, "the attacker is not blocked");
     let allowed = installation.done(&["allow", "list"])?;
-    ensure!(allowed.contains("203.0.113.7") && allowed.contains("127.0.0.0/8"), "entries are lost: {allowed}");
+    ensure!(
+        allowed.contains("203.0.113.7") && allowed.contains("127.0.0.0/8"),
+        "entries are lost: {allowed}"
+    );
     Ok(())
 }
 

@@ -36,6 +36,8 @@ const LEAST_SCAN_BURST: f64 = 1_000.0;
 
 /// On the floor of all sources for what an attack brings in its wake.
 const WAKE_FACTOR: f64 = 0.2;
+/// Connections that a client opens at once.
+const A_CLIENTS_SYNS: u32 = 8;
 /// On the floor of one source for connections that many sources pile up together.
 const CROWD_FACTOR: f64 = 0.3;
 /// Rows that stay in the nearest cache while all vectors look at them.
@@ -248,6 +250,9 @@ impl Gates {
                     standing(vector, waiting, is_of_a_crowd).max(u64::from(row.totals.tcp_syn_packets))
                 }
                 Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, waiting, is_of_a_crowd),
+                // A visitor from far away acknowledges a moment later.
+                Vector::SynFlood if self.span == Span::Window && row.age < activity.interval / 2 => 0,
+                Vector::SynFlood if is_client(row) => 0,
                 // Half-finished requests on many connections: what they leave open says more.
                 Vector::HttpFlood if waiting.explains(row.change.tcp_push_packets) => 0,
                 Vector::AckFlood if is_first || !lacks_connection(row, activity) => 0,
@@ -485,6 +490,12 @@ fn standing(vector: Vector, waiting: Waiting, is_of_a_crowd: bool) -> u64 {
     } else {
         0
     }
+}
+
+/// Whether the source acknowledged its connections before, and opens a few more.
+fn is_client(row: &SourceActivity) -> bool {
+    let is_proven = row.totals.tcp_ack_packets >= row.totals.tcp_syn_packets;
+    is_proven && row.change.tcp_syn_packets <= A_CLIENTS_SYNS
 }
 
 /// Whether the source sends TCP of a connection that neither it nor this host ever opened. Where this host is

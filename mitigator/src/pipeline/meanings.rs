@@ -40,7 +40,7 @@ const fn yes_no(name: &'static str, label: &'static str, condition: &'static str
 }
 
 /// Every gate that is made, in the order they are asked.
-const MEANINGS: [Meaning; 21] = [
+const MEANINGS: [Meaning; 22] = [
     amount("total_floor", "all sources together", "from all sources together", "packets/s"),
     amount(
         "total_over_median",
@@ -104,6 +104,12 @@ const MEANINGS: [Meaning; 21] = [
     amount(
         "overwhelming_total",
         "all together, far beyond the floor",
+        "from all sources together",
+        "packets/s",
+    ),
+    amount(
+        "sudden_total",
+        "so many at once that no crowd of visitors comes like it",
         "from all sources together",
         "packets/s",
     ),

@@ -225,6 +225,8 @@ const POINT_COLUMNS: usize = 3;
 const MOST_PORTS: usize = 4;
 /// A few ports are named when they take this share of the flood.
 const NAMED_SHARE: f64 = 0.9;
+/// On the floor of all sources for a flood of many whose packets may yet be followed by an ACK.
+const SUDDEN_FACTOR: f64 = 4.0;
 /// A prefix has to send this many times what one source of it had to.
 const PREFIX_FACTOR: f64 = 4.0;
 const ON_ALLOW_LIST: &str = "the source is on the allow list";
@@ -463,7 +465,7 @@ impl Judge {
         }
         // Answers that nobody asked for are of no use, whoever sends them.
         let is_certain = vector == Vector::Reflection && case.hears_sent;
-        let gates = if is_certain {
+        let mut gates = if is_certain {
             vec![Gate::at_least("unsolicited", case.alarm.total, case.alarm.floors.total, vector.unit())]
         } else if vector.is_stock() {
             vec![count_gate("alike_sources", case.alarm.alike, SWARM)]
@@ -473,6 +475,11 @@ impl Judge {
                 Gate::at_least("light_share", case.light_share, case.crowd_share(), "of the packets"),
             ]
         };
+        if vector == Vector::SynFlood && case.alarm.span == Span::Tick {
+            // In one tick it cannot be told from a crowd of visitors who are far away.
+            let floor = case.alarm.floors.total * case.settings.patience * SUDDEN_FACTOR;
+            gates.push(Gate::at_least("sudden_total", case.alarm.total, floor, vector.unit()));
+        }
         if gates.iter().all(|gate| gate.passed) {
             let note = "none of the sources stands out, and sources of a packet or two may be forged: none is blocked";
             let limits = if case.may_limit() { case.limits(0..case.carriers.len()) } else { Vec::new() };
