@@ -50,7 +50,7 @@ pub mod protocol {
     pub const SHIM6: u8 = 140;
 }
 
-/// TCP flags as bits of [`Transport::Tcp`].
+/// TCP flags as bits.
 pub mod flags {
     /// No more data from the sender.
     pub const FIN: u8 = 0x01;

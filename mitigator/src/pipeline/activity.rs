@@ -80,7 +80,7 @@ impl Activity {
 /// Adds up activities until they cover some seconds, in which what comes slowly can be told from nothing. Windows
 /// overlap by half, so that what begins in the middle of one is not seen later for it.
 ///
-/// Holds as many sources as the largest of the activities, or [`LEAST_ROOM`]: a flood of forged sources, of which each
+/// Holds as many sources as the largest of the activities, or 65,536: a flood of forged sources, of which each
 /// tick brings others, is loud enough for one tick, and those that come later find no room.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
