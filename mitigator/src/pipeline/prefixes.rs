@@ -7,7 +7,6 @@
 use std::net::IpAddr;
 
 use mitigator_common::{PrefixKey, Source};
-use rustc_hash::FxHashMap;
 
 use super::activity::{Activity, SourceActivity};
 use super::gates::Carried;
@@ -21,6 +20,8 @@ const OF_ITS_PACKETS: f64 = 0.8;
 /// Prefixes that are looked at, narrow before wide: an IPv4 /24, the IPv6 prefixes that sites are given.
 const LENGTHS_V4: [u8; 1] = [24];
 const LENGTHS_V6: [u8; 2] = [56, 48];
+/// Bits of a source's number past those prefixes: an IPv4 address has 32 bits, an IPv6 source 64.
+const HOST_BITS: [u32; 2] = [8, 16];
 
 /// A prefix that attacks.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,28 +55,38 @@ pub fn attacking(
     if carried.iter().len() < MEMBERS {
         return Vec::new();
     }
-    let mut tallies: FxHashMap<PrefixKey, Tally> = FxHashMap::default();
-    let mut counts = carried.iter().peekable();
-    for (row, source) in activity.rows.iter().enumerate() {
-        let carried = counts.next_if(|(carrier, _)| *carrier == row).map_or(0, |(_, count)| count);
-        if source.change.packets == 0 {
-            continue;
-        }
-        for prefix in around(source.source) {
-            let tally = tallies.entry(prefix).or_default();
-            tally.active += 1;
-            tally.has_innocent |= is_known(source);
-            if is_light(source, carried) && carries(carried, source.change.packets) {
-                tally.members.push(row);
-                tally.carried += carried;
+    let mut found = Vec::new();
+    // Rows are sorted, so that the sources of a prefix stand together; most stand alone.
+    for index in 0..LENGTHS_V6.len() {
+        let prefix_of = |row: &SourceActivity| around(row.source).nth(index);
+        let bits = HOST_BITS.get(index).copied().unwrap_or(0);
+        let mut counts = carried.iter().peekable();
+        let mut start = 0;
+        for rows in activity.rows.chunk_by(|a, b| a.source.number() >> bits == b.source.number() >> bits) {
+            let first = start;
+            start += rows.len();
+            let Some(prefix) = rows.first().filter(|_| rows.len() >= MEMBERS).and_then(prefix_of) else {
+                continue;
+            };
+            while counts.next_if(|(carrier, _)| *carrier < first).is_some() {}
+            let mut tally = Tally::default();
+            for (row, source) in (first..).zip(rows) {
+                let carried = counts.next_if(|(carrier, _)| *carrier == row).map_or(0, |(_, count)| count);
+                if source.change.packets == 0 {
+                    continue;
+                }
+                tally.active += 1;
+                tally.has_innocent |= is_known(source);
+                if is_light(source, carried) && carries(carried, source.change.packets) {
+                    tally.members.push(row);
+                    tally.carried += carried;
+                }
+            }
+            if tally.is_attacking() {
+                found.push(AttackingPrefix { prefix, members: tally.members, carried: tally.carried });
             }
         }
     }
-    let mut found: Vec<AttackingPrefix> = tallies
-        .into_iter()
-        .filter(|(_, tally)| tally.is_attacking())
-        .map(|(prefix, Tally { members, carried, .. })| AttackingPrefix { prefix, members, carried })
-        .collect();
     found.sort_unstable_by_key(|found| (found.prefix.length, found.prefix));
     let narrowest = found.clone();
     found.retain(|wide| !narrowest.iter().any(|narrow| narrow.is_in(wide) && narrow.members == wide.members));
