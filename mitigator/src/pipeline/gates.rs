@@ -231,8 +231,11 @@ impl Gates {
         self.looks.clear();
         let asked_rows = activity.rows_of(&self.asked);
         let many_ports = self.judge_scans(activity, settings);
-        let waiting = self.connections.advance(activity);
-        let swarm = swarm::members(activity);
+        // What stands is judged tick by tick.
+        let (waiting, swarm) = match self.span {
+            Span::Tick => (self.connections.advance(activity), swarm::members(activity)),
+            Span::Window => Default::default(),
+        };
         let hears_sent = activity.hears_sent;
         let was_attacked = Vector::ALL
             .iter()
@@ -252,10 +255,9 @@ impl Gates {
                 Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, waiting, is_of_a_crowd),
                 // A visitor from far away acknowledges a moment later.
                 Vector::SynFlood if self.span == Span::Window && row.age < activity.interval / 2 => 0,
-                Vector::SynFlood if is_client(row) => 0,
                 // Half-finished requests on many connections: what they leave open says more.
                 Vector::HttpFlood if waiting.explains(row.change.tcp_push_packets) => 0,
-                Vector::AckFlood if is_first || !lacks_connection(row, activity) => 0,
+                Vector::AckFlood if is_first => 0,
                 // Over seconds, where this host is heard, only senders that were never there before and
                 // are not answered count: forged ones are, and a sender of one-way traffic stays.
                 Vector::UdpFlood
@@ -266,7 +268,8 @@ impl Gates {
                     0
                 }
                 _ => {
-                    vector.carried_by(&row.change, many_ports.get(index).copied().unwrap_or(ManyPorts::Scan))
+                    let many_ports = many_ports.get(index).copied().unwrap_or(ManyPorts::Scan);
+                    carried_by(vector, row, hears_sent, many_ports)
                 }
             }
         });
@@ -492,6 +495,16 @@ fn standing(vector: Vector, waiting: Waiting, is_of_a_crowd: bool) -> u64 {
     }
 }
 
+/// Packets of a source that carry a vector, by what it did in the interval and before.
+#[must_use]
+pub fn carried_by(vector: Vector, row: &SourceActivity, hears_sent: bool, many_ports: ManyPorts) -> u64 {
+    match vector {
+        Vector::SynFlood if is_client(row) => 0,
+        Vector::AckFlood if !lacks_connection(row, hears_sent) => 0,
+        _ => vector.carried_by(&row.change, many_ports),
+    }
+}
+
 /// Whether the source acknowledged its connections before, and opens a few more.
 fn is_client(row: &SourceActivity) -> bool {
     let is_proven = row.totals.tcp_ack_packets >= row.totals.tcp_syn_packets;
@@ -500,11 +513,11 @@ fn is_client(row: &SourceActivity) -> bool {
 
 /// Whether the source sends TCP of a connection that neither it nor this host ever opened. Where this host is
 /// not heard, nobody can tell it from a connection that is older than the program.
-fn lacks_connection(row: &SourceActivity, activity: &Activity) -> bool {
+fn lacks_connection(row: &SourceActivity, hears_sent: bool) -> bool {
     let was_opened = row.totals.tcp_syn_packets > 0 || row.totals.tcp_syn_ack_packets > 0;
     // A host refuses packets of no connection with a RST each, and answers nothing else.
     let is_answered = row.totals.sent_packets > row.totals.sent_closing_packets;
-    activity.hears_sent && !was_opened && !is_answered
+    hears_sent && !was_opened && !is_answered
 }
 
 fn as_ns(duration: Duration) -> u64 {
@@ -662,4 +675,38 @@ fn service_of(vector: Vector, row: &SourceActivity) -> u16 {
     // Who only waits sent nothing in the interval.
     let latest = if port(&row.change) > 0 { port(&row.change) } else { port(&row.totals) };
     u16::try_from(latest).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_carries_neither_an_ack_flood_nor_a_syn_flood() {
+        let client = SourceCounters {
+            packets: 2_004,
+            tcp_syn_packets: 4,
+            tcp_ack_packets: 2_000,
+            sent_packets: 4_000,
+            sent_syn_ack_packets: 4,
+            ..SourceCounters::EMPTY
+        };
+        let late = SourceCounters { packets: 4, tcp_syn_packets: 4, ..SourceCounters::EMPTY };
+        let older = SourceCounters { tcp_syn_packets: 0, sent_syn_ack_packets: 0, ..client };
+        let forged = SourceCounters { sent_packets: 2_000, sent_closing_packets: 2_000, ..older };
+        for (description, change, totals, hears_sent, of_ack_flood, of_syn_flood) in [
+            ("a busy client", client, client, true, 0, 0),
+            ("connections not acknowledged yet", late, client, true, 0, 0),
+            ("the first of them", late, late, true, 0, 4),
+            ("a connection older than the program", older, older, true, 0, 0),
+            ("what this host refuses", forged, forged, true, 2_000, 0),
+            ("the same where it is not heard", forged, forged, false, 0, 0),
+        ] {
+            let source = Source::from_v4_bytes([192, 0, 2, 7]);
+            let row = SourceActivity { source, change, totals, age: Duration::from_secs(2) };
+            let carried = [Vector::AckFlood, Vector::SynFlood]
+                .map(|vector| carried_by(vector, &row, hears_sent, ManyPorts::Scan));
+            assert_eq!(carried, [of_ack_flood, of_syn_flood], "{description}");
+        }
+    }
 }

@@ -230,6 +230,7 @@ const SUDDEN_FACTOR: f64 = 4.0;
 /// A prefix has to send this many times what one source of it had to.
 const PREFIX_FACTOR: f64 = 4.0;
 const ON_ALLOW_LIST: &str = "the source is on the allow list";
+const COVERS_ALLOWED: &str = "an allowed address lies inside the source";
 /// A group whose mean is a little under the floor may hold members over it.
 const CENTROID_TOLERANCE: f64 = 0.8;
 
@@ -322,8 +323,11 @@ impl Judge {
             }
             let target = Target::Prefix(found.prefix);
             let suspicion = self.suspect(target, vector, now);
-            let ticks = case.ticks_gate(suspicion.ticks);
-            if !ticks.passed && case.alarm.span == Span::Tick {
+            let patience_gate = match case.alarm.span {
+                Span::Tick => case.ticks_gate(suspicion.ticks),
+                Span::Window => case.window_gate(),
+            };
+            if !patience_gate.passed {
                 // A limit in the first tick would hide them from the next; prefixes that take turns wait for it
                 // in vain.
                 if case.is_first_tick() {
@@ -331,8 +335,15 @@ impl Judge {
                 }
                 continue;
             }
-            gates.push(ticks);
-            let (decision, note) = case.decide(&target, allowed.relation_to(&target));
+            gates.push(patience_gate);
+            let (decision, note) = match case.decide(&target, allowed.relation_to(&target)) {
+                (Decision::Block, _) => {
+                    (Decision::Block, "nearly all that is active in the prefix sends it, and nothing else")
+                }
+                // The limit of the whole flood follows.
+                (Decision::Limit, _) => (Decision::Observe, COVERS_ALLOWED),
+                observed => observed,
+            };
             let is_blocked = decision == Decision::Block;
             if !is_blocked && !self.is_news(vector, Some(target), now) {
                 continue;
@@ -340,18 +351,10 @@ impl Judge {
             judgement.verdicts.push(Verdict {
                 subject: Subject::Target(target),
                 vector,
-                decision: if is_blocked { decision } else { Decision::Observe },
+                decision,
                 limits: Vec::new(),
                 since: case.alarm.since,
-                evidence: case.evidence(
-                    None,
-                    gates,
-                    if is_blocked {
-                        "nearly all that is active in the prefix sends it, and nothing else"
-                    } else {
-                        note
-                    },
-                ),
+                evidence: case.evidence(None, gates, note),
             });
             if is_blocked {
                 covered.extend(found.members);
@@ -396,7 +399,8 @@ impl Judge {
             let target = Target::Source(source);
             let suspicion = self.suspect(target, vector, now);
             if is_early {
-                self.tell_early(case, position, source_row, gates, judgement);
+                gates.push(case.ticks_gate(suspicion.ticks));
+                self.tell_early(case, position, target, gates, judgement);
                 continue;
             }
             let patience_gate = case.patience_gate(position, source_row, &suspicion);
@@ -431,15 +435,13 @@ impl Judge {
         &mut self,
         case: &Case<'_>,
         position: usize,
-        row: &SourceActivity,
-        mut gates: Vec<Gate>,
+        target: Target,
+        gates: Vec<Gate>,
         judgement: &mut Judgement,
     ) {
         let (vector, now) = (case.alarm.vector, case.activity.at);
-        let target = Target::Source(row.source);
-        let ticks = self.suspects.get(&(target, vector)).map_or(0, |suspicion| suspicion.ticks);
-        gates.push(case.ticks_gate(ticks));
-        if ticks >= case.settings.ticks && self.is_news(vector, Some(target), now) {
+        let has_lasted = gates.last().is_some_and(|ticks| ticks.passed);
+        if has_lasted && self.is_news(vector, Some(target), now) {
             let row = case.carriers.get(position).copied().unwrap_or_default();
             judgement.verdicts.push(Verdict {
                 subject: Subject::Target(target),
@@ -617,15 +619,10 @@ impl<'a> Case<'a> {
 
     /// Counts the light sources anew, without the rows that a blocked prefix covers.
     fn leave_out(&mut self, covered: FxHashSet<usize>) {
-        let floor = self.alarm.floors.source * self.settings.patience;
-        let floor_of = |row: &usize| {
-            let row = self.activity.rows.get(*row);
-            row.map_or(floor, |row| floor * self.alarm.vector.floor_factor(&row.change, self.hears_sent))
-        };
         let is_light = |position: &usize| {
-            self.carriers.get(*position).is_some_and(|row| {
-                !covered.contains(row)
-                    && (self.has_few(*position) || self.own_rate(*position) < floor_of(row))
+            let row = self.carriers.get(*position).filter(|row| !covered.contains(*row));
+            row.and_then(|row| self.activity.rows.get(*row)).is_some_and(|row| {
+                self.has_few(*position) || self.own_rate(*position, row) < self.floor_of_new(row)
             })
         };
         let light: Vec<f64> =
@@ -645,10 +642,9 @@ impl<'a> Case<'a> {
     }
 
     /// The rate of a source while it was there: who came in the last moments of a tick only looks light.
-    fn own_rate(&self, position: usize) -> f64 {
+    fn own_rate(&self, position: usize, row: &SourceActivity) -> f64 {
         let rate = self.rate(position);
-        let row = self.carriers.get(position).and_then(|row| self.activity.rows.get(*row));
-        let was_there = row.map_or(self.activity.interval, |row| row.age.min(self.activity.interval));
+        let was_there = row.age.min(self.activity.interval);
         if self.alarm.vector.is_stock() || was_there.is_zero() {
             return rate;
         }
@@ -797,11 +793,21 @@ impl<'a> Case<'a> {
         Gate::at_least("ticks", f64::from(ticks), f64::from(self.settings.ticks), "ticks")
     }
 
+    fn window_gate(&self) -> Gate {
+        let lasted = self.activity.interval.as_secs_f64();
+        Gate::at_least("lasted", lasted, self.settings.window.as_secs_f64(), "s")
+    }
+
+    /// The floor of a source that was not there before.
+    fn floor_of_new(&self, row: &SourceActivity) -> f64 {
+        self.alarm.floors.source
+            * self.alarm.vector.floor_factor(&row.change, self.hears_sent)
+            * self.settings.patience
+    }
+
     /// A source seen before the attack has to be louder.
     fn floor_for(&self, row: &SourceActivity) -> f64 {
-        let floor = self.alarm.floors.source
-            * self.alarm.vector.floor_factor(&row.change, self.hears_sent)
-            * self.settings.patience;
+        let floor = self.floor_of_new(row);
         let attack_age = self.activity.at.since(self.alarm.since);
         let age_before = row.age.saturating_sub(attack_age);
         if age_before >= self.settings.known_age { floor * self.settings.known_factor } else { floor }
@@ -844,7 +850,7 @@ impl<'a> Case<'a> {
                     "an allowed address lies inside the source: its kind of packets is limited",
                 );
             }
-            Relation::Covers => "an allowed address lies inside the source",
+            Relation::Covers => COVERS_ALLOWED,
             Relation::Apart if !self.alarm.vector.is_blocked() => "this kind is reported, not blocked",
             Relation::Apart if target.parts().0.is_unspecified() => {
                 "the unspecified address stands for every host that has none yet"
@@ -864,8 +870,7 @@ impl<'a> Case<'a> {
     fn patience_gate(&self, position: usize, row: &SourceActivity, suspicion: &Suspicion) -> Gate {
         let overwhelming = self.floor_for(row) * self.settings.overwhelming_factor;
         if self.alarm.span == Span::Window {
-            let lasted = self.activity.interval.as_secs_f64();
-            Gate::at_least("lasted", lasted, self.settings.window.as_secs_f64(), "s")
+            self.window_gate()
         } else if self.alarm.vector.is_stock() {
             // What stands for a moment is what a busy client has under way.
             let lasted = self.activity.at.since(suspicion.first).as_secs_f64();
@@ -982,9 +987,9 @@ pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) 
         return Vec::new();
     };
     let standing = |vector: Vector| {
-        let carried = vector.carried_by(&source.change, ManyPorts::Scan);
-        let total: u64 =
-            activity.rows.iter().map(|row| vector.carried_by(&row.change, ManyPorts::Scan)).sum();
+        let carried_by = |row| gates::carried_by(vector, row, activity.hears_sent, ManyPorts::Scan);
+        let carried = carried_by(source);
+        let total: u64 = activity.rows.iter().map(carried_by).sum();
         let mut gates =
             gates::total_gates(vector, vector.floors(), activity.per_second(total), None, settings);
         let floor = source_floor(vector, &source.change, activity.hears_sent, settings);
