@@ -6,12 +6,12 @@ use anyhow::Result;
 use mitigator_common::Source;
 
 use crate::kernel::DataPlane;
-use crate::pipeline::activity::{History, Window};
 use crate::pipeline::asked::Asked;
 use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::{Blocklist, Changes};
 use crate::pipeline::features;
 use crate::pipeline::gates::Gates;
+use crate::pipeline::history::{History, Scope};
 use crate::pipeline::limits::Limits;
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 use crate::pipeline::target::Target;
@@ -31,7 +31,6 @@ pub struct ControlLoop<P> {
     plane: P,
     history: History,
     gates: Gates,
-    window: Window,
     window_gates: Gates,
     judge: Judge,
     blocklist: Blocklist,
@@ -80,7 +79,6 @@ impl<P: DataPlane> ControlLoop<P> {
             plane,
             history: History::default(),
             gates: Gates::over(Span::Tick),
-            window: Window::default(),
             window_gates: Gates::over(Span::Window),
             judge: Judge::default(),
             blocklist: Blocklist::default(),
@@ -156,24 +154,26 @@ impl<P: DataPlane> ControlLoop<P> {
     /// anew in the next tick.
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
         let snapshot = self.plane.read_counters(now)?;
-        let mut activity = self.history.advance(snapshot, &self.gates.watched(), SHORTEST_INTERVAL);
-        let active_sources = activity.active_sources();
         // What still came between the look that led to a block and the block is no new evidence.
-        let just_blocked = self.blocklist.just_blocked(now);
-        if !just_blocked.is_empty() {
-            activity.rows.retain(|row| !just_blocked.contains(&row.source));
-        }
+        let left_out = self.blocklist.just_blocked(now, Duration::ZERO);
+        let scope = Scope { watched: self.gates.watched(), left_out };
+        let activity = self.history.advance(snapshot, &scope, SHORTEST_INTERVAL);
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         self.judge.note(&activity, &features, self.gates.looks(), &self.detection);
         let allowed = self.plane.allow_list()?;
         let mut judgement = self.judge.judge(&activity, features, &alarms, &allowed, &self.detection);
-        if let Some(window) = self.window.add(&activity, &judgement.blocked(), self.detection.window) {
+        let left_out = || {
+            let mut blocked = self.blocklist.just_blocked(now, self.detection.window * 2);
+            blocked.extend(judgement.blocked());
+            blocked
+        };
+        if let Some(window) = self.history.window(self.detection.window, left_out) {
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
             self.judge.note(&window, &features, self.window_gates.looks(), &self.detection);
             judgement.add(self.judge.judge(&window, features, &alarms, &allowed, &self.detection));
-            self.window.reuse(window);
+            self.history.reuse(window);
         }
         for verdict in judgement.verdicts.iter().filter(|verdict| verdict.is_attack()) {
             self.gates.note_verdict(verdict.vector, now);
@@ -198,7 +198,7 @@ impl<P: DataPlane> ControlLoop<P> {
         let tick = Tick {
             at: now,
             interval: activity.interval,
-            active_sources,
+            active_sources: activity.active_sources,
             packets: activity.packets(),
             dropped_packets: activity.dropped_packets(),
             totals: self.gates.totals().to_vec(),

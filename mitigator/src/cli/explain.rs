@@ -23,9 +23,9 @@ use crate::config::Config;
 use crate::kernel::DataPlane;
 use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::xdp::XdpDataPlane;
-use crate::pipeline::activity::History;
 use crate::pipeline::asked::closeness;
 use crate::pipeline::features;
+use crate::pipeline::history::{History, Scope};
 use crate::pipeline::prefixes;
 use crate::pipeline::settings::DetectionSettings;
 use crate::pipeline::target::Target;
@@ -187,10 +187,11 @@ impl ExplainArgs {
         }
         let shortest = Duration::from_millis(1);
         let mut history = History::default();
-        history.advance(plane.read_counters(Clock::now().monotonic())?, &[], shortest);
+        history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), shortest);
         pause(self.over);
-        let activity = history.advance(plane.read_counters(Clock::now().monotonic())?, &[], shortest);
-        let Ok(row) = activity.rows.binary_search_by_key(&source, |row| row.source) else {
+        let activity =
+            history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), shortest);
+        let Some(row) = activity.rows.iter().position(|row| row.source == source) else {
             return Ok(None);
         };
         Ok(Some(Traffic {

@@ -5,14 +5,16 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use mitigator_common::{Source, SourceCounters};
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::kernel::DataPlane;
 use crate::kernel::xdp::XdpDataPlane;
-use crate::pipeline::activity::{Activity, History};
+use crate::pipeline::activity::Activity;
 use crate::pipeline::allowlist::Relation;
+use crate::pipeline::history::{History, Scope};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::report::output::{Align, print_report, table};
@@ -112,18 +114,28 @@ impl SourcesArgs {
         let shortest = Duration::from_millis(1);
         let mut activity = None;
         if !self.over.is_zero() {
-            history.advance(plane.read_counters(Clock::now().monotonic())?, &[], shortest);
+            history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), shortest);
             pause(self.over);
         }
         let now = Clock::now().monotonic();
         let snapshot = plane.read_counters(now)?;
         let rows = snapshot.rows.clone();
         if !self.over.is_zero() {
-            activity = Some(history.advance(snapshot, &[], shortest));
+            activity = Some(history.advance(snapshot, &Scope::default(), shortest));
         }
         let known = rows.len();
-        let mut rows: Vec<Row> =
-            rows.iter().map(|(source, totals)| row(*source, totals, activity.as_ref(), now)).collect();
+        let changes: FxHashMap<Source, &SourceCounters> = activity
+            .iter()
+            .flat_map(|activity| &activity.rows)
+            .map(|row| (row.source, &row.change))
+            .collect();
+        let mut rows: Vec<Row> = rows
+            .iter()
+            .map(|(source, totals)| {
+                let change = changes.get(source).copied().unwrap_or(&SourceCounters::EMPTY);
+                row(*source, totals, activity.as_ref().map(|activity| (activity, change)), now)
+            })
+            .collect();
         rows.sort_by(|a, b| self.sort.of(b).total_cmp(&self.sort.of(a)).then(a.key.cmp(&b.key)));
         if self.limit > 0 {
             rows.truncate(self.limit);
@@ -158,13 +170,14 @@ impl Key {
     }
 }
 
-fn row(source: Source, totals: &SourceCounters, activity: Option<&Activity>, now: Timestamp) -> Row {
-    let change = activity.map(|activity| {
-        let found = activity.rows.binary_search_by_key(&source, |row| row.source);
-        let change =
-            found.ok().and_then(|index| activity.rows.get(index)).map(|row| row.change).unwrap_or_default();
-        (activity.per_second(change.packets), activity.per_second(change.bytes))
-    });
+fn row(
+    source: Source,
+    totals: &SourceCounters,
+    change: Option<(&Activity, &SourceCounters)>,
+    now: Timestamp,
+) -> Row {
+    let change = change
+        .map(|(activity, change)| (activity.per_second(change.packets), activity.per_second(change.bytes)));
     let since = |ns: u64| now.since(Timestamp::from_ns(ns)).as_secs_f64();
     Row {
         source: source.to_string(),

@@ -258,11 +258,13 @@ impl Blocklist {
         }
     }
 
-    /// Sources that were blocked so lately that they may have been counted since, before the block took effect.
+    /// Sources that were blocked within `span`, or so lately before it that they may have been counted since,
+    /// before the block took effect.
     #[must_use]
-    pub fn just_blocked(&self, now: Timestamp) -> FxHashSet<Source> {
+    pub fn just_blocked(&self, now: Timestamp, span: Duration) -> FxHashSet<Source> {
         let standing = self.standing.iter();
-        let just = standing.filter(|(_, block)| !block.is_lifted && now.since(block.since) < SETTLED_AFTER);
+        let just =
+            standing.filter(|(_, block)| !block.is_lifted && now.since(block.since) < SETTLED_AFTER + span);
         just.filter_map(|(target, _)| match target {
             Target::Source(source) => Some(*source),
             Target::Prefix(_) => None,

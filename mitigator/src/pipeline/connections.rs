@@ -4,12 +4,12 @@
 //! the server wait, holds many at a time. Counted from totals alone: a SYN opens one, an answer to a
 //! request serves one, FIN or RST from either side ends one.
 
-use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use mitigator_common::{Source, SourceCounters};
 use rustc_hash::FxHashMap;
 
-use super::activity::Activity;
+use super::activity::SourceActivity;
 use super::features::distinct_ports;
 
 /// Connections of each source that were opened and not served.
@@ -97,34 +97,34 @@ impl Waiting {
 }
 
 impl Connections {
-    /// Takes in what happened; returns what waits, for each row. Only connections that this host accepts
-    /// are known to be connections: where it answers nothing, or is not heard, none waits.
-    pub fn advance(&mut self, activity: &Activity) -> Vec<Waiting> {
-        let kept = (-activity.interval.as_secs_f64() / MEMORY_S).exp();
+    /// What is older counts for less.
+    pub fn fade(&mut self, interval: Duration) {
+        let kept = (-interval.as_secs_f64() / MEMORY_S).exp();
         self.sources.retain(|_, waiting| {
             waiting.fade(kept);
             waiting.connections.max(waiting.opened) >= FORGOTTEN
         });
-        let mut waiting = Vec::with_capacity(activity.rows.len());
-        for row in &activity.rows {
-            // Who asks many ports scans, and holds no connections.
-            let has_few_ports = distinct_ports(&row.change) <= FEW_PORTS;
-            let is_accepted = row.totals.sent_syn_ack_packets > 0;
-            let is_new = row.change.tcp_syn_packets > 0 && has_few_ports;
-            let has_room = self.sources.len() < MOST_SOURCES;
-            let known = match self.sources.entry(row.source) {
-                Entry::Occupied(known) if is_accepted => Some(known.into_mut()),
-                Entry::Vacant(place) if is_accepted && is_new && has_room => {
-                    Some(place.insert(Waiting::default()))
-                }
-                Entry::Occupied(_) | Entry::Vacant(_) => None,
-            };
-            waiting.push(known.map_or(Waiting::default(), |known| {
-                known.add(&row.change);
-                *known
-            }));
+    }
+
+    /// Takes in what a source did; returns what waits, if that is more than a few. Only connections that this host
+    /// accepts are known to be connections: where it answers nothing, or is not heard, none waits.
+    pub fn note(&mut self, row: &SourceActivity) -> Option<Waiting> {
+        if row.totals.sent_syn_ack_packets == 0 {
+            return None;
         }
-        waiting
+        let known = match self.sources.get_mut(&row.source) {
+            Some(known) => known,
+            None => {
+                // Who asks many ports scans, and holds no connections.
+                let is_client = row.change.tcp_syn_packets > 0 && distinct_ports(&row.change) <= FEW_PORTS;
+                if !is_client || self.sources.len() >= MOST_SOURCES {
+                    return None;
+                }
+                self.sources.entry(row.source).or_default()
+            }
+        };
+        known.add(&row.change);
+        (known.connections >= A_FEW).then_some(*known)
     }
 
     /// Whether many sources pile up connections together, each less than one would alone.
@@ -165,10 +165,7 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::pipeline::activity::SourceActivity;
 
     #[test]
     fn only_who_is_not_served_piles_up_connections() {
@@ -226,10 +223,11 @@ mod tests {
                 totals,
                 age: Duration::ZERO,
             };
-            let activity =
-                Activity { interval: Duration::from_millis(250), rows: vec![row], ..Activity::default() };
-            let last = (0..4).map(|_| connections.advance(&activity)).last().unwrap();
-            let waiting = last.first().copied().unwrap_or_default();
+            let mut tick = || {
+                connections.fade(Duration::from_millis(250));
+                connections.note(&row)
+            };
+            let waiting = (0..4).map(|_| tick()).last().flatten().unwrap_or_default();
             assert!((waiting.connections - f64::from(expected)).abs() < 4.0, "{description}: {waiting:?}");
             assert_eq!(waiting.are_established(), are_established, "{description}");
         }

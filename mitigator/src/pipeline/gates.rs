@@ -15,7 +15,7 @@ use super::baseline::{Baseline, Normal, Pace, Situation};
 use super::connections::{Connections, Waiting};
 use super::meanings;
 use super::settings::DetectionSettings;
-use super::swarm;
+use super::swarm::Crowd;
 use super::time::{Timestamp, UnixMinute, WallClock};
 use super::vectors::{self, Comparison, Floors, ManyPorts, Span, Vector};
 
@@ -40,8 +40,6 @@ const WAKE_FACTOR: f64 = 0.2;
 const A_CLIENTS_SYNS: u32 = 8;
 /// On the floor of one source for connections that many sources pile up together.
 const CROWD_FACTOR: f64 = 0.3;
-/// Rows that stay in the nearest cache while all vectors look at them.
-const ROWS_AT_A_TIME: usize = 64;
 
 /// One comparison that a decision rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,39 +95,59 @@ pub struct Alarm {
 /// Packets that carry a vector, by row of the activity; rows without any are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Carried {
-    rows: Vec<(usize, u64)>,
+    carriers: Vec<Carrier>,
+}
+
+/// A row that carries a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Carrier {
+    row: u32,
+    /// The port that its packets name a service by; 0 for none.
+    service: u16,
+    packets: u64,
 }
 
 impl Carried {
     /// Rows that have some, in order, each with its number.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (usize, u64)> + '_ {
-        self.rows.iter().copied()
+        self.carriers.iter().map(|carrier| (carrier.row as usize, carrier.packets))
+    }
+
+    /// Of one row.
+    #[must_use]
+    pub fn of(&self, row: usize) -> u64 {
+        let found = self.carriers.binary_search_by_key(&row, |carrier| carrier.row as usize);
+        found.ok().and_then(|place| self.carriers.get(place)).map_or(0, |carrier| carrier.packets)
     }
 
     /// Of all rows.
     #[must_use]
     pub fn sum(&self) -> u64 {
-        self.rows.iter().map(|(_, packets)| *packets).sum()
+        self.carriers.iter().map(|carrier| carrier.packets).sum()
     }
 
-    /// Of some rows.
-    #[must_use]
-    pub fn only(&self, is_wanted: impl Fn(usize) -> bool) -> Self {
-        self.iter().filter(|(row, _)| is_wanted(*row)).collect()
+    /// Of the rows that send to one service.
+    fn to_service(&self, service: u16) -> Self {
+        let carriers = self.carriers.iter().filter(|carrier| carrier.service == service);
+        Self { carriers: carriers.copied().collect() }
     }
 
-    /// Adds a row past the others.
-    fn push(&mut self, row: usize, packets: u64) {
-        if packets > 0 {
-            self.rows.push((row, packets));
+    /// Adds a row past the others. Rows are far fewer than 2^32: the data plane's table is bounded.
+    fn push(&mut self, row: usize, service: u16, packets: u64) {
+        if packets > 0
+            && let Ok(row) = u32::try_from(row)
+        {
+            self.carriers.push(Carrier { row, service, packets });
         }
     }
 }
 
 impl FromIterator<(usize, u64)> for Carried {
-    /// Of rows in order.
+    /// Of rows in order, of no service.
     fn from_iter<I: IntoIterator<Item = (usize, u64)>>(rows: I) -> Self {
-        Self { rows: rows.into_iter().filter(|(_, packets)| *packets > 0).collect() }
+        let mut carried = Self::default();
+        rows.into_iter().for_each(|(row, packets)| carried.push(row, 0, packets));
+        carried
     }
 }
 
@@ -166,6 +184,18 @@ pub struct Look {
     pub carried: u64,
     /// What all sources together were held against.
     pub gates: Vec<Gate>,
+}
+
+/// What one look at all rows told.
+struct Survey {
+    /// Rows, ascending, that send to many ports more than a scan has to.
+    floods_to_many_ports: Vec<usize>,
+    /// Rows, ascending, with connections that wait, where those stand.
+    waiting: Vec<(usize, Waiting)>,
+    /// Rows, ascending, that behave all alike.
+    swarm: Vec<usize>,
+    is_of_a_crowd: bool,
+    do_others_wait: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -230,12 +260,8 @@ impl Gates {
         self.totals.clear();
         self.looks.clear();
         let asked_rows = activity.rows_of(&self.asked);
-        let many_ports = self.judge_scans(activity, settings);
-        // What stands is judged tick by tick.
-        let (waiting, swarm) = match self.span {
-            Span::Tick => (self.connections.advance(activity), swarm::members(activity)),
-            Span::Window => Default::default(),
-        };
+        let survey = self.survey(activity, settings);
+        let (is_of_a_crowd, everybody_waits) = (survey.is_of_a_crowd, survey.do_others_wait);
         let hears_sent = activity.hears_sent;
         let was_attacked = Vector::ALL
             .iter()
@@ -244,35 +270,7 @@ impl Gates {
         let is_first = std::mem::replace(&mut self.is_first, false);
         let now = self.wall_clock.map(|clock| clock.minute_of(activity.at));
         let begun = Timestamp::from_ns(activity.at.ns.saturating_sub(as_ns(activity.interval)));
-        let is_of_a_crowd = self.connections.are_piled_up_by_many();
-        let everybody_waits = self.connections.do_others_wait();
-        let carried = carried_by_each(activity, |vector, index, row| {
-            let waiting = waiting.get(index).copied().unwrap_or_default();
-            match vector {
-                Vector::SlowConnections if swarm.binary_search(&index).is_ok() => {
-                    standing(vector, waiting, is_of_a_crowd).max(u64::from(row.totals.tcp_syn_packets))
-                }
-                Vector::SlowConnections | Vector::ConnectionFlood => standing(vector, waiting, is_of_a_crowd),
-                // A visitor from far away acknowledges a moment later.
-                Vector::SynFlood if self.span == Span::Window && row.age < activity.interval / 2 => 0,
-                // Half-finished requests on many connections: what they leave open says more.
-                Vector::HttpFlood if waiting.explains(row.change.tcp_push_packets) => 0,
-                Vector::AckFlood if is_first => 0,
-                // Over seconds, where this host is heard, only senders that were never there before and
-                // are not answered count: forged ones are, and a sender of one-way traffic stays.
-                Vector::UdpFlood
-                    if self.span == Span::Window
-                        && hears_sent
-                        && (is_first || row.totals.sent_udp_packets > 0 || row.age > activity.interval) =>
-                {
-                    0
-                }
-                _ => {
-                    let many_ports = many_ports.get(index).copied().unwrap_or(ManyPorts::Scan);
-                    carried_by(vector, row, hears_sent, many_ports)
-                }
-            }
-        });
+        let carried = self.carried_by_each(activity, &survey, is_first);
         for ((state, vector), carried) in self.states.iter_mut().zip(Vector::ALL).zip(carried) {
             let limited: u64 = activity
                 .limited
@@ -289,7 +287,7 @@ impl Gates {
             if vector.is_stock() && is_of_a_crowd {
                 floors.source *= CROWD_FACTOR;
             }
-            count_by_port(vector, activity, &carried, &mut self.by_port);
+            count_by_port(vector, &activity.limited, &carried, &mut self.by_port);
             state.services.note(&self.by_port, |count| amount(vector, activity, count));
             // Quiet ticks need not know.
             let is_loud = total >= floors.total * settings.patience;
@@ -313,7 +311,7 @@ impl Gates {
                 gates,
                 since: begun,
                 normal,
-                alike: if vector == Vector::SlowConnections { swarm.len() } else { 0 },
+                alike: if vector == Vector::SlowConnections { survey.swarm.len() } else { 0 },
                 everybody_waits,
             };
             if alarm.gates.iter().all(|gate| gate.passed) {
@@ -403,12 +401,44 @@ impl Gates {
         self.quiet
     }
 
-    /// What packets to many ports are, for each row. The more sources scan at once, the less of it each may.
+    /// One look at every row, for what takes all of them to judge one.
+    fn survey(&mut self, activity: &Activity, settings: &DetectionSettings) -> Survey {
+        let mut to_many_ports: Vec<(usize, u64)> = Vec::new();
+        let mut waiting: Vec<(usize, Waiting)> = Vec::new();
+        let mut crowd = Crowd::default();
+        // What stands is judged tick by tick.
+        let counts_standing = self.span == Span::Tick;
+        if counts_standing {
+            self.connections.fade(activity.interval);
+        }
+        for (index, row) in activity.rows.iter().enumerate() {
+            let packets = vectors::packets_to_many_ports(&row.change);
+            if packets > 0 {
+                to_many_ports.push((index, packets));
+            }
+            if counts_standing {
+                waiting.extend(self.connections.note(row).map(|waiting| (index, waiting)));
+                crowd.note(index, row);
+            }
+        }
+        Survey {
+            floods_to_many_ports: self.judge_scans(activity, &to_many_ports, settings),
+            waiting,
+            swarm: crowd.swarm(),
+            is_of_a_crowd: self.connections.are_piled_up_by_many(),
+            do_others_wait: self.connections.do_others_wait(),
+        }
+    }
+
+    /// The rows whose packets to many ports are a flood. The more sources scan at once, the less of it each may.
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
-    fn judge_scans(&mut self, activity: &Activity, settings: &DetectionSettings) -> Vec<ManyPorts> {
-        let packets: Vec<u64> =
-            activity.rows.iter().map(|row| vectors::packets_to_many_ports(&row.change)).collect();
-        let scanners = packets.iter().filter(|count| **count > 0).count().max(1) as f64;
+    fn judge_scans(
+        &mut self,
+        activity: &Activity,
+        to_many_ports: &[(usize, u64)],
+        settings: &DetectionSettings,
+    ) -> Vec<usize> {
+        let scanners = to_many_ports.len().max(1) as f64;
         let rate = (SCAN_RATE / scanners).max(LEAST_SCAN_RATE) * settings.patience;
         let burst = (SCAN_BURST / scanners).max(LEAST_SCAN_BURST) * settings.patience;
         let leaked = rate * activity.interval.as_secs_f64();
@@ -416,16 +446,72 @@ impl Gates {
             *level -= leaked;
             *level > 0.0
         });
-        let mut judge = |source: Source, count: u64| {
-            if count == 0 {
-                return ManyPorts::Scan;
-            }
+        let mut is_flood = |(row, count): &(usize, u64)| {
+            let source = activity.rows.get(*row)?.source;
             let level = self.scanned.entry(source).or_insert(-leaked);
             // Twice the burst is the most that is remembered, so that an end is noticed within seconds.
-            *level = (*level + count as f64).min(burst * 2.0);
-            if *level > burst { ManyPorts::Flood } else { ManyPorts::Scan }
+            *level = (*level + *count as f64).min(burst * 2.0);
+            (*level > burst).then_some(*row)
         };
-        activity.rows.iter().zip(packets).map(|(row, count)| judge(row.source, count)).collect()
+        to_many_ports.iter().filter_map(&mut is_flood).collect()
+    }
+
+    /// What carries each vector, in the order of [`Vector::ALL`].
+    fn carried_by_each(&self, activity: &Activity, survey: &Survey, is_first: bool) -> Vec<Carried> {
+        let mut all = vec![Carried::default(); Vector::ALL.len()];
+        let mut waiting = survey.waiting.iter().peekable();
+        let mut swarm = survey.swarm.iter().peekable();
+        let mut floods = survey.floods_to_many_ports.iter().peekable();
+        for (index, row) in activity.rows.iter().enumerate() {
+            let waiting = waiting.next_if(|(row, _)| *row == index).map(|(_, waiting)| *waiting);
+            let is_in_swarm = swarm.next_if_eq(&&index).is_some();
+            let is_flood = floods.next_if_eq(&&index).is_some();
+            let many_ports = if is_flood { ManyPorts::Flood } else { ManyPorts::Scan };
+            for (carried, vector) in all.iter_mut().zip(Vector::ALL) {
+                if vector.is_stock() {
+                    if waiting.is_some() || is_in_swarm {
+                        let stands =
+                            waiting.map_or(0, |waiting| standing(vector, waiting, survey.is_of_a_crowd));
+                        let is_of_it = is_in_swarm && vector == Vector::SlowConnections;
+                        let opened = if is_of_it { u64::from(row.totals.tcp_syn_packets) } else { 0 };
+                        carried.push(index, service_of(vector, row), stands.max(opened));
+                    }
+                } else if vector.is_sent_at_all(&row.change)
+                    && !self.is_excused(vector, activity, row, waiting, is_first)
+                {
+                    let packets = carried_by(vector, row, activity.hears_sent, many_ports);
+                    carried.push(index, service_of(vector, row), packets);
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether what a source sends of a vector is none over this span.
+    fn is_excused(
+        &self,
+        vector: Vector,
+        activity: &Activity,
+        row: &SourceActivity,
+        waiting: Option<Waiting>,
+        is_first: bool,
+    ) -> bool {
+        let is_window = self.span == Span::Window;
+        match vector {
+            // A visitor from far away acknowledges a moment later.
+            Vector::SynFlood => is_window && row.age < activity.interval / 2,
+            // Half-finished requests on many connections: what they leave open says more.
+            Vector::HttpFlood => waiting.is_some_and(|waiting| waiting.explains(row.change.tcp_push_packets)),
+            Vector::AckFlood => is_first,
+            // Over seconds, where this host is heard, only senders that were never there before and are not
+            // answered count: forged ones are, and a sender of one-way traffic stays.
+            Vector::UdpFlood => {
+                is_window
+                    && activity.hears_sent
+                    && (is_first || row.totals.sent_udp_packets > 0 || row.age > activity.interval)
+            }
+            _ => false,
+        }
     }
 
     /// From now on, remembers what each check saw of these sources.
@@ -455,23 +541,6 @@ impl Gates {
     pub fn totals(&self) -> &[f64] {
         &self.totals
     }
-}
-
-/// What carries each vector, in the order of [`Vector::ALL`]. A few rows at a time for all vectors, so that the rows
-/// come from memory once.
-fn carried_by_each(
-    activity: &Activity,
-    count: impl Fn(Vector, usize, &SourceActivity) -> u64,
-) -> Vec<Carried> {
-    let mut all = vec![Carried::default(); Vector::ALL.len()];
-    for (number, rows) in activity.rows.chunks(ROWS_AT_A_TIME).enumerate() {
-        for (carried, vector) in all.iter_mut().zip(Vector::ALL) {
-            for (row, index) in rows.iter().zip(number * ROWS_AT_A_TIME..) {
-                carried.push(index, count(vector, index, row));
-            }
-        }
-    }
-    all
 }
 
 /// A count of what carries a vector, as the number it is judged by: per second, unless it stands.
@@ -601,8 +670,7 @@ fn service_alarms(
         });
         attack.last_alarm = activity.at;
         state.services.admit(port, total, Baseline::of_silence);
-        let is_of_it = |row: &SourceActivity| service_of(vector, row) == port;
-        let carried = all.carried.only(|row| activity.rows.get(row).is_some_and(is_of_it));
+        let carried = all.carried.to_service(port);
         alarms.push(Alarm {
             service: Some(port),
             carried,
@@ -634,16 +702,13 @@ fn is_of(vector: Vector, signature: Signature) -> bool {
 }
 
 /// Packets of a vector by service, with what limits dropped of them.
-fn count_by_port(vector: Vector, activity: &Activity, carried: &Carried, by_port: &mut ByPort) {
+fn count_by_port(vector: Vector, limited: &[(Signature, u64)], carried: &Carried, by_port: &mut ByPort) {
     by_port.clear();
-    for (row, count) in carried.iter() {
-        if let Some(row) = activity.rows.get(row) {
-            by_port.add(service_of(vector, row), count);
-        }
+    for carrier in &carried.carriers {
+        by_port.add(carrier.service, carrier.packets);
     }
     if has_services(vector) {
-        let limited = activity.limited.iter();
-        for (signature, dropped) in limited.filter(|(signature, _)| is_of(vector, *signature)) {
+        for (signature, dropped) in limited.iter().filter(|(signature, _)| is_of(vector, *signature)) {
             by_port.add(signature.port(), *dropped);
         }
     }

@@ -1,6 +1,6 @@
 //! The decision, as pure functions: no I/O, no clock, no randomness but a seed, no async.
 //!
-//! `snapshot -> activity -> features -> baseline -> gates -> clusters -> verdicts -> changes`; each
+//! `snapshot -> history -> activity -> features -> baseline -> gates -> clusters -> verdicts -> changes`; each
 //! module is one arrow. Time is an argument everywhere, so a capture replayed twice gives the same
 //! verdicts, byte for byte.
 
@@ -13,6 +13,7 @@ pub mod clustering;
 pub mod connections;
 pub mod features;
 pub mod gates;
+pub mod history;
 pub mod limits;
 pub mod meanings;
 pub mod prefixes;

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use mitigator_common::{PrefixKey, Source};
+use rustc_hash::FxHashSet;
 
 use super::activity::{Activity, SourceActivity};
 use super::gates::Carried;
@@ -21,7 +22,11 @@ const OF_ITS_PACKETS: f64 = 0.8;
 const LENGTHS_V4: [u8; 1] = [24];
 const LENGTHS_V6: [u8; 2] = [56, 48];
 /// Bits of a source's number past those prefixes: an IPv4 address has 32 bits, an IPv6 source 64.
-const HOST_BITS: [u32; 2] = [8, 16];
+const HOST_BITS: [u32; LENGTHS_V6.len()] = [8, 16];
+/// Counters of carriers by prefix, at most two to the power of this.
+const MOST_COUNTER_BITS: u32 = 20;
+/// Spreads numbers of prefixes over the counters (Knuth, "Sorting and Searching", 6.4).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A prefix that attacks.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,29 +61,22 @@ pub fn attacking(
         return Vec::new();
     }
     let mut found = Vec::new();
-    // Rows are sorted, so that the sources of a prefix stand together; most stand alone.
-    for index in 0..LENGTHS_V6.len() {
-        let prefix_of = |row: &SourceActivity| around(row.source).nth(index);
-        let bits = HOST_BITS.get(index).copied().unwrap_or(0);
-        let mut counts = carried.iter().peekable();
-        let mut start = 0;
-        for rows in activity.rows.chunk_by(|a, b| a.source.number() >> bits == b.source.number() >> bits) {
-            let first = start;
-            start += rows.len();
-            let Some(prefix) = rows.first().filter(|_| rows.len() >= MEMBERS).and_then(prefix_of) else {
+    for (index, bits) in HOST_BITS.into_iter().enumerate() {
+        // IPv4 has one length.
+        let has_length = |source: Source| index < LENGTHS_V4.len() || source.number() > u64::from(u32::MAX);
+        let group_of = |row: &SourceActivity| has_length(row.source).then(|| row.source.number() >> bits);
+        let rows = crowded(activity, carried, group_of);
+        for rows in rows.chunk_by(|(a, _), (b, _)| group_of(a) == group_of(b)) {
+            let Some(prefix) = rows.first().and_then(|(row, _)| around(row.source).nth(index)) else {
                 continue;
             };
-            while counts.next_if(|(carrier, _)| *carrier < first).is_some() {}
             let mut tally = Tally::default();
-            for (row, source) in (first..).zip(rows) {
-                let carried = counts.next_if(|(carrier, _)| *carrier == row).map_or(0, |(_, count)| count);
-                if source.change.packets == 0 {
-                    continue;
-                }
+            for (source, row) in rows.iter().filter(|(source, _)| source.change.packets > 0) {
+                let carried = carried.of(*row);
                 tally.active += 1;
                 tally.has_innocent |= is_known(source);
                 if is_light(source, carried) && carries(carried, source.change.packets) {
-                    tally.members.push(row);
+                    tally.members.push(*row);
                     tally.carried += carried;
                 }
             }
@@ -94,6 +92,35 @@ pub fn attacking(
     let widest = found.clone();
     found.retain(|narrow| !widest.iter().any(|wide| narrow.is_in(wide)));
     found
+}
+
+/// The rows of all groups that enough carriers are in, those of a group together.
+fn crowded<'a>(
+    activity: &'a Activity,
+    carried: &Carried,
+    group_of: impl Fn(&SourceActivity) -> Option<u64>,
+) -> Vec<(&'a SourceActivity, usize)> {
+    let carriers = || carried.iter().filter_map(|(row, _)| group_of(activity.rows.get(row)?));
+    // Groups share counters, so that a few too many come out, which are told apart after.
+    let bits = (carried.iter().len() * 2).next_power_of_two().ilog2().clamp(1, MOST_COUNTER_BITS);
+    let place = |group: u64| usize::try_from(group.wrapping_mul(SPREAD) >> (u64::BITS - bits)).unwrap_or(0);
+    let mut counters = vec![0_u16; 1 << bits];
+    for group in carriers() {
+        if let Some(counter) = counters.get_mut(place(group)) {
+            *counter = counter.saturating_add(1);
+        }
+    }
+    let is_crowded =
+        |group: &u64| counters.get(place(*group)).is_some_and(|count| usize::from(*count) >= MEMBERS);
+    let groups: FxHashSet<u64> = carriers().filter(is_crowded).collect();
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    let rows = activity.rows.iter().zip(0..);
+    let mut rows: Vec<_> =
+        rows.filter(|(row, _)| group_of(row).is_some_and(|group| groups.contains(&group))).collect();
+    rows.sort_unstable_by_key(|(row, index)| (group_of(row), *index));
+    rows
 }
 
 impl Tally {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mitigator_common::SourceCounters;
 use rustc_hash::FxHashMap;
 
-use super::activity::{Activity, SourceActivity};
+use super::activity::SourceActivity;
 
 /// Sources from which equal behaviour is a swarm.
 pub const SWARM: usize = 100;
@@ -43,22 +43,31 @@ impl Behaviour {
     }
 }
 
-/// The rows of the activity that are members of its largest swarm, ascending; empty when there is none.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "counts of sources are far below 2^52")]
-pub fn members(activity: &Activity) -> Vec<usize> {
-    let mut groups: FxHashMap<Behaviour, Vec<usize>> = FxHashMap::default();
-    let mut new_sources = 0_usize;
-    for (row, source) in activity.rows.iter().enumerate() {
-        if let Some(behaviour) = Behaviour::of(source) {
-            new_sources += 1;
-            groups.entry(behaviour).or_default().push(row);
+/// New sources with connections, by what they do.
+#[derive(Clone, Debug, Default)]
+pub struct Crowd {
+    groups: FxHashMap<Behaviour, Vec<usize>>,
+    sources: usize,
+}
+
+impl Crowd {
+    /// Takes in a row of the activity, each one in order.
+    pub fn note(&mut self, index: usize, row: &SourceActivity) {
+        if let Some(behaviour) = Behaviour::of(row) {
+            self.sources += 1;
+            self.groups.entry(behaviour).or_default().push(index);
         }
     }
-    let largest = groups.into_iter().max_by_key(|(behaviour, rows)| (rows.len(), *behaviour));
-    let rows = largest.map(|(_, rows)| rows).unwrap_or_default();
-    let is_swarm = rows.len() >= SWARM && rows.len() as f64 >= new_sources as f64 * ALIKE_SHARE;
-    if is_swarm { rows } else { Vec::new() }
+
+    /// The rows that are members of its largest swarm, ascending; empty when there is none.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of sources are far below 2^52")]
+    pub fn swarm(self) -> Vec<usize> {
+        let largest = self.groups.into_iter().max_by_key(|(behaviour, rows)| (rows.len(), *behaviour));
+        let rows = largest.map(|(_, rows)| rows).unwrap_or_default();
+        let is_swarm = rows.len() >= SWARM && rows.len() as f64 >= self.sources as f64 * ALIKE_SHARE;
+        if is_swarm { rows } else { Vec::new() }
+    }
 }
 
 #[cfg(test)]
@@ -86,16 +95,15 @@ mod tests {
             ("a fleet that is served", 300, 1, 4, Duration::ZERO, 0),
             ("a fleet that was there before", 300, 1, 0, minute, 0),
         ] {
-            let rows = (0..sources)
-                .map(|number| {
-                    let totals = visitor(800 + number % spread, served);
-                    let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
-                    let source = Source::from_v4_bytes([192, 0, high, low]);
-                    SourceActivity { source, change: totals, totals, age }
-                })
-                .collect();
-            let activity = Activity { rows, interval: Duration::from_millis(250), ..Activity::default() };
-            assert_eq!(members(&activity).len(), expected, "{description}");
+            let mut crowd = Crowd::default();
+            for number in 0..sources {
+                let totals = visitor(800 + number % spread, served);
+                let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+                let source = Source::from_v4_bytes([192, 0, high, low]);
+                let index = usize::try_from(number).unwrap();
+                crowd.note(index, &SourceActivity { source, change: totals, totals, age });
+            }
+            assert_eq!(crowd.swarm().len(), expected, "{description}");
         }
     }
 }

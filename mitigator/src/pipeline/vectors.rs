@@ -282,6 +282,30 @@ impl Vector {
         }
     }
 
+    /// Whether there is any packet that could carry the vector; most sources send few kinds.
+    #[must_use]
+    pub const fn is_sent_at_all(self, change: &SourceCounters) -> bool {
+        let sent = match self {
+            Self::SynFlood => change.tcp_syn_packets,
+            Self::TcpReflection => change.tcp_syn_ack_packets,
+            Self::TcpFlagFlood => change.tcp_rst_packets | change.tcp_odd_packets,
+            Self::AckFlood => change.tcp_ack_packets,
+            Self::HttpFlood => change.tcp_push_packets,
+            Self::Reflection => change.reflection_packets,
+            Self::UdpFlood => change.udp_packets,
+            Self::IcmpFlood => change.icmp_packets,
+            Self::ExtensionFlood => change.extension_packets,
+            Self::FragmentFlood => change.fragment_packets,
+            Self::Scan => {
+                let tcp = change.tcp_syn_packets | change.tcp_rst_packets | change.tcp_odd_packets;
+                tcp | change.udp_packets
+            }
+            Self::PasswordGuessing => change.tcp_fin_packets,
+            Self::SlowConnections | Self::ConnectionFlood => 0,
+        };
+        sent > 0
+    }
+
     /// Packets of a source's activity that carry the vector; 0 when the source does not look like it.
     #[must_use]
     pub fn carried_by(self, change: &SourceCounters, many_ports: ManyPorts) -> u64 {

@@ -1,0 +1,319 @@
+//! `History`: remembers snapshots, and tells what happened since: in the latest tick, and over windows that overlap
+//! by half, so that what begins in the middle of one is not seen later for it.
+
+mod answers;
+mod changes;
+mod whole;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mitigator_common::{Signature, Source, SourceCounters};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use self::answers::Answers;
+use self::changes::{Changes, Rows};
+use self::whole::Whole;
+use super::activity::{Activity, SourceActivity, is_same_row};
+use super::snapshot::{Coverage, OutcomeTotals, Snapshot};
+use super::time::Timestamp;
+
+/// Remembers the rows as last seen, and the moments at which windows begin.
+#[derive(Debug, Default)]
+pub struct History {
+    last: Option<Totals>,
+    /// The oldest first.
+    marks: VecDeque<Mark>,
+    /// Of a data plane that reads all of its rows.
+    whole: Arc<Whole>,
+    /// Of one that reads those that changed.
+    changing: Rows,
+    answers: Answers,
+    /// Memory of activities that are over.
+    spare: Vec<Vec<SourceActivity>>,
+}
+
+/// Whom an activity shows beside those who sent or were sent something, and whom it does not.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// They have a row even if nothing happened.
+    pub watched: Vec<Source>,
+    /// They have none.
+    pub left_out: FxHashSet<Source>,
+}
+
+/// Everything but the rows at one instant.
+#[derive(Clone, Debug, Default)]
+struct Totals {
+    at: Timestamp,
+    outcomes: OutcomeTotals,
+    /// Packets that each limit dropped.
+    limits: FxHashMap<Signature, u64>,
+}
+
+/// A moment at which a window may begin.
+#[derive(Debug)]
+struct Mark {
+    totals: Totals,
+    /// Since then.
+    span: Span,
+    whole: Arc<Whole>,
+    changes: Changes,
+}
+
+/// As in [`Activity`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    interval: Duration,
+    is_clock_still: bool,
+}
+
+/// A row, and what it was before.
+struct Compared<'a> {
+    source: Source,
+    before: Option<&'a SourceCounters>,
+    now: &'a SourceCounters,
+    /// Ports of the epoch before that of `now`.
+    earlier_port_bits: u64,
+}
+
+/// Rows of an activity that are gathered.
+struct Seen<'a> {
+    at: Timestamp,
+    scope: &'a Scope,
+    rows: Vec<SourceActivity>,
+    active_sources: usize,
+}
+
+impl History {
+    /// What happened since the snapshot before; the first snapshot gives an empty activity.
+    ///
+    /// A snapshot that is not later than the one before counts as taken `shortest` after it, which
+    /// keeps rates finite when a capture's clock stands still. All snapshots have the same kind of coverage.
+    pub fn advance(&mut self, snapshot: Snapshot, scope: &Scope, shortest: Duration) -> Activity {
+        let Snapshot { at, rows, coverage, outcomes, limits } = snapshot;
+        let mut seen = Seen { at, scope, rows: self.memory(), active_sources: 0 };
+        let answers = &mut self.answers;
+        answers.fade();
+        let each = |row: Compared<'_>| {
+            if let Some(activity) = seen.add(&row) {
+                answers.note(&activity);
+            }
+        };
+        match coverage {
+            Coverage::All => self.whole = Arc::new(self.whole.followed_by(rows, each)),
+            Coverage::Changed { gone } => {
+                let marks = self.marks.iter_mut().map(|mark| &mut mark.changes);
+                self.changing.advance(&rows, &gone, marks, each);
+                seen.add_silent(&self.changing);
+            }
+        }
+        let limits = limits.into_iter().map(|(signature, limit)| (signature, limit.dropped)).collect();
+        let now = Totals { at, outcomes, limits };
+        let (rows, active_sources) = (seen.rows, seen.active_sources);
+        let Some(last) = self.last.replace(now.clone()) else {
+            self.mark(now);
+            return Activity { at, ..Activity::default() };
+        };
+        let span = Span { interval: at.since(last.at).max(shortest), is_clock_still: at <= last.at };
+        for mark in &mut self.marks {
+            mark.span.interval += span.interval;
+            mark.span.is_clock_still |= span.is_clock_still;
+        }
+        Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..now.since(&last, span) }
+    }
+
+    /// When half of `length` is over since the last window, what happened since `length` ago, without the sources
+    /// in `left_out`: over a span in most of which they could send nothing, the loudest would look light.
+    pub fn window(
+        &mut self,
+        length: Duration,
+        left_out: impl FnOnce() -> FxHashSet<Source>,
+    ) -> Option<Activity> {
+        let latest = self.marks.back()?;
+        if latest.span.interval < length / 2 {
+            return None;
+        }
+        let now = self.last.clone()?;
+        let begin = if self.marks.len() > 1 { self.marks.pop_front() } else { None };
+        self.mark(now.clone());
+        let begin = begin?;
+        let scope = Scope { left_out: left_out(), ..Scope::default() };
+        let mut seen = Seen { at: now.at, scope: &scope, rows: self.memory(), active_sources: 0 };
+        self.whole.compare_with(&begin.whole, |row| _ = seen.add(&row));
+        self.changing.compare_with(&begin.changes, |row| _ = seen.add(&row));
+        let (rows, active_sources) = (seen.rows, seen.active_sources);
+        let since = now.since(&begin.totals, begin.span);
+        Some(Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since })
+    }
+
+    /// Takes back the memory of an activity that is over, so that the next one need not be given a page at a time.
+    pub fn reuse(&mut self, mut activity: Activity) {
+        activity.rows.clear();
+        self.spare.push(activity.rows);
+    }
+
+    fn memory(&mut self) -> Vec<SourceActivity> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn mark(&mut self, totals: Totals) {
+        let (whole, changes) = (Arc::clone(&self.whole), Changes::default());
+        self.marks.push_back(Mark { totals, span: Span::default(), whole, changes });
+    }
+}
+
+impl Totals {
+    /// The activity since `before`, without rows.
+    fn since(self, before: &Self, span: Span) -> Activity {
+        let mut outcomes = self.outcomes;
+        for (count, before) in outcomes.iter_mut().zip(before.outcomes) {
+            *count = count.saturating_sub(before);
+        }
+        let dropped = |(signature, dropped): (Signature, u64)| {
+            // A limit that was written anew counts from zero.
+            let before = before.limits.get(&signature).filter(|before| **before <= dropped);
+            (signature, dropped - before.copied().unwrap_or(0))
+        };
+        let mut limited: Vec<(Signature, u64)> = self.limits.into_iter().map(dropped).collect();
+        limited.sort_unstable();
+        let Span { interval, is_clock_still } = span;
+        Activity { at: self.at, interval, is_clock_still, outcomes, limited, ..Activity::default() }
+    }
+}
+
+impl Seen<'_> {
+    /// Adds a row if it has something to show; returns what its source did, if anything.
+    fn add(&mut self, row: &Compared<'_>) -> Option<SourceActivity> {
+        let Compared { source, before, now, earlier_port_bits } = *row;
+        let activity = SourceActivity::between(before, now, earlier_port_bits, source, self.at);
+        self.active_sources += usize::from(activity.is_some_and(|activity| activity.change.packets > 0));
+        let is_watched = || self.scope.watched.binary_search(&source).is_ok();
+        let shown = activity.or_else(|| is_watched().then(|| SourceActivity::silent(source, now, self.at)));
+        if self.scope.left_out.is_empty() || !self.scope.left_out.contains(&source) {
+            self.rows.extend(shown);
+        }
+        activity
+    }
+
+    /// Adds the watched sources that have no row, because none came with the snapshot.
+    fn add_silent(&mut self, rows: &Rows) {
+        let scope = self.scope;
+        let seen: FxHashSet<Source> = if scope.watched.is_empty() {
+            FxHashSet::default()
+        } else {
+            self.rows.iter().map(|row| row.source).collect()
+        };
+        let silent =
+            scope.watched.iter().filter(|source| !seen.contains(source) && !scope.left_out.contains(source));
+        let row = |source: &Source| Some(SourceActivity::silent(*source, rows.get(*source)?, self.at));
+        self.rows.extend(silent.filter_map(row));
+    }
+}
+
+/// Ports of the epoch before that of `now`, of a row that had `bits` of the epoch before that of `before`.
+const fn earlier_port_bits(before: &SourceCounters, bits: u64, now: &SourceCounters) -> u64 {
+    if !is_same_row(before, now) {
+        return 0;
+    }
+    match now.ports_epoch.wrapping_sub(before.ports_epoch) {
+        0 => bits,
+        1 => before.port_bits,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(number: u8, packets: u64, first_seen_ns: u64) -> (Source, SourceCounters) {
+        let counters = SourceCounters { packets, first_seen_ns, udp_packets: 7, ..SourceCounters::default() };
+        (Source::from_v4_bytes([192, 0, 2, number]), counters)
+    }
+
+    fn snapshot(at_ns: u64, rows: Vec<(Source, SourceCounters)>) -> Snapshot {
+        Snapshot { at: Timestamp::from_ns(at_ns), rows, ..Snapshot::default() }
+    }
+
+    fn packets_of(activity: &Activity) -> Vec<(u64, u64)> {
+        activity.rows.iter().map(|row| (row.source.number() & 0xff, row.change.packets)).collect()
+    }
+
+    #[test]
+    fn only_what_changed_is_activity() {
+        let mut history = History::default();
+        let shortest = Duration::from_millis(1);
+        assert_eq!(
+            history.advance(snapshot(0, vec![row(1, 10, 0), row(2, 5, 0)]), &Scope::default(), shortest).rows,
+            []
+        );
+        let activity = history.advance(
+            snapshot(1_000_000_000, vec![row(1, 14, 0), row(2, 5, 0), row(3, 2, 900_000_000)]),
+            &Scope::default(),
+            shortest,
+        );
+        assert_eq!(packets_of(&activity), [(1, 4), (3, 2)]);
+        assert_eq!(activity.interval, Duration::from_secs(1));
+        assert!((activity.per_second(4) - 4.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_evicted_row_that_came_back_counts_in_full() {
+        let mut history = History::default();
+        let shortest = Duration::from_millis(1);
+        history.advance(snapshot(0, vec![row(1, 1_000, 0)]), &Scope::default(), shortest);
+        let activity = history.advance(snapshot(10, vec![row(1, 3, 5)]), &Scope::default(), shortest);
+        assert_eq!(activity.rows.first().map(|row| row.change.packets), Some(3));
+        assert_eq!(activity.interval, shortest);
+    }
+
+    #[test]
+    fn rows_that_a_snapshot_of_changes_leaves_out_are_remembered() {
+        let mut history = History::default();
+        let shortest = Duration::from_millis(1);
+        let changes = |at_ns, rows, gone: &[u8]| Snapshot {
+            coverage: Coverage::Changed { gone: gone.iter().map(|number| row(*number, 0, 0).0).collect() },
+            ..snapshot(at_ns, rows)
+        };
+        history.advance(changes(0, vec![row(1, 10, 0), row(2, 5, 0)], &[]), &Scope::default(), shortest);
+        history.advance(changes(1, vec![row(2, 6, 0)], &[]), &Scope::default(), shortest);
+        let activity =
+            history.advance(changes(2, vec![row(1, 13, 0), row(2, 6, 0)], &[2]), &Scope::default(), shortest);
+        assert_eq!(packets_of(&activity), [(1, 3), (2, 6)]);
+    }
+
+    #[test]
+    fn a_full_snapshot_forgets_who_is_missing() {
+        let mut history = History::default();
+        for at_ns in 0..3_u8 {
+            history.advance(
+                snapshot(u64::from(at_ns), vec![row(at_ns, 1, 0)]),
+                &Scope::default(),
+                Duration::from_millis(1),
+            );
+            let mut known = Vec::new();
+            history.whole.compare_with(&Whole::default(), |row| known.push(row.source));
+            assert_eq!(known, [row(at_ns, 1, 0).0]);
+        }
+    }
+
+    #[test]
+    fn ports_of_the_epoch_before_still_count_and_older_ones_do_not() {
+        let mut history = History::default();
+        let mut ports_at = |ports_epoch: u32, packets: u64, port_bits: u64| {
+            let (source, counters) = row(1, packets, 0);
+            let counters = SourceCounters { ports_epoch, port_bits, ..counters };
+            let snapshot = snapshot(u64::from(ports_epoch) << 30, vec![(source, counters)]);
+            let activity = history.advance(snapshot, &Scope::default(), Duration::from_millis(1));
+            activity.rows.first().map(|row| row.change.port_bits)
+        };
+        assert_eq!(ports_at(7, 1, 0b0011), None, "the first snapshot");
+        assert_eq!(ports_at(7, 2, 0b0111), Some(0b0111), "the same epoch");
+        assert_eq!(ports_at(8, 3, 0b1000), Some(0b1111), "the next one");
+        assert_eq!(ports_at(8, 4, 0b1000), Some(0b1111), "later in it");
+        assert_eq!(ports_at(9, 5, 0b0001), Some(0b1001), "the one after");
+        assert_eq!(ports_at(12, 6, 0b0001), Some(0b0001), "after a pause");
+    }
+}
