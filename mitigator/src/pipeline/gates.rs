@@ -132,6 +132,10 @@ impl Carried {
         Self { carriers: carriers.copied().collect() }
     }
 
+    fn sort(&mut self) {
+        self.carriers.sort_by_key(|carrier| carrier.row);
+    }
+
     /// Adds a row past the others. Rows are far fewer than 2^32: the data plane's table is bounded.
     fn push(&mut self, row: usize, service: u16, packets: u64) {
         if packets > 0
@@ -188,14 +192,12 @@ pub struct Look {
 
 /// What one look at all rows told.
 struct Survey {
-    /// Rows, ascending, that send to many ports more than a scan has to.
-    floods_to_many_ports: Vec<usize>,
-    /// Rows, ascending, with connections that wait, where those stand.
-    waiting: Vec<(usize, Waiting)>,
-    /// Rows, ascending, that behave all alike.
-    swarm: Vec<usize>,
+    /// In the order of [`Vector::ALL`].
+    carried: Vec<Carried>,
+    /// Sources that behave all alike.
+    alike: usize,
     is_of_a_crowd: bool,
-    do_others_wait: bool,
+    everybody_waits: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -260,17 +262,16 @@ impl Gates {
         self.totals.clear();
         self.looks.clear();
         let asked_rows = activity.rows_of(&self.asked);
-        let survey = self.survey(activity, settings);
-        let (is_of_a_crowd, everybody_waits) = (survey.is_of_a_crowd, survey.do_others_wait);
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        let Survey { carried, alike, is_of_a_crowd, everybody_waits } =
+            self.survey(activity, is_first, settings);
         let hears_sent = activity.hears_sent;
         let was_attacked = Vector::ALL
             .iter()
             .zip(&self.states)
             .any(|(vector, state)| vector.is_limited() && state.attack.is_some());
-        let is_first = std::mem::replace(&mut self.is_first, false);
         let now = self.wall_clock.map(|clock| clock.minute_of(activity.at));
         let begun = Timestamp::from_ns(activity.at.ns.saturating_sub(as_ns(activity.interval)));
-        let carried = self.carried_by_each(activity, &survey, is_first);
         for ((state, vector), carried) in self.states.iter_mut().zip(Vector::ALL).zip(carried) {
             let limited: u64 = activity
                 .limited
@@ -311,7 +312,7 @@ impl Gates {
                 gates,
                 since: begun,
                 normal,
-                alike: if vector == Vector::SlowConnections { survey.swarm.len() } else { 0 },
+                alike: if vector == Vector::SlowConnections { alike } else { 0 },
                 everybody_waits,
             };
             if alarm.gates.iter().all(|gate| gate.passed) {
@@ -401,43 +402,83 @@ impl Gates {
         self.quiet
     }
 
-    /// One look at every row, for what takes all of them to judge one.
-    fn survey(&mut self, activity: &Activity, settings: &DetectionSettings) -> Survey {
+    /// One look at every row: what carries each vector, in the order of [`Vector::ALL`], and what it takes all rows
+    /// to tell.
+    fn survey(&mut self, activity: &Activity, is_first: bool, settings: &DetectionSettings) -> Survey {
+        let mut carried = vec![Carried::default(); Vector::ALL.len()];
         let mut to_many_ports: Vec<(usize, u64)> = Vec::new();
         let mut waiting: Vec<(usize, Waiting)> = Vec::new();
         let mut crowd = Crowd::default();
+        let sight = Sight { span: self.span, is_first, activity };
         // What stands is judged tick by tick.
         let counts_standing = self.span == Span::Tick;
         if counts_standing {
             self.connections.fade(activity.interval);
         }
         for (index, row) in activity.rows.iter().enumerate() {
+            let mut waits = None;
+            if counts_standing {
+                waits = self.connections.note(row);
+                waiting.extend(waits.map(|waits| (index, waits)));
+                crowd.note(index, row);
+            }
             let packets = vectors::packets_to_many_ports(&row.change);
             if packets > 0 {
                 to_many_ports.push((index, packets));
-            }
-            if counts_standing {
-                waiting.extend(self.connections.note(row).map(|waiting| (index, waiting)));
-                crowd.note(index, row);
+            } else {
+                sight.count(&mut carried, index, row, waits, ManyPorts::Scan);
             }
         }
+        let waits_in = |index: usize| {
+            let found = waiting.binary_search_by_key(&index, |(row, _)| *row).ok()?;
+            waiting.get(found).map(|(_, waits)| *waits)
+        };
+        let floods = self.judge_scans(activity, &to_many_ports, settings);
+        for ((index, _), many_ports) in to_many_ports.iter().zip(floods) {
+            if let Some(row) = activity.rows.get(*index) {
+                sight.count(&mut carried, *index, row, waits_in(*index), many_ports);
+            }
+        }
+        let swarm = crowd.swarm();
+        let is_of_a_crowd = self.connections.are_piled_up_by_many();
+        let mut standing_rows: Vec<usize> =
+            waiting.iter().map(|(row, _)| *row).chain(swarm.iter().copied()).collect();
+        standing_rows.sort_unstable();
+        standing_rows.dedup();
+        for index in standing_rows {
+            let Some(row) = activity.rows.get(index) else {
+                continue;
+            };
+            let waits = waits_in(index).unwrap_or_default();
+            let is_in_swarm = swarm.binary_search(&index).is_ok();
+            for (carried, vector) in
+                carried.iter_mut().zip(Vector::ALL).filter(|(_, vector)| vector.is_stock())
+            {
+                let stands = standing(vector, waits, is_of_a_crowd);
+                let is_of_it = is_in_swarm && vector == Vector::SlowConnections;
+                let opened = if is_of_it { u64::from(row.totals.tcp_syn_packets) } else { 0 };
+                carried.push(index, service_of(vector, row), stands.max(opened));
+            }
+        }
+        if !to_many_ports.is_empty() {
+            carried.iter_mut().for_each(Carried::sort);
+        }
         Survey {
-            floods_to_many_ports: self.judge_scans(activity, &to_many_ports, settings),
-            waiting,
-            swarm: crowd.swarm(),
-            is_of_a_crowd: self.connections.are_piled_up_by_many(),
-            do_others_wait: self.connections.do_others_wait(),
+            carried,
+            alike: swarm.len(),
+            is_of_a_crowd,
+            everybody_waits: self.connections.do_others_wait(),
         }
     }
 
-    /// The rows whose packets to many ports are a flood. The more sources scan at once, the less of it each may.
+    /// What packets to many ports are, row by row. The more sources scan at once, the less of it each may.
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
     fn judge_scans(
         &mut self,
         activity: &Activity,
         to_many_ports: &[(usize, u64)],
         settings: &DetectionSettings,
-    ) -> Vec<usize> {
+    ) -> Vec<ManyPorts> {
         let scanners = to_many_ports.len().max(1) as f64;
         let rate = (SCAN_RATE / scanners).max(LEAST_SCAN_RATE) * settings.patience;
         let burst = (SCAN_BURST / scanners).max(LEAST_SCAN_BURST) * settings.patience;
@@ -446,72 +487,16 @@ impl Gates {
             *level -= leaked;
             *level > 0.0
         });
-        let mut is_flood = |(row, count): &(usize, u64)| {
-            let source = activity.rows.get(*row)?.source;
-            let level = self.scanned.entry(source).or_insert(-leaked);
+        let mut judge = |(row, count): &(usize, u64)| {
+            let Some(row) = activity.rows.get(*row) else {
+                return ManyPorts::Scan;
+            };
+            let level = self.scanned.entry(row.source).or_insert(-leaked);
             // Twice the burst is the most that is remembered, so that an end is noticed within seconds.
             *level = (*level + *count as f64).min(burst * 2.0);
-            (*level > burst).then_some(*row)
+            if *level > burst { ManyPorts::Flood } else { ManyPorts::Scan }
         };
-        to_many_ports.iter().filter_map(&mut is_flood).collect()
-    }
-
-    /// What carries each vector, in the order of [`Vector::ALL`].
-    fn carried_by_each(&self, activity: &Activity, survey: &Survey, is_first: bool) -> Vec<Carried> {
-        let mut all = vec![Carried::default(); Vector::ALL.len()];
-        let mut waiting = survey.waiting.iter().peekable();
-        let mut swarm = survey.swarm.iter().peekable();
-        let mut floods = survey.floods_to_many_ports.iter().peekable();
-        for (index, row) in activity.rows.iter().enumerate() {
-            let waiting = waiting.next_if(|(row, _)| *row == index).map(|(_, waiting)| *waiting);
-            let is_in_swarm = swarm.next_if_eq(&&index).is_some();
-            let is_flood = floods.next_if_eq(&&index).is_some();
-            let many_ports = if is_flood { ManyPorts::Flood } else { ManyPorts::Scan };
-            for (carried, vector) in all.iter_mut().zip(Vector::ALL) {
-                if vector.is_stock() {
-                    if waiting.is_some() || is_in_swarm {
-                        let stands =
-                            waiting.map_or(0, |waiting| standing(vector, waiting, survey.is_of_a_crowd));
-                        let is_of_it = is_in_swarm && vector == Vector::SlowConnections;
-                        let opened = if is_of_it { u64::from(row.totals.tcp_syn_packets) } else { 0 };
-                        carried.push(index, service_of(vector, row), stands.max(opened));
-                    }
-                } else if vector.is_sent_at_all(&row.change)
-                    && !self.is_excused(vector, activity, row, waiting, is_first)
-                {
-                    let packets = carried_by(vector, row, activity.hears_sent, many_ports);
-                    carried.push(index, service_of(vector, row), packets);
-                }
-            }
-        }
-        all
-    }
-
-    /// Whether what a source sends of a vector is none over this span.
-    fn is_excused(
-        &self,
-        vector: Vector,
-        activity: &Activity,
-        row: &SourceActivity,
-        waiting: Option<Waiting>,
-        is_first: bool,
-    ) -> bool {
-        let is_window = self.span == Span::Window;
-        match vector {
-            // A visitor from far away acknowledges a moment later.
-            Vector::SynFlood => is_window && row.age < activity.interval / 2,
-            // Half-finished requests on many connections: what they leave open says more.
-            Vector::HttpFlood => waiting.is_some_and(|waiting| waiting.explains(row.change.tcp_push_packets)),
-            Vector::AckFlood => is_first,
-            // Over seconds, where this host is heard, only senders that were never there before and are not
-            // answered count: forged ones are, and a sender of one-way traffic stays.
-            Vector::UdpFlood => {
-                is_window
-                    && activity.hears_sent
-                    && (is_first || row.totals.sent_udp_packets > 0 || row.age > activity.interval)
-            }
-            _ => false,
-        }
+        to_many_ports.iter().map(&mut judge).collect()
     }
 
     /// From now on, remembers what each check saw of these sources.
@@ -540,6 +525,52 @@ impl Gates {
     #[must_use]
     pub fn totals(&self) -> &[f64] {
         &self.totals
+    }
+}
+
+/// How rows are looked at in one tick or window.
+struct Sight<'a> {
+    span: Span,
+    is_first: bool,
+    activity: &'a Activity,
+}
+
+impl Sight<'_> {
+    /// Adds what a row carries of each vector that comes in packets.
+    fn count(
+        &self,
+        carried: &mut [Carried],
+        index: usize,
+        row: &SourceActivity,
+        waits: Option<Waiting>,
+        many_ports: ManyPorts,
+    ) {
+        for (carried, vector) in carried.iter_mut().zip(Vector::ALL) {
+            if vector.is_sent_at_all(&row.change) && !self.is_excused(vector, row, waits) {
+                let packets = carried_by(vector, row, self.activity.hears_sent, many_ports);
+                carried.push(index, service_of(vector, row), packets);
+            }
+        }
+    }
+
+    /// Whether what a source sends of a vector is none here.
+    fn is_excused(&self, vector: Vector, row: &SourceActivity, waits: Option<Waiting>) -> bool {
+        let is_window = self.span == Span::Window;
+        match vector {
+            // A visitor from far away acknowledges a moment later.
+            Vector::SynFlood => is_window && row.age < self.activity.interval / 2,
+            // Half-finished requests on many connections: what they leave open says more.
+            Vector::HttpFlood => waits.is_some_and(|waits| waits.explains(row.change.tcp_push_packets)),
+            Vector::AckFlood => self.is_first,
+            // Over seconds, where this host is heard, only senders that were never there before and are not
+            // answered count: forged ones are, and a sender of one-way traffic stays.
+            Vector::UdpFlood => {
+                is_window
+                    && self.activity.hears_sent
+                    && (self.is_first || row.totals.sent_udp_packets > 0 || row.age > self.activity.interval)
+            }
+            _ => false,
+        }
     }
 }
 

@@ -96,11 +96,7 @@ impl History {
         let mut seen = Seen { at, scope, rows: self.memory(), active_sources: 0 };
         let answers = &mut self.answers;
         answers.fade();
-        let each = |row: Compared<'_>| {
-            if let Some(activity) = seen.add(&row) {
-                answers.note(&activity);
-            }
-        };
+        let each = |row: Compared<'_>| seen.add(&row, |activity| answers.note(activity));
         match coverage {
             Coverage::All => self.whole = Arc::new(self.whole.followed_by(rows, each)),
             Coverage::Changed { gone } => {
@@ -141,8 +137,8 @@ impl History {
         let begin = begin?;
         let scope = Scope { left_out: left_out(), ..Scope::default() };
         let mut seen = Seen { at: now.at, scope: &scope, rows: self.memory(), active_sources: 0 };
-        self.whole.compare_with(&begin.whole, |row| _ = seen.add(&row));
-        self.changing.compare_with(&begin.changes, |row| _ = seen.add(&row));
+        self.whole.compare_with(&begin.whole, |row| seen.add(&row, |_| {}));
+        self.changing.compare_with(&begin.changes, |row| seen.add(&row, |_| {}));
         let (rows, active_sources) = (seen.rows, seen.active_sources);
         let since = now.since(&begin.totals, begin.span);
         Some(Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since })
@@ -161,6 +157,12 @@ impl History {
     fn mark(&mut self, totals: Totals) {
         let (whole, changes) = (Arc::clone(&self.whole), Changes::default());
         self.marks.push_back(Mark { totals, span: Span::default(), whole, changes });
+    }
+}
+
+impl Scope {
+    fn leaves_out(&self, source: Source) -> bool {
+        !self.left_out.is_empty() && self.left_out.contains(&source)
     }
 }
 
@@ -184,17 +186,20 @@ impl Totals {
 }
 
 impl Seen<'_> {
-    /// Adds a row if it has something to show; returns what its source did, if anything.
-    fn add(&mut self, row: &Compared<'_>) -> Option<SourceActivity> {
+    /// Adds a row if it has something to show; tells `noted` what its source did, if anything.
+    fn add(&mut self, row: &Compared<'_>, noted: impl FnOnce(&SourceActivity)) {
         let Compared { source, before, now, earlier_port_bits } = *row;
-        let activity = SourceActivity::between(before, now, earlier_port_bits, source, self.at);
-        self.active_sources += usize::from(activity.is_some_and(|activity| activity.change.packets > 0));
-        let is_watched = || self.scope.watched.binary_search(&source).is_ok();
-        let shown = activity.or_else(|| is_watched().then(|| SourceActivity::silent(source, now, self.at)));
-        if self.scope.left_out.is_empty() || !self.scope.left_out.contains(&source) {
-            self.rows.extend(shown);
+        let Some(activity) = SourceActivity::between(before, now, earlier_port_bits, source, self.at) else {
+            if self.scope.watched.binary_search(&source).is_ok() && !self.scope.leaves_out(source) {
+                self.rows.push(SourceActivity::silent(source, now, self.at));
+            }
+            return;
+        };
+        noted(&activity);
+        self.active_sources += usize::from(activity.change.packets > 0);
+        if !self.scope.leaves_out(source) {
+            self.rows.push(activity);
         }
-        activity
     }
 
     /// Adds the watched sources that have no row, because none came with the snapshot.
@@ -206,7 +211,7 @@ impl Seen<'_> {
             self.rows.iter().map(|row| row.source).collect()
         };
         let silent =
-            scope.watched.iter().filter(|source| !seen.contains(source) && !scope.left_out.contains(source));
+            scope.watched.iter().filter(|source| !seen.contains(source) && !scope.leaves_out(**source));
         let row = |source: &Source| Some(SourceActivity::silent(*source, rows.get(*source)?, self.at));
         self.rows.extend(silent.filter_map(row));
     }

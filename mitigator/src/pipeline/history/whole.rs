@@ -70,20 +70,8 @@ fn match_up(before: &[Row], now: &[Row], mut each: impl FnMut(usize, &Row, Optio
             missed.push(place);
         }
     }
-    let mut rest =
-        sorted(before, (0..before.len()).filter(|place| !is_matched.get(*place).is_some_and(|is| *is)));
-    let mut found_later: Vec<(usize, usize)> = Vec::new();
-    if !rest.is_empty() && !missed.is_empty() {
-        let mut rest = rest.drain(..).peekable();
-        for (source, place) in sorted(now, missed.iter().copied()) {
-            while rest.next_if(|(other, _)| *other < source).is_some() {}
-            if let Some((_, before)) = rest.next_if(|(other, _)| *other == source) {
-                found_later.push((place, before));
-            }
-        }
-        found_later.sort_unstable();
-    }
-    let mut found_later = found_later.into_iter().peekable();
+    let rest = (0..before.len()).filter(|place| is_matched.get(*place) == Some(&false)).collect();
+    let mut found_later = pairs(before, rest, now, missed.clone()).into_iter().peekable();
     for place in missed {
         let found = found_later.next_if(|(found, _)| *found == place).map(|(_, before)| before);
         if let Some(row) = now.get(place) {
@@ -102,12 +90,72 @@ fn find_near(rows: &[Row], expected: usize, source: Source) -> Option<usize> {
     near.iter().position(|(found, _)| *found == source).map(|place| start + place)
 }
 
-/// The sources in some places, sorted, each with its place.
-fn sorted(rows: &[Row], places: impl Iterator<Item = usize>) -> Vec<(Source, usize)> {
-    let source_in = |place: usize| rows.get(place).map(|(source, _)| (*source, place));
-    let mut sources: Vec<(Source, usize)> = places.filter_map(source_in).collect();
-    sources.sort_unstable();
-    sources
+/// Sources that stand in some places of `now` and in some of `before`: both places, in the order of the former.
+fn pairs(
+    before: &[Row],
+    mut places_before: Vec<usize>,
+    now: &[Row],
+    mut places_now: Vec<usize>,
+) -> Vec<(usize, usize)> {
+    // Most have no partner, in a flood of forged sources, and need not be sorted.
+    let filter = Filter::of(before, &places_before);
+    places_now.retain(|place| filter.may_hold(now, *place));
+    let filter = Filter::of(now, &places_now);
+    places_before.retain(|place| filter.may_hold(before, *place));
+    let sorted = |rows: &[Row], places: Vec<usize>| {
+        let source = |place: usize| rows.get(place).map(|(source, _)| (*source, place));
+        let mut sources: Vec<(Source, usize)> = places.into_iter().filter_map(source).collect();
+        sources.sort_unstable();
+        sources
+    };
+    let mut partners = sorted(before, places_before).into_iter().peekable();
+    let mut pairs = Vec::new();
+    for (source, place) in sorted(now, places_now) {
+        while partners.next_if(|(other, _)| *other < source).is_some() {}
+        let partner = partners.next_if(|(other, _)| *other == source);
+        pairs.extend(partner.map(|(_, before)| (place, before)));
+    }
+    pairs.sort_unstable();
+    pairs
+}
+
+/// A set of sources that now and then takes a stranger for a member (Bloom 1970, with one hash function).
+struct Filter {
+    words: Vec<u64>,
+}
+
+/// Bits for each member, at least: of so many strangers, one is taken for a member.
+const BITS_EACH: usize = 16;
+/// Spreads sources over the bits (Knuth, "Sorting and Searching", 6.4).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Filter {
+    /// The sources in some places.
+    fn of(rows: &[Row], places: &[usize]) -> Self {
+        let words = (places.len() * BITS_EACH / 64).next_power_of_two().max(2);
+        let mut filter = Self { words: vec![0; words] };
+        for (source, _) in places.iter().filter_map(|place| rows.get(*place)) {
+            let (word, bit) = filter.bit_of(*source);
+            if let Some(word) = filter.words.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        filter
+    }
+
+    fn may_hold(&self, rows: &[Row], place: usize) -> bool {
+        rows.get(place).is_some_and(|(source, _)| {
+            let (word, bit) = self.bit_of(*source);
+            self.words.get(word).is_some_and(|word| word & bit != 0)
+        })
+    }
+
+    /// The word of a source and its bit in there, by the highest bits of its hash.
+    fn bit_of(&self, source: Source) -> (usize, u64) {
+        let hash = source.number().wrapping_mul(SPREAD);
+        let number = hash >> (u64::BITS - 6 - self.words.len().ilog2());
+        (usize::try_from(number >> 6).unwrap_or(0), 1 << (number & 63))
+    }
 }
 
 #[cfg(test)]
