@@ -29,6 +29,15 @@ pub struct Waiting {
     acknowledged: f64,
 }
 
+/// What the connections of all sources say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pile {
+    /// Whether many sources pile up connections together, each less than one would alone.
+    pub is_of_a_crowd: bool,
+    /// Whether, of the sources with few connections, most are not served either: then it is the server that is slow.
+    pub everybody_waits: bool,
+}
+
 /// Classes of ports that a client of one host uses in a second or two.
 const FEW_PORTS: u32 = 3;
 /// Waiting connections from which a source holds more than a client has under way.
@@ -127,24 +136,23 @@ impl Connections {
         (known.connections >= A_FEW).then_some(*known)
     }
 
-    /// Whether many sources pile up connections together, each less than one would alone.
+    /// What the connections of all sources say together.
     #[must_use]
-    pub fn are_piled_up_by_many(&self) -> bool {
-        let piles = self.sources.values().filter(|waiting| waiting.connections > A_FEW && waiting.are_most());
-        let (sources, connections) = piles
-            .fold((0, 0.0), |(sources, connections), pile| (sources + 1, connections + pile.connections));
-        sources >= A_CROWD && connections >= VERY_MANY && !self.do_others_wait()
-    }
-
-    /// Whether, of the sources with few connections, most are not served either: then it is the server that is
-    /// slow.
-    #[must_use]
-    pub fn do_others_wait(&self) -> bool {
-        let others = self.sources.values().filter(|waiting| waiting.connections <= A_FEW);
-        let (waiting, opened) = others.fold((0.0, 0.0), |(waiting, opened), other| {
-            (waiting + other.connections, opened + other.opened)
-        });
-        opened >= ENOUGH && waiting >= opened * 0.5
+    pub fn pile(&self) -> Pile {
+        let (mut sources, mut connections) = (0, 0.0);
+        let (mut others_wait, mut others_opened) = (0.0, 0.0);
+        for waiting in self.sources.values() {
+            if waiting.connections <= A_FEW {
+                others_wait += waiting.connections;
+                others_opened += waiting.opened;
+            } else if waiting.are_most() {
+                sources += 1;
+                connections += waiting.connections;
+            }
+        }
+        let everybody_waits = others_opened >= ENOUGH && others_wait >= others_opened * 0.5;
+        let is_of_a_crowd = sources >= A_CROWD && connections >= VERY_MANY && !everybody_waits;
+        Pile { is_of_a_crowd, everybody_waits }
     }
 
     /// Sources whose connections wait although they send nothing now, sorted.

@@ -12,12 +12,12 @@ use super::activity::{Activity, SourceActivity};
 use super::baseline::saved::LearnedVector;
 use super::baseline::services::{ByPort, Services};
 use super::baseline::{Baseline, Normal, Pace, Situation};
-use super::connections::{Connections, Waiting};
+use super::connections::{Connections, Pile, Waiting};
 use super::meanings;
 use super::settings::DetectionSettings;
 use super::swarm::Crowd;
 use super::time::{Timestamp, UnixMinute, WallClock};
-use super::vectors::{self, Comparison, Floors, ManyPorts, Span, Vector};
+use super::vectors::{self, Comparison, Floors, ManyPorts, Possible, Span, Vector};
 
 /// How long after the last alarm a vector's attack counts as over, and learning goes on.
 const COOL_DOWN: Duration = Duration::from_secs(5);
@@ -132,6 +132,11 @@ impl Carried {
         Self { carriers: carriers.copied().collect() }
     }
 
+    /// Room for about so many rows.
+    fn with_capacity(rows: usize) -> Self {
+        Self { carriers: Vec::with_capacity(rows + rows / 8) }
+    }
+
     fn sort(&mut self) {
         self.carriers.sort_by_key(|carrier| carrier.row);
     }
@@ -163,6 +168,8 @@ pub struct Gates {
     connections: Connections,
     states: Vec<State>,
     totals: Vec<f64>,
+    /// How many rows carried each vector the last time.
+    carriers: Vec<usize>,
     /// Packets to many ports beyond the rate of a scan, by source: leaky buckets.
     scanned: FxHashMap<Source, f64>,
     /// `None` while the time of day is not known.
@@ -240,6 +247,7 @@ impl Gates {
             connections: Connections::default(),
             states: Vec::new(),
             totals: Vec::new(),
+            carriers: Vec::new(),
             scanned: FxHashMap::default(),
             wall_clock: None,
             quiet: Duration::ZERO,
@@ -405,7 +413,9 @@ impl Gates {
     /// One look at every row: what carries each vector, in the order of [`Vector::ALL`], and what it takes all rows
     /// to tell.
     fn survey(&mut self, activity: &Activity, is_first: bool, settings: &DetectionSettings) -> Survey {
-        let mut carried = vec![Carried::default(); Vector::ALL.len()];
+        let mut carried: Vec<Carried> = Vec::with_capacity(Vector::ALL.len());
+        self.carriers.resize(Vector::ALL.len(), 0);
+        carried.extend(self.carriers.iter().map(|expected| Carried::with_capacity(*expected)));
         let mut to_many_ports: Vec<(usize, u64)> = Vec::new();
         let mut waiting: Vec<(usize, Waiting)> = Vec::new();
         let mut crowd = Crowd::default();
@@ -440,7 +450,7 @@ impl Gates {
             }
         }
         let swarm = crowd.swarm();
-        let is_of_a_crowd = self.connections.are_piled_up_by_many();
+        let Pile { is_of_a_crowd, everybody_waits } = self.connections.pile();
         let mut standing_rows: Vec<usize> =
             waiting.iter().map(|(row, _)| *row).chain(swarm.iter().copied()).collect();
         standing_rows.sort_unstable();
@@ -463,12 +473,8 @@ impl Gates {
         if !to_many_ports.is_empty() {
             carried.iter_mut().for_each(Carried::sort);
         }
-        Survey {
-            carried,
-            alike: swarm.len(),
-            is_of_a_crowd,
-            everybody_waits: self.connections.do_others_wait(),
-        }
+        self.carriers = carried.iter().map(|carried| carried.iter().len()).collect();
+        Survey { carried, alike: swarm.len(), is_of_a_crowd, everybody_waits }
     }
 
     /// What packets to many ports are, row by row. The more sources scan at once, the less of it each may.
@@ -545,10 +551,13 @@ impl Sight<'_> {
         waits: Option<Waiting>,
         many_ports: ManyPorts,
     ) {
-        for (carried, vector) in carried.iter_mut().zip(Vector::ALL) {
-            if vector.is_sent_at_all(&row.change) && !self.is_excused(vector, row, waits) {
-                let packets = carried_by(vector, row, self.activity.hears_sent, many_ports);
-                carried.push(index, service_of(vector, row), packets);
+        for place in Possible::of(&row.change) {
+            let (Some(vector), Some(carried)) = (Vector::ALL.get(place), carried.get_mut(place)) else {
+                continue;
+            };
+            if !self.is_excused(*vector, row, waits) {
+                let packets = carried_by(*vector, row, self.activity.hears_sent, many_ports);
+                carried.push(index, service_of(*vector, row), packets);
             }
         }
     }

@@ -282,30 +282,6 @@ impl Vector {
         }
     }
 
-    /// Whether there is any packet that could carry the vector; most sources send few kinds.
-    #[must_use]
-    pub const fn is_sent_at_all(self, change: &SourceCounters) -> bool {
-        let sent = match self {
-            Self::SynFlood => change.tcp_syn_packets,
-            Self::TcpReflection => change.tcp_syn_ack_packets,
-            Self::TcpFlagFlood => change.tcp_rst_packets | change.tcp_odd_packets,
-            Self::AckFlood => change.tcp_ack_packets,
-            Self::HttpFlood => change.tcp_push_packets,
-            Self::Reflection => change.reflection_packets,
-            Self::UdpFlood => change.udp_packets,
-            Self::IcmpFlood => change.icmp_packets,
-            Self::ExtensionFlood => change.extension_packets,
-            Self::FragmentFlood => change.fragment_packets,
-            Self::Scan => {
-                let tcp = change.tcp_syn_packets | change.tcp_rst_packets | change.tcp_odd_packets;
-                tcp | change.udp_packets
-            }
-            Self::PasswordGuessing => change.tcp_fin_packets,
-            Self::SlowConnections | Self::ConnectionFlood => 0,
-        };
-        sent > 0
-    }
-
     /// Packets of a source's activity that carry the vector; 0 when the source does not look like it.
     #[must_use]
     pub fn carried_by(self, change: &SourceCounters, many_ports: ManyPorts) -> u64 {
@@ -357,6 +333,49 @@ impl Vector {
             Self::PasswordGuessing | Self::SlowConnections | Self::ConnectionFlood => 0,
         };
         u64::from(count)
+    }
+}
+
+/// Vectors that a source sent any packet for; most sources send few kinds, and need not be asked for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Possible {
+    /// One bit for each, in the order of [`Vector::ALL`].
+    bits: u32,
+}
+
+impl Possible {
+    /// For what a source sent in an interval. What stands without packets is not among it.
+    #[must_use]
+    pub fn of(change: &SourceCounters) -> Self {
+        let asked = change.tcp_syn_packets | change.tcp_rst_packets | change.tcp_odd_packets;
+        let sent = Vector::ALL.map(|vector| match vector {
+            Vector::Scan => asked | change.udp_packets,
+            Vector::PasswordGuessing => change.tcp_fin_packets,
+            Vector::SlowConnections | Vector::ConnectionFlood => 0,
+            Vector::SynFlood => change.tcp_syn_packets,
+            Vector::TcpReflection => change.tcp_syn_ack_packets,
+            Vector::TcpFlagFlood => change.tcp_rst_packets | change.tcp_odd_packets,
+            Vector::AckFlood => change.tcp_ack_packets,
+            Vector::HttpFlood => change.tcp_push_packets,
+            Vector::Reflection => change.reflection_packets,
+            Vector::UdpFlood => change.udp_packets,
+            Vector::IcmpFlood => change.icmp_packets,
+            Vector::ExtensionFlood => change.extension_packets,
+            Vector::FragmentFlood => change.fragment_packets,
+        });
+        let bits = sent.iter().rev().fold(0, |bits, sent| bits << 1 | u32::from(*sent > 0));
+        Self { bits }
+    }
+}
+
+impl Iterator for Possible {
+    type Item = usize;
+
+    /// The place of the next one in [`Vector::ALL`].
+    fn next(&mut self) -> Option<usize> {
+        let place = self.bits.trailing_zeros();
+        self.bits &= self.bits.wrapping_sub(1);
+        usize::try_from(place).ok().filter(|place| *place < Vector::ALL.len())
     }
 }
 
