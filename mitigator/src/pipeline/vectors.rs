@@ -81,6 +81,8 @@ pub enum ManyPorts {
 
 /// How many port classes of a second make a scan, of 64; 25 different ports fill about 20.
 const SCAN_PORTS: u32 = 20;
+/// Port classes of a second that who guesses passwords asks at most: a service, its encrypted port, and one more.
+const GUESSED_PORTS: u32 = 3;
 /// Bytes per packet from which UDP looks like a bulk transfer.
 const BULK_BYTES: u64 = 800;
 /// Up to this many times the floor of a source passes as a bulk transfer: some 200 Mbit/s.
@@ -325,7 +327,10 @@ impl Vector {
                 asked.saturating_add(refused(change))
             }
             Self::Scan => 0,
-            Self::PasswordGuessing if asks_for_password(change.destination_port) => {
+            // Who asks many services in turn looks whether they are there.
+            Self::PasswordGuessing
+                if asks_for_password(change.destination_port) && distinct_ports(change) <= GUESSED_PORTS =>
+            {
                 change.tcp_syn_packets.min(change.tcp_ack_packets).min(change.tcp_fin_packets)
             }
             Self::AckFlood => change.tcp_ack_packets,
