@@ -402,6 +402,16 @@ impl Ports {
             Self::Any(Any::Ephemeral) => within(chance, 32_768, 28_232),
         }
     }
+
+    /// The port of an exchange so many places beside that with port `first`: lists are gone through in turn.
+    pub(super) fn beside(&self, first: u16, places: u64) -> u16 {
+        let Self::OneOf(ports) = self else {
+            return first;
+        };
+        let start = ports.iter().position(|port| *port == first).unwrap_or(0);
+        let places = usize::try_from(places).unwrap_or(0);
+        ports.iter().cycle().nth(start + places % ports.len().max(1)).copied().unwrap_or(first)
+    }
 }
 
 #[cfg(test)]

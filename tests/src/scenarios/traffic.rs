@@ -152,7 +152,8 @@ impl<'a> Traffic<'a> {
             let Some(sender) = self.populations.get_mut(position) else { return };
             // The first port is the client's next one.
             let theirs = sender.population.their_port.draw(&mut sender.chance);
-            self.place(at_ns + number * BEHIND_NS, UnderWay { theirs, ..first });
+            let ours = sender.population.port.beside(first.ours, number);
+            self.place(at_ns + number * BEHIND_NS, UnderWay { theirs, ours, ..first });
         }
         if !is_over {
             self.push(next, u32::try_from(position).unwrap_or(u32::MAX));
