@@ -121,7 +121,7 @@ impl Scene {
         let took = spent().saturating_sub(began);
         self.next_in = tick.next_in;
         self.window += elapsed;
-        let closes_window = self.window >= DetectionSettings::default().window;
+        let closes_window = self.window >= DetectionSettings::default().window / 2;
         if closes_window {
             self.window = Duration::ZERO;
         }

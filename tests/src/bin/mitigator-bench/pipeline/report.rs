@@ -195,8 +195,8 @@ impl Report {
              {}\n\n\
              A tick is everything between counters that were read and changes to be written: activity, gates, groups, \
              verdicts, blocks. Its time is CPU time of the whole process in milliseconds, so that helper threads count \
-             and other processes do not; criterion's median with its 95 % interval, and the worst of all ticks. Every two \
-             seconds a window closes, and what lasts is judged beside what is loud: the worst of those ticks has a column of its own.\n\n\
+             and other processes do not; criterion's median with its 95 % interval, and the worst of all ticks. Every half \
+             second a window of one second closes, and what lasts is judged beside what is loud: the worst of those ticks has a column of its own.\n\n\
              The limit, for the worst tick: {}. K-Means on all: linfa, k = 2, all sources, the columns that detection uses.\n\n\
              | {} |\n|{}\n",
             self.origin(),
