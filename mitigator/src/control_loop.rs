@@ -12,12 +12,13 @@ use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::{Blocklist, Changes};
 use crate::pipeline::features;
 use crate::pipeline::gates::Gates;
+use crate::pipeline::judge::Judge;
 use crate::pipeline::limits::Limits;
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::{Timestamp, WallClock};
 use crate::pipeline::vectors::Span;
-use crate::pipeline::verdict::{Judge, Verdict};
+use crate::pipeline::verdict::Verdict;
 
 /// An interval shorter than this is taken as this long, so that rates stay finite.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);

@@ -28,10 +28,11 @@ use crate::pipeline::asked::closeness;
 use crate::pipeline::features;
 use crate::pipeline::prefixes;
 use crate::pipeline::settings::DetectionSettings;
+use crate::pipeline::standing::{self, Standing};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::Vector;
-use crate::pipeline::verdict::{self, Decision, Standing};
+use crate::pipeline::verdict::Decision;
 use crate::report::explanation::{self, Tense, Told};
 use crate::report::output::{Ink, print_report};
 use crate::report::units;
@@ -197,7 +198,7 @@ impl ExplainArgs {
             window_s: activity.interval.as_secs_f64(),
             features: features::extract(&activity).named(row).collect(),
             limits_of,
-            vectors: verdict::standings(&activity, row, limits),
+            vectors: standing::standings(&activity, row, limits),
         }))
     }
 
