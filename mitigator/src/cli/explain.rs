@@ -25,7 +25,7 @@ use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::activity::History;
 use crate::pipeline::asked::closeness;
-use crate::pipeline::features;
+use crate::pipeline::features::{self, Features};
 use crate::pipeline::prefixes;
 use crate::pipeline::settings::DetectionSettings;
 use crate::pipeline::standing::{self, Standing};
@@ -116,7 +116,7 @@ struct StandingLimit {
 #[derive(Serialize)]
 struct Traffic {
     window_s: f64,
-    features: std::collections::BTreeMap<&'static str, f64>,
+    features: Features,
     /// Whose limits the gates have: a configuration file, or `defaults`.
     limits_of: String,
     /// How far the source is from each verdict.
@@ -194,9 +194,12 @@ impl ExplainArgs {
         let Ok(row) = activity.rows.binary_search_by_key(&source, |row| row.source) else {
             return Ok(None);
         };
+        let Some(features) = features::extract(&activity).of(row) else {
+            return Ok(None);
+        };
         Ok(Some(Traffic {
             window_s: activity.interval.as_secs_f64(),
-            features: features::extract(&activity).named(row).collect(),
+            features,
             limits_of,
             vectors: standing::standings(&activity, row, limits),
         }))

@@ -4,11 +4,12 @@
 //! over the vector's floor and well apart from the quieter groups. What is held against a source, and what may be
 //! done about it, follows from here; who gets a verdict is the judge's business.
 
+use std::cell::OnceCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mitigator_common::{PacketKind, Signature, Source, SourceCounters};
-use ndarray::Array2;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::Relation;
@@ -21,7 +22,7 @@ use super::suspects::Suspicion;
 use super::target::Target;
 use super::time::Timestamp;
 use super::vectors::{Comparison, Span, Vector};
-use super::verdict::{ClusterSummary, Decision, Evidence, ON_ALLOW_LIST, Subject};
+use super::verdict::{CaseEvidence, ClusterSummary, Decision, Evidence, ON_ALLOW_LIST, Subject};
 
 /// How long connections must stand before their source is blocked.
 const STANDS_FOR: Duration = Duration::from_millis(500);
@@ -35,6 +36,8 @@ const MOST_SUSPECTS: usize = 8_192;
 /// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
 /// decades of mean bytes. All of the order of 1, so that none drowns the others.
 const POINT_COLUMNS: usize = 3;
+/// Gates that a source is held against, at most.
+const MOST_GATES: usize = 6;
 /// Ports that a limit names, at most.
 const MOST_PORTS: usize = 4;
 /// A few ports are named when they take this share of the flood.
@@ -52,58 +55,69 @@ pub(super) struct Case<'a> {
     features: FeatureTable<'a>,
     pub alarm: &'a Alarm,
     pub settings: &'a DetectionSettings,
-    /// Rows of the activity that carry the vector.
-    pub carriers: Vec<usize>,
-    /// Packets of the vector, by carrier.
-    carried: Vec<u64>,
-    /// Packets/s of the vector, by carrier.
-    rates: Vec<f64>,
-    /// Shape: carriers x [`POINT_COLUMNS`].
-    points: Array2<f64>,
-    clusters: Clusters,
+    /// Who carries the vector.
+    pub carriers: Vec<Carrier>,
+    /// By carrier.
+    points: Vec<Point>,
+    clusters: Clusters<POINT_COLUMNS>,
     /// By cluster.
     is_attacking: Vec<bool>,
+    /// Clusters, the loudest first.
+    by_loudness: Vec<usize>,
     pub hears_sent: bool,
-    /// Rows that a blocked prefix covers.
-    pub covered: FxHashSet<usize>,
     pub light_sources: usize,
     /// Share of the vector's packets that light sources sent.
     pub light_share: f64,
+    /// What all evidence has in common, once some was asked for.
+    common: OnceCell<Arc<CaseEvidence>>,
 }
 
+/// A source that carries the vector. Of a million of them nothing else is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carrier {
+    /// Of the activity.
+    pub row: usize,
+    pub source: Source,
+    /// Packets of the vector.
+    pub packets: u64,
+    /// The same, as the number that is held against the floor.
+    rate: f64,
+    /// What `rate` must reach for a block.
+    floor: f64,
+    /// Whether it sends too little to be blocked.
+    is_light: bool,
+    /// Whether a blocked prefix covers it.
+    pub is_covered: bool,
+}
+
+/// What carriers are grouped by.
+type Point = [f64; POINT_COLUMNS];
+
 impl<'a> Case<'a> {
-    #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
     pub fn new(
         activity: &'a Activity,
         features: FeatureTable<'a>,
         alarm: &'a Alarm,
         settings: &'a DetectionSettings,
     ) -> Self {
-        let carriers: Vec<usize> = alarm.carried.iter().map(|(row, _)| row).collect();
-        let carried: Vec<u64> = alarm.carried.iter().map(|(_, packets)| packets).collect();
-        let rates: Vec<f64> =
-            carried.iter().map(|packets| gates::amount(alarm.vector, activity, *packets)).collect();
-        let mut points = Array2::zeros((carriers.len(), POINT_COLUMNS));
-        let sent = carriers.iter().zip(&carried).zip(&rates);
-        for (mut point, ((row, carried), rate)) in points.rows_mut().into_iter().zip(sent) {
-            let Some(change) = activity.rows.get(*row).map(|row| &row.change) else {
-                continue;
-            };
-            let share = *carried as f64 / change.packets.max(1) as f64;
-            let mean_bytes = change.bytes as f64 / change.packets.max(1) as f64;
-            for (value, coordinate) in
-                point.iter_mut().zip([rate.max(1.0).log10(), share * 2.0, mean_bytes.max(1.0).log10()])
-            {
-                *value = coordinate;
+        let ruler = Ruler { activity, alarm, settings, attack_age: activity.at.since(alarm.since) };
+        let mut carriers = Vec::with_capacity(alarm.carried.iter().len());
+        let mut points = Vec::with_capacity(carriers.capacity());
+        let (mut rates, mut sizes) = (Decades::default(), Decades::default());
+        for (row, packets) in alarm.carried.iter() {
+            if let Some(source) = activity.rows.get(row) {
+                let carrier = ruler.carrier(row, source, packets);
+                points.push(point_of(&carrier, &source.change, &mut rates, &mut sizes));
+                carriers.push(carrier);
             }
         }
         let clusters = clustering::group(&points, settings);
         let floor = alarm.floors.source * settings.patience;
         let is_attacking = attacking_clusters(&clusters, floor, settings.min_separation);
-        let hears_sent = activity.hears_sent;
+        let mut by_loudness: Vec<usize> = (0..clusters.sizes.len()).collect();
+        by_loudness.sort_by(|a, b| rate_of(&clusters, *b).total_cmp(&rate_of(&clusters, *a)));
         let mut case = Self {
-            hears_sent,
-            covered: FxHashSet::default(),
+            hears_sent: activity.hears_sent,
             light_sources: 0,
             light_share: 0.0,
             activity,
@@ -111,48 +125,44 @@ impl<'a> Case<'a> {
             alarm,
             settings,
             carriers,
-            carried,
-            rates,
             points,
             clusters,
             is_attacking,
+            by_loudness,
+            common: OnceCell::new(),
         };
-        case.leave_out(FxHashSet::default());
+        case.count_light_ones();
         case
     }
 
-    /// Counts the light sources anew, without the rows that a blocked prefix covers.
-    pub fn leave_out(&mut self, covered: FxHashSet<usize>) {
-        let is_light = |position: &usize| {
-            let row = self.carriers.get(*position).filter(|row| !covered.contains(*row));
-            row.and_then(|row| self.activity.rows.get(*row)).is_some_and(|row| {
-                self.has_few(*position) || self.own_rate(*position, row) < self.floor_of_new(row)
-            })
-        };
-        let light: Vec<f64> =
-            (0..self.carriers.len()).filter(is_light).map(|position| self.rate(position)).collect();
-        self.light_sources = light.len();
-        self.light_share = light.iter().sum::<f64>() / self.alarm.total.max(f64::MIN_POSITIVE);
-        self.covered = covered;
+    /// Takes out the rows that a blocked prefix covers.
+    pub fn leave_out(&mut self, covered: &[usize]) {
+        if covered.is_empty() {
+            return;
+        }
+        let mut is_covered = vec![false; self.activity.rows.len()];
+        for row in covered {
+            if let Some(is_covered) = is_covered.get_mut(*row) {
+                *is_covered = true;
+            }
+        }
+        for carrier in &mut self.carriers {
+            carrier.is_covered = is_covered.get(carrier.row).copied().unwrap_or(false);
+        }
+        self.count_light_ones();
+        self.common = OnceCell::new();
+    }
+
+    fn count_light_ones(&mut self) {
+        let light = self.carriers.iter().filter(|carrier| carrier.is_light && !carrier.is_covered);
+        let (count, rates) = light.fold((0, 0.0), |(count, sum), carrier| (count + 1, sum + carrier.rate));
+        self.light_sources = count;
+        self.light_share = rates / self.alarm.total.max(f64::MIN_POSITIVE);
     }
 
     /// Whether the attack began in this tick.
     pub fn is_first_tick(&self) -> bool {
         self.activity.at.since(self.alarm.since) <= self.activity.interval
-    }
-
-    fn has_few(&self, position: usize) -> bool {
-        self.carried.get(position).is_none_or(|packets| *packets < self.settings.min_packets)
-    }
-
-    /// The rate of a source while it was there: who came in the last moments of a tick only looks light.
-    fn own_rate(&self, position: usize, row: &SourceActivity) -> f64 {
-        let rate = self.rate(position);
-        let was_there = row.age.min(self.activity.interval);
-        if self.alarm.vector.is_stock() || was_there.is_zero() {
-            return rate;
-        }
-        rate * self.activity.interval.as_secs_f64() / was_there.as_secs_f64()
     }
 
     /// Whether a source that shows the evidence is too light for a block. What may be a bulk transfer is not.
@@ -180,45 +190,42 @@ impl<'a> Case<'a> {
         ]
     }
 
-    /// Positions of carriers that may pass the gates of a source, in order. Of very many, the loudest that were
+    /// Positions of carriers that may pass the gates of a source, by source. Of very many, the loudest that were
     /// not suspects before come after all that were.
     pub fn suspects(&self, is_suspect: impl Fn(Source) -> bool) -> Vec<usize> {
-        let is_loud = |position: &usize| {
-            let row = self.carriers.get(*position).and_then(|row| self.activity.rows.get(*row));
-            let is_attacking = self.is_attacking.get(self.cluster_of(*position)).copied().unwrap_or(false);
-            let has_enough =
-                self.carried.get(*position).is_some_and(|packets| *packets >= self.settings.min_packets);
-            let is_told_early = row.is_some_and(|row| self.is_worth_a_word(*position, row));
-            let is_over = is_attacking && row.is_some_and(|row| self.rate(*position) >= self.floor_for(row));
-            has_enough && (is_over || is_told_early)
+        let is_loud = |carrier: &Carrier, cluster: usize| {
+            let is_over = carrier.rate >= carrier.floor && self.attacks(cluster);
+            carrier.packets >= self.settings.min_packets && (is_over || self.is_worth_a_word(carrier))
         };
-        let mut positions: Vec<usize> = (0..self.carriers.len()).filter(is_loud).collect();
-        if positions.len() > MOST_SUSPECTS {
-            let source_at = |position: usize| {
-                self.carriers.get(position).and_then(|row| self.activity.rows.get(*row)).map(|row| row.source)
-            };
-            let mut ranked: Vec<(bool, f64, usize)> = positions
+        let grouped = self.carriers.iter().zip(&self.clusters.members).enumerate();
+        let loud = grouped.filter(|(_, (carrier, cluster))| is_loud(carrier, **cluster));
+        let mut found: Vec<(Source, usize)> =
+            loud.map(|(position, (carrier, _))| (carrier.source, position)).collect();
+        if found.len() > MOST_SUSPECTS {
+            let mut ranked: Vec<(bool, f64, Source, usize)> = found
                 .iter()
-                .map(|position| {
-                    let is_new = !source_at(*position).is_some_and(&is_suspect);
-                    (is_new, -self.rate(*position), *position)
-                })
+                .map(|(source, position)| (!is_suspect(*source), -self.rate(*position), *source, *position))
                 .collect();
             ranked.select_nth_unstable_by(MOST_SUSPECTS, |a, b| {
                 a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
             });
-            positions = ranked.iter().take(MOST_SUSPECTS).map(|(.., position)| *position).collect();
-            positions.sort_unstable();
+            ranked.truncate(MOST_SUSPECTS);
+            found = ranked.into_iter().map(|(.., source, position)| (source, position)).collect();
         }
-        positions
+        found.sort_unstable();
+        found.into_iter().map(|(_, position)| position).collect()
     }
 
     fn rate(&self, position: usize) -> f64 {
-        self.rates.get(position).copied().unwrap_or(0.0)
+        self.carriers.get(position).map_or(0.0, |carrier| carrier.rate)
     }
 
     fn cluster_of(&self, position: usize) -> usize {
         self.clusters.members.get(position).copied().unwrap_or(0)
+    }
+
+    fn attacks(&self, cluster: usize) -> bool {
+        self.is_attacking.get(cluster).copied().unwrap_or(false)
     }
 
     /// The packets that make up the flood, with what may pass of them: as much as is usual, or a small share.
@@ -227,12 +234,14 @@ impl<'a> Case<'a> {
         let kinds = self.alarm.vector.kinds();
         let mut weights: FxHashMap<Signature, u64> = FxHashMap::default();
         for position in positions {
-            let row = self.carriers.get(position).and_then(|row| self.activity.rows.get(*row));
-            let (Some(source), Some(carried)) = (row, self.carried.get(position)) else {
+            let Some(carrier) = self.carriers.get(position) else {
+                continue;
+            };
+            let Some(source) = self.activity.rows.get(carrier.row) else {
                 continue;
             };
             for kind in kinds {
-                let (port, packets) = share_of(*kind, &source.change, *carried);
+                let (port, packets) = share_of(*kind, &source.change, carrier.packets);
                 // What a swarm has not sent yet it will.
                 let packets = if self.alarm.vector.is_stock() { packets.max(1) } else { packets };
                 *weights.entry(Signature::new(*kind, port)).or_default() += packets;
@@ -288,9 +297,10 @@ impl<'a> Case<'a> {
         })
     }
 
-    pub fn is_worth_a_word(&self, position: usize, row: &SourceActivity) -> bool {
+    /// Whether the carrier is reported before it is loud enough for a block.
+    pub fn is_worth_a_word(&self, carrier: &Carrier) -> bool {
         let share = self.alarm.vector.early_share();
-        share < 1.0 && self.rate(position) >= self.floor_for(row) * share
+        share < 1.0 && carrier.rate >= carrier.floor * share
     }
 
     pub fn ticks_gate(&self, ticks: u32) -> Gate {
@@ -302,35 +312,16 @@ impl<'a> Case<'a> {
         Gate::at_least("lasted", lasted, self.settings.window.as_secs_f64(), "s")
     }
 
-    /// The floor of a source that was not there before.
-    fn floor_of_new(&self, row: &SourceActivity) -> f64 {
-        self.alarm.floors.source
-            * self.alarm.vector.floor_factor(&row.change, self.hears_sent)
-            * self.settings.patience
-    }
-
-    /// A source seen before the attack has to be louder.
-    fn floor_for(&self, row: &SourceActivity) -> f64 {
-        let floor = self.floor_of_new(row);
-        let attack_age = self.activity.at.since(self.alarm.since);
-        let age_before = row.age.saturating_sub(attack_age);
-        if age_before >= self.settings.known_age { floor * self.settings.known_factor } else { floor }
-    }
-
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
-    pub fn source_gates(&self, position: usize, row: &SourceActivity) -> Vec<Gate> {
-        let carried = self.carried.get(position).copied().unwrap_or(0);
-        let is_attacking = self.is_attacking.get(self.cluster_of(position)).copied().unwrap_or(false);
-        let mut gates = vec![
-            Gate::at_least(
-                "source_floor",
-                self.rate(position),
-                self.floor_for(row),
-                self.alarm.vector.unit(),
-            ),
-            Gate::at_least("source_packets", carried as f64, self.settings.min_packets as f64, ""),
+    pub fn source_gates(&self, position: usize, carrier: &Carrier) -> Vec<Gate> {
+        let is_attacking = self.attacks(self.cluster_of(position));
+        let unit = self.alarm.vector.unit();
+        let mut gates = Vec::with_capacity(MOST_GATES);
+        gates.extend([
+            Gate::at_least("source_floor", carrier.rate, carrier.floor, unit),
+            Gate::at_least("source_packets", carrier.packets as f64, self.settings.min_packets as f64, ""),
             Gate::at_least("in_attacking_cluster", f64::from(u8::from(is_attacking)), 1.0, ""),
-        ];
+        ]);
         if self.alarm.vector.comparison() == Comparison::Peers {
             let has_peers = self.is_attacking.contains(&false);
             gates.push(Gate::at_least("has_quieter_peers", f64::from(u8::from(has_peers)), 1.0, ""));
@@ -371,8 +362,8 @@ impl<'a> Case<'a> {
     }
 
     /// Enough ticks, or so loud that one is enough.
-    pub fn patience_gate(&self, position: usize, row: &SourceActivity, suspicion: &Suspicion) -> Gate {
-        let overwhelming = self.floor_for(row) * self.settings.overwhelming_factor;
+    pub fn patience_gate(&self, carrier: &Carrier, suspicion: &Suspicion) -> Gate {
+        let overwhelming = carrier.floor * self.settings.overwhelming_factor;
         if self.alarm.span == Span::Window {
             self.window_gate()
         } else if self.alarm.vector.is_stock() {
@@ -380,52 +371,118 @@ impl<'a> Case<'a> {
             let lasted = self.activity.at.since(suspicion.first).as_secs_f64();
             let stands_for = if self.alarm.everybody_waits {
                 STANDS_FOR_WHEN_EVERYBODY_WAITS
-            } else if row.totals.sent_data_packets > 0 {
+            } else if self.was_served(carrier) {
                 STANDS_FOR_ONCE_SERVED
             } else {
                 STANDS_FOR
             };
             Gate::at_least("lasted", lasted, stands_for.as_secs_f64(), "s")
-        } else if self.rate(position) >= overwhelming {
-            Gate::at_least("overwhelming", self.rate(position), overwhelming, self.alarm.vector.unit())
+        } else if carrier.rate >= overwhelming {
+            Gate::at_least("overwhelming", carrier.rate, overwhelming, self.alarm.vector.unit())
         } else {
             self.ticks_gate(suspicion.ticks)
         }
     }
 
-    pub fn evidence(&self, source: Option<(usize, usize)>, gates: Vec<Gate>, note: &'static str) -> Evidence {
-        let mut order: Vec<usize> = (0..self.clusters.sizes.len()).collect();
-        order.sort_by(|a, b| self.centroid(*b, 0).total_cmp(&self.centroid(*a, 0)));
-        let cluster = source.map(|(position, _)| self.cluster_of(position));
+    fn was_served(&self, carrier: &Carrier) -> bool {
+        self.activity.rows.get(carrier.row).is_some_and(|row| row.totals.sent_data_packets > 0)
+    }
+
+    /// The evidence against the carrier at a position, or against a prefix or all.
+    pub fn evidence(&self, position: Option<usize>, gates: Vec<Gate>, note: &'static str) -> Evidence {
+        let carrier = position.and_then(|position| self.carriers.get(position));
+        let point = position.and_then(|position| self.points.get(position));
+        let cluster = position.map(|position| self.cluster_of(position));
         Evidence {
-            window_s: self.activity.interval.as_secs_f64(),
-            service: self.alarm.service,
-            gates: self.alarm.gates.iter().cloned().chain(gates).collect(),
-            features: source.map(|(_, row)| self.features.named(row).collect()).unwrap_or_default(),
-            clusters: order
-                .iter()
-                .map(|cluster| ClusterSummary {
-                    sources: self.clusters.sizes.get(*cluster).copied().unwrap_or(0),
-                    packets_per_second: 10_f64.powf(self.centroid(*cluster, 0)),
-                    share: self.centroid(*cluster, 1) / 2.0,
-                    mean_bytes: 10_f64.powf(self.centroid(*cluster, 2)),
-                    is_attacking: self.is_attacking.get(*cluster).copied().unwrap_or(false),
-                })
-                .collect(),
-            cluster: cluster.and_then(|cluster| order.iter().position(|ordered| *ordered == cluster)),
-            distance: source.map(|(position, _)| {
-                self.clusters.distance(&self.points, position, self.cluster_of(position))
-            }),
-            silhouette: self.clusters.silhouette,
-            sources: self.carriers.len(),
-            light_sources: self.light_sources,
+            case: Arc::clone(self.common.get_or_init(|| Arc::new(self.common()))),
+            own_gates: gates,
+            features: carrier.and_then(|carrier| self.features.of(carrier.row)),
+            cluster: cluster.and_then(|cluster| self.by_loudness.iter().position(|known| *known == cluster)),
+            distance: point.zip(cluster).map(|(point, cluster)| self.clusters.distance(point, cluster)),
             note,
-            version: env!("CARGO_PKG_VERSION"),
         }
     }
 
-    fn centroid(&self, cluster: usize, column: usize) -> f64 {
-        self.clusters.centroids.get((cluster, column)).copied().unwrap_or(0.0)
+    fn common(&self) -> CaseEvidence {
+        let summary = |cluster: &usize| {
+            let [rate, share, bytes] = centroid(&self.clusters, *cluster);
+            ClusterSummary {
+                sources: self.clusters.sizes.get(*cluster).copied().unwrap_or(0),
+                packets_per_second: 10_f64.powf(rate),
+                share: share / 2.0,
+                mean_bytes: 10_f64.powf(bytes),
+                is_attacking: self.attacks(*cluster),
+            }
+        };
+        CaseEvidence {
+            window_s: self.activity.interval.as_secs_f64(),
+            service: self.alarm.service,
+            gates: self.alarm.gates.clone(),
+            clusters: self.by_loudness.iter().map(summary).collect(),
+            silhouette: self.clusters.silhouette,
+            sources: self.carriers.len(),
+            light_sources: self.light_sources,
+        }
+    }
+}
+
+/// What carriers are measured by.
+struct Ruler<'a> {
+    activity: &'a Activity,
+    alarm: &'a Alarm,
+    settings: &'a DetectionSettings,
+    attack_age: Duration,
+}
+
+impl Ruler<'_> {
+    fn carrier(&self, row: usize, source: &SourceActivity, packets: u64) -> Carrier {
+        let (vector, settings) = (self.alarm.vector, self.settings);
+        let rate = gates::amount(vector, self.activity, packets);
+        let factor = vector.floor_factor(&source.change, self.activity.hears_sent);
+        let floor = self.alarm.floors.source * factor * settings.patience;
+        // Who was seen before the attack has to be louder.
+        let is_known = source.age.saturating_sub(self.attack_age) >= settings.known_age;
+        Carrier {
+            row,
+            source: source.source,
+            packets,
+            rate,
+            floor: if is_known { floor * settings.known_factor } else { floor },
+            is_light: packets < settings.min_packets || self.rate_while_there(rate, source.age) < floor,
+            is_covered: false,
+        }
+    }
+
+    /// Who came in the last moments of a tick only looks light.
+    fn rate_while_there(&self, rate: f64, age: Duration) -> f64 {
+        let interval = self.activity.interval;
+        if self.alarm.vector.is_stock() || age.is_zero() || age >= interval {
+            return rate;
+        }
+        rate * interval.as_secs_f64() / age.as_secs_f64()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
+fn point_of(carrier: &Carrier, change: &SourceCounters, rates: &mut Decades, sizes: &mut Decades) -> Point {
+    let packets = change.packets.max(1) as f64;
+    let share = carrier.packets as f64 / packets;
+    [rates.of(carrier.rate), share * 2.0, sizes.of(change.bytes as f64 / packets)]
+}
+
+/// Decades of one number after the other, with the last at hand: what floods does so all alike.
+#[derive(Default)]
+struct Decades {
+    number: f64,
+    decades: f64,
+}
+
+impl Decades {
+    fn of(&mut self, number: f64) -> f64 {
+        if number.to_bits() != self.number.to_bits() {
+            *self = Self { number, decades: number.max(1.0).log10() };
+        }
+        self.decades
     }
 }
 
@@ -449,10 +506,20 @@ fn share_of(kind: PacketKind, change: &SourceCounters, carried: u64) -> (u16, u6
 
 /// The clusters whose centroid is over the floor, from the loudest down to the first gap: what
 /// follows without a gap of `separation` could be the same crowd as the innocents.
-fn attacking_clusters(clusters: &Clusters, floor: f64, separation: f64) -> Vec<bool> {
-    let rate = |cluster: usize| 10_f64.powf(clusters.centroids.get((cluster, 0)).copied().unwrap_or(0.0));
+fn attacking_clusters(clusters: &Clusters<POINT_COLUMNS>, floor: f64, separation: f64) -> Vec<bool> {
+    let rate = |cluster: usize| 10_f64.powf(rate_of(clusters, cluster));
     let is_loud = |cluster: usize| rate(cluster) >= floor * CENTROID_TOLERANCE;
     let count = clusters.sizes.len();
     let loudest_quiet = (0..count).filter(|cluster| !is_loud(*cluster)).map(rate).fold(0.0, f64::max);
     (0..count).map(|cluster| is_loud(cluster) && rate(cluster) >= loudest_quiet * separation).collect()
+}
+
+fn centroid(clusters: &Clusters<POINT_COLUMNS>, cluster: usize) -> Point {
+    clusters.centroids.get(cluster).copied().unwrap_or_default()
+}
+
+/// Of the centroid, in decades.
+fn rate_of(clusters: &Clusters<POINT_COLUMNS>, cluster: usize) -> f64 {
+    let [rate, ..] = centroid(clusters, cluster);
+    rate
 }

@@ -4,6 +4,7 @@
 //! light sources never lead to blocks of their sources: the verdict names the traffic, or the prefix that sends
 //! nothing else. Remembers how long each source has shown evidence and what was reported lately.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mitigator_common::{Signature, Source};
@@ -22,7 +23,7 @@ use super::swarm::SWARM;
 use super::target::Target;
 use super::time::Timestamp;
 use super::vectors::{Comparison, Span, Vector};
-use super::verdict::{Decision, Evidence, Subject, Verdict};
+use super::verdict::{CaseEvidence, Decision, Evidence, Subject, Verdict};
 
 /// Remembers how long each source has shown evidence.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +56,14 @@ impl Judgement {
     }
 
     /// Adds what another judgement of the same tick says; of two verdicts about the same the first stands.
-    pub fn add(&mut self, other: Self) {
-        let known: FxHashSet<Subject> = self.verdicts.iter().map(|verdict| verdict.subject.clone()).collect();
-        self.verdicts.extend(other.verdicts.into_iter().filter(|verdict| !known.contains(&verdict.subject)));
+    pub fn add(&mut self, mut other: Self) {
         self.is_suspicious |= other.is_suspicious;
+        if other.verdicts.is_empty() {
+            return;
+        }
+        let known: FxHashSet<&Subject> = self.verdicts.iter().map(|verdict| &verdict.subject).collect();
+        other.verdicts.retain(|verdict| !known.contains(&verdict.subject));
+        self.verdicts.append(&mut other.verdicts);
     }
 }
 
@@ -98,12 +103,15 @@ impl Judge {
             if floor.is_infinite() {
                 continue;
             }
-            let gates = look.gates.iter().cloned().chain(source_gates(activity, look, floor, settings));
-            let evidence = Evidence {
+            let case = CaseEvidence {
                 window_s: activity.interval.as_secs_f64(),
-                gates: gates.collect(),
-                features: features.named(look.row).collect(),
-                version: env!("CARGO_PKG_VERSION"),
+                gates: look.gates.clone(),
+                ..CaseEvidence::default()
+            };
+            let evidence = Evidence {
+                case: Arc::new(case),
+                own_gates: source_gates(activity, look, floor, settings),
+                features: features.of(look.row),
                 ..Evidence::default()
             };
             self.asked.note(row.source, Closest { at: activity.at, vector: look.vector, evidence });
@@ -127,7 +135,7 @@ impl Judge {
             let mut case = Case::new(activity, features, alarm, settings);
             let before = judgement.verdicts.len();
             let covered = self.judge_prefixes(&case, allowed, &mut judgement);
-            case.leave_out(covered);
+            case.leave_out(&covered);
             self.judge_sources(&case, allowed, &mut judgement);
             self.judge_crowd(&case, &mut judgement);
             if judgement.verdicts.len() == before {
@@ -143,8 +151,8 @@ impl Judge {
         case: &Case<'_>,
         allowed: &AllowList,
         judgement: &mut Judgement,
-    ) -> FxHashSet<usize> {
-        let mut covered = FxHashSet::default();
+    ) -> Vec<usize> {
+        let mut covered = Vec::new();
         if !case.settings.widen || !case.alarm.vector.is_widened() {
             return covered;
         }
@@ -202,24 +210,18 @@ impl Judge {
         let vector = case.alarm.vector;
         let suspects = case.suspects(|source| self.suspects.contains(Target::Source(source), vector));
         for position in suspects {
-            let Some(row) = case.carriers.get(position) else {
+            let Some(carrier) = case.carriers.get(position).filter(|carrier| !carrier.is_covered) else {
                 continue;
             };
-            let Some(source_row) = case.activity.rows.get(*row) else {
-                continue;
-            };
-            if case.covered.contains(row) {
-                continue;
-            }
-            let source = source_row.source;
-            let mut gates = case.source_gates(position, source_row);
+            let source = carrier.source;
+            let mut gates = case.source_gates(position, carrier);
             let is_early = gates.iter().any(|gate| !gate.passed);
             let is_asked = self.asked.is_about(source);
             if is_asked {
-                let evidence = case.evidence(Some((position, *row)), gates.clone(), "");
+                let evidence = case.evidence(Some(position), gates.clone(), "");
                 self.asked.note(source, Closest { at: case.activity.at, vector, evidence });
             }
-            if is_early && !case.is_worth_a_word(position, source_row) {
+            if is_early && !case.is_worth_a_word(carrier) {
                 continue;
             }
             let now = case.activity.at;
@@ -230,10 +232,10 @@ impl Judge {
                 self.tell_early(case, position, target, gates, judgement);
                 continue;
             }
-            let patience_gate = case.patience_gate(position, source_row, &suspicion);
+            let patience_gate = case.patience_gate(carrier, &suspicion);
             gates.push(patience_gate.clone());
             if is_asked {
-                let evidence = case.evidence(Some((position, *row)), gates.clone(), "");
+                let evidence = case.evidence(Some(position), gates.clone(), "");
                 self.asked.note(source, Closest { at: case.activity.at, vector, evidence });
             }
             if !patience_gate.passed {
@@ -252,7 +254,7 @@ impl Judge {
                 limits,
                 // The source itself is known, and what is limited is what it sends.
                 since: if decision == Decision::Limit { Timestamp::default() } else { case.alarm.since },
-                evidence: case.evidence(Some((position, *row)), gates, note),
+                evidence: case.evidence(Some(position), gates, note),
             });
         }
     }
@@ -269,7 +271,6 @@ impl Judge {
         let (vector, now) = (case.alarm.vector, case.activity.at);
         let has_lasted = gates.last().is_some_and(|ticks| ticks.passed);
         if has_lasted && self.is_news(vector, Some(target), now) {
-            let row = case.carriers.get(position).copied().unwrap_or_default();
             judgement.verdicts.push(Verdict {
                 subject: Subject::Target(target),
                 vector,
@@ -277,7 +278,7 @@ impl Judge {
                 limits: Vec::new(),
                 since: case.alarm.since,
                 evidence: case.evidence(
-                    Some((position, row)),
+                    Some(position),
                     gates,
                     "it builds up, and is not enough for a block yet",
                 ),
@@ -311,7 +312,7 @@ impl Judge {
         }
         if gates.iter().all(|gate| gate.passed) {
             let note = "none of the sources stands out, and sources of a packet or two may be forged: none is blocked";
-            let limits = if case.may_limit() { case.limits(0..case.carriers.len()) } else { Vec::new() };
+            let limits = || if case.may_limit() { case.limits(0..case.carriers.len()) } else { Vec::new() };
             self.judge_all(case, limits, gates, note, judgement);
         }
     }
@@ -329,7 +330,7 @@ impl Judge {
         let is_due = vector.comparison() == Comparison::Floors && gates.iter().all(|gate| gate.passed);
         if is_due {
             let note = "no source sends clearly more of it than an innocent one may";
-            self.judge_all(case, Vec::new(), gates, note, judgement);
+            self.judge_all(case, Vec::new, gates, note, judgement);
         }
     }
 
@@ -337,13 +338,14 @@ impl Judge {
     fn judge_all(
         &mut self,
         case: &Case<'_>,
-        limits: Vec<(Signature, f64)>,
+        limits: impl FnOnce() -> Vec<(Signature, f64)>,
         gates: Vec<Gate>,
         note: &'static str,
         judgement: &mut Judgement,
     ) {
         let vector = case.alarm.vector;
         if self.is_news(vector, None, case.activity.at) {
+            let limits = limits();
             judgement.verdicts.push(Verdict {
                 subject: case.signature(),
                 vector,
@@ -371,9 +373,9 @@ fn count_gate(name: &'static str, count: usize, limit: usize) -> Gate {
 
 /// What a source itself is held against, before it is compared with others.
 #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
-fn source_gates(activity: &Activity, look: &Look, floor: f64, settings: &DetectionSettings) -> [Gate; 2] {
+fn source_gates(activity: &Activity, look: &Look, floor: f64, settings: &DetectionSettings) -> Vec<Gate> {
     let rate = gates::amount(look.vector, activity, look.carried);
-    [
+    vec![
         Gate::at_least("source_floor", rate, floor, look.vector.unit()),
         Gate::at_least("source_packets", look.carried as f64, settings.min_packets as f64, ""),
     ]

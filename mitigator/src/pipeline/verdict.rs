@@ -1,8 +1,13 @@
 //! Verdicts: who is attacking, what is done about it, and the evidence. Made by the judge.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use mitigator_common::Signature;
 use serde::Serialize;
+use serde::ser::SerializeStruct;
 
+use super::features::Features;
 use super::gates::Gate;
 use super::target::Target;
 use super::time::Timestamp;
@@ -80,50 +85,88 @@ pub struct Verdict {
 }
 
 /// Everything a verdict rests on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// Length of the interval that was judged, in seconds.
-    pub window_s: f64,
-    /// The port that was judged by itself, because it stood out where all together did not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<u16>,
-    /// Every comparison, passed or not.
-    pub gates: Vec<Gate>,
-    /// Features of the source, by name; empty for a signature.
-    pub features: std::collections::BTreeMap<&'static str, f64>,
-    /// The groups of the sources that carry the traffic, loudest first.
-    pub clusters: Vec<ClusterSummary>,
-    /// Which of `clusters` the source belongs to.
+    /// What all verdicts of the same alarm in the same tick rest on: thousands of sources share it.
+    pub case: Arc<CaseEvidence>,
+    /// Comparisons of this verdict alone, passed or not.
+    pub own_gates: Vec<Gate>,
+    /// Features of the source; `None` for a prefix or a signature.
+    pub features: Option<Features>,
+    /// Which of the clusters of the case the source belongs to.
     pub cluster: Option<usize>,
     /// From its centroid, in decades of packets/s and shares.
     pub distance: Option<f64>,
+    /// In plain words, what else decided.
+    pub note: &'static str,
+}
+
+/// What the evidence of all sources behind an alarm has in common.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CaseEvidence {
+    /// Length of the interval that was judged, in seconds.
+    pub window_s: f64,
+    /// The port that was judged by itself, because it stood out where all together did not.
+    pub service: Option<u16>,
+    /// What all sources together were held against.
+    pub gates: Vec<Gate>,
+    /// The groups of the sources that carry the traffic, loudest first.
+    pub clusters: Vec<ClusterSummary>,
     /// Mean simplified silhouette of the groups.
     pub silhouette: f64,
     /// Sources that carry the traffic.
     pub sources: usize,
     /// Of them, those too light to be blocked.
     pub light_sources: usize,
-    /// In plain words, what else decided.
-    pub note: &'static str,
-    /// Of mitigator.
-    pub version: &'static str,
 }
 
 impl Verdict {
     /// Whether somebody is blamed for something that is worth a block: such traffic must not become normal.
     #[must_use]
     pub fn is_attack(&self) -> bool {
-        let is_unexplained = self.evidence.gates.iter().any(|gate| gate.name == "overwhelming_total");
+        let is_unexplained = self.evidence.own_gates.iter().any(|gate| gate.name == "overwhelming_total");
         self.vector.is_blocked() && !is_unexplained && self.evidence.note != ON_ALLOW_LIST
     }
 }
 
 impl Evidence {
+    /// Every comparison: those of the case first, then its own.
+    pub fn gates(&self) -> impl Iterator<Item = &Gate> {
+        self.case.gates.iter().chain(&self.own_gates)
+    }
+
     /// The rate that decided: the source's own, or that of all sources for a signature.
     #[must_use]
     pub fn packets_per_second(&self) -> f64 {
-        let value_of = |name: &str| self.gates.iter().find(|gate| gate.name == name).map(|gate| gate.value);
+        let value_of = |name: &str| self.gates().find(|gate| gate.name == name).map(|gate| gate.value);
         ["source_floor", "service_floor", "total_floor"].into_iter().find_map(value_of).unwrap_or(0.0)
+    }
+}
+
+/// As one flat object.
+impl Serialize for Evidence {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { case, features, cluster, distance, note, .. } = self;
+        let mut fields = serializer.serialize_struct("Evidence", 12)?;
+        fields.serialize_field("window_s", &case.window_s)?;
+        match case.service {
+            Some(port) => fields.serialize_field("service", &port)?,
+            None => fields.skip_field("service")?,
+        }
+        fields.serialize_field("gates", &self.gates().collect::<Vec<_>>())?;
+        match features {
+            Some(features) => fields.serialize_field("features", features)?,
+            None => fields.serialize_field("features", &BTreeMap::<&str, f64>::new())?,
+        }
+        fields.serialize_field("clusters", &case.clusters)?;
+        fields.serialize_field("cluster", cluster)?;
+        fields.serialize_field("distance", distance)?;
+        fields.serialize_field("silhouette", &case.silhouette)?;
+        fields.serialize_field("sources", &case.sources)?;
+        fields.serialize_field("light_sources", &case.light_sources)?;
+        fields.serialize_field("note", note)?;
+        fields.serialize_field("version", env!("CARGO_PKG_VERSION"))?;
+        fields.end()
     }
 }
 
@@ -150,4 +193,55 @@ fn limits_as_text<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(limits.iter().map(|(signature, rate)| (signature.to_string(), *rate)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::activity::{Activity, SourceActivity};
+    use crate::pipeline::features;
+
+    #[test]
+    fn what_a_case_has_in_common_stands_in_the_evidence_of_each() {
+        let source = mitigator_common::Source::from_v4_bytes([192, 0, 2, 7]);
+        let change = mitigator_common::SourceCounters { packets: 5, ..Default::default() };
+        let row = SourceActivity { source, change, totals: change, age: std::time::Duration::from_secs(3) };
+        let activity =
+            Activity { rows: vec![row], interval: std::time::Duration::from_secs(1), ..Activity::default() };
+        let gate = |name| Gate::at_least(name, 2.0, 1.0, "packets/s");
+        let case = CaseEvidence {
+            window_s: 0.25,
+            service: None,
+            gates: vec![gate("total_floor")],
+            clusters: Vec::new(),
+            silhouette: 1.0,
+            sources: 2,
+            light_sources: 1,
+        };
+        let evidence = Evidence {
+            case: Arc::new(case),
+            own_gates: vec![gate("source_floor")],
+            features: features::extract(&activity).of(0),
+            cluster: Some(0),
+            distance: None,
+            note: "a note",
+        };
+        let of_gate = |name| serde_json::json!({"name": name, "value": 2.0, "limit": 1.0, "unit": "packets/s", "passed": true});
+        let mut expected = serde_json::json!({
+            "window_s": 0.25,
+            "gates": [of_gate("total_floor"), of_gate("source_floor")],
+            "features": {
+                "age_s": 3.0, "bytes_per_second": 0.0, "distinct_ports": 0.0, "fragment_share": 0.0, "icmp_share": 0.0,
+                "mean_bytes": 0.0, "packets_per_second": 5.0, "push_share": 0.0, "reflection_share": 0.0,
+                "syn_per_ack": 0.0, "syn_share": 0.0, "udp_share": 0.0,
+            },
+            "clusters": [], "cluster": 0, "distance": null, "silhouette": 1.0, "sources": 2, "light_sources": 1,
+            "note": "a note", "version": env!("CARGO_PKG_VERSION"),
+        });
+        assert_eq!(serde_json::to_value(&evidence).unwrap(), expected);
+        let of_service = CaseEvidence { service: Some(53), ..CaseEvidence::clone(&evidence.case) };
+        let nobody = Evidence { case: Arc::new(of_service), features: None, ..evidence };
+        (expected["service"], expected["features"]) = (53.into(), serde_json::json!({}));
+        assert_eq!(serde_json::to_value(&nobody).unwrap(), expected);
+    }
 }
