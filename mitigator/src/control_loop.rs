@@ -176,9 +176,9 @@ impl<P: DataPlane> ControlLoop<P> {
             judgement.add(self.judge.judge(&window, features, &alarms, &allowed, &self.detection));
             self.window.reuse(window);
         }
-        for verdict in judgement.verdicts.iter().filter(|verdict| verdict.is_attack()) {
-            self.gates.note_verdict(verdict.vector, now);
-            self.window_gates.note_verdict(verdict.vector, now);
+        for vector in judgement.attacks() {
+            self.gates.note_verdict(vector, now);
+            self.window_gates.note_verdict(vector, now);
         }
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let mut verdicts = judgement.verdicts;
@@ -196,6 +196,7 @@ impl<P: DataPlane> ControlLoop<P> {
             self.limits.forget(&changes.limits);
             return Err(error);
         }
+        self.judge.forget_blocked(&verdicts);
         let tick = Tick {
             at: now,
             interval: activity.interval,

@@ -4,6 +4,7 @@
 //! light sources never lead to blocks of their sources: the verdict names the traffic, or the prefix that sends
 //! nothing else. Remembers how long each source has shown evidence and what was reported lately.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,12 @@ impl Judgement {
             .collect()
     }
 
+    /// The vectors for which somebody is blamed.
+    #[must_use]
+    pub fn attacks(&self) -> BTreeSet<Vector> {
+        self.verdicts.iter().filter(|verdict| verdict.is_attack()).map(|verdict| verdict.vector).collect()
+    }
+
     /// Adds what another judgement of the same tick says; of two verdicts about the same the first stands.
     pub fn add(&mut self, mut other: Self) {
         self.is_suspicious |= other.is_suspicious;
@@ -84,6 +91,15 @@ impl Judge {
     #[must_use]
     pub const fn asked(&self) -> &Asked {
         &self.asked
+    }
+
+    /// Forgets what led to blocks that were written: who is blocked shows nothing more.
+    pub fn forget_blocked(&mut self, verdicts: &[Verdict]) {
+        for verdict in verdicts.iter().filter(|verdict| verdict.decision == Decision::Block) {
+            if let Subject::Target(target) = verdict.subject {
+                self.suspects.forget(target, verdict.vector);
+            }
+        }
     }
 
     /// Takes note of what the gates saw of those that were asked about.

@@ -5,6 +5,7 @@
 //! verdicts, byte for byte.
 
 pub mod activity;
+mod agenda;
 pub mod allowlist;
 pub mod asked;
 pub mod baseline;

@@ -35,6 +35,11 @@ impl Suspects {
         self.suspicions.contains_key(&(target, vector))
     }
 
+    /// Forgets what a target has shown, which was answered.
+    pub fn forget(&mut self, target: Target, vector: Vector) {
+        self.suspicions.remove(&(target, vector));
+    }
+
     /// Adds a tick to what a target has shown.
     pub fn note(&mut self, target: Target, vector: Vector, now: Timestamp) -> Suspicion {
         let suspicion =
