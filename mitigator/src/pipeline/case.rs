@@ -5,6 +5,7 @@
 //! done about it, follows from here; who gets a verdict is the judge's business.
 
 use std::cell::OnceCell;
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ const MOST_SUSPECTS: usize = 8_192;
 /// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
 /// decades of mean bytes. All of the order of 1, so that none drowns the others.
 const POINT_COLUMNS: usize = 3;
+/// Numbers of packets whose logarithm is worked out once.
+const COUNTS: usize = 4_096;
 /// Gates that a source is held against, at most.
 const MOST_GATES: usize = 6;
 /// Ports that a limit names, at most.
@@ -72,18 +75,18 @@ pub(super) struct Case<'a> {
     common: OnceCell<Arc<CaseEvidence>>,
 }
 
-/// A source that carries the vector. Of a million of them nothing else is looked at.
+/// A source that carries the vector. Of a million of them nothing else is looked at, so they are small.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Carrier {
-    /// Of the activity.
-    pub row: usize,
     pub source: Source,
     /// Packets of the vector.
     pub packets: u64,
-    /// The same, as the number that is held against the floor.
-    rate: f64,
-    /// What `rate` must reach for a block.
-    floor: f64,
+    /// Of the activity.
+    row: usize,
+    /// On the floor, for what it looks like.
+    floor_factor: f32,
+    /// Whether it was seen before the attack, and has to be louder.
+    is_known: bool,
     /// Whether it sends too little to be blocked.
     is_light: bool,
     /// Whether a blocked prefix covers it.
@@ -101,14 +104,14 @@ impl<'a> Case<'a> {
         settings: &'a DetectionSettings,
     ) -> Self {
         let ruler = Ruler { activity, alarm, settings, attack_age: activity.at.since(alarm.since) };
+        let mut decades = Decades::new();
         let mut carriers = Vec::with_capacity(alarm.carried.iter().len());
         let mut points = Vec::with_capacity(carriers.capacity());
-        let (mut rates, mut sizes) = (Decades::default(), Decades::default());
         for (row, packets) in alarm.carried.iter() {
             if let Some(source) = activity.rows.get(row) {
-                let carrier = ruler.carrier(row, source, packets);
-                points.push(point_of(&carrier, &source.change, &mut rates, &mut sizes));
-                carriers.push(carrier);
+                let rate = gates::amount(alarm.vector, activity, packets);
+                points.push(point_of(packets, rate, &source.change, &mut decades));
+                carriers.push(ruler.carrier(row, source, packets, rate));
             }
         }
         let clusters = clustering::group(&points, settings);
@@ -155,7 +158,8 @@ impl<'a> Case<'a> {
 
     fn count_light_ones(&mut self) {
         let light = self.carriers.iter().filter(|carrier| carrier.is_light && !carrier.is_covered);
-        let (count, rates) = light.fold((0, 0.0), |(count, sum), carrier| (count + 1, sum + carrier.rate));
+        let (count, rates) =
+            light.fold((0, 0.0), |(count, sum), carrier| (count + 1, sum + self.rate(carrier)));
         self.light_sources = count;
         self.light_share = rates / self.alarm.total.max(f64::MIN_POSITIVE);
     }
@@ -194,7 +198,7 @@ impl<'a> Case<'a> {
     /// not suspects before come after all that were.
     pub fn suspects(&self, is_suspect: impl Fn(Source) -> bool) -> Vec<usize> {
         let is_loud = |carrier: &Carrier, cluster: usize| {
-            let is_over = carrier.rate >= carrier.floor && self.attacks(cluster);
+            let is_over = self.rate(carrier) >= self.floor(carrier) && self.attacks(cluster);
             carrier.packets >= self.settings.min_packets && (is_over || self.is_worth_a_word(carrier))
         };
         let grouped = self.carriers.iter().zip(&self.clusters.members).enumerate();
@@ -202,13 +206,12 @@ impl<'a> Case<'a> {
         let mut found: Vec<(Source, usize)> =
             loud.map(|(position, (carrier, _))| (carrier.source, position)).collect();
         if found.len() > MOST_SUSPECTS {
-            let mut ranked: Vec<(bool, f64, Source, usize)> = found
-                .iter()
-                .map(|(source, position)| (!is_suspect(*source), -self.rate(*position), *source, *position))
-                .collect();
-            ranked.select_nth_unstable_by(MOST_SUSPECTS, |a, b| {
-                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
-            });
+            let rank = |(source, position): (Source, usize)| {
+                let packets = self.carriers.get(position).map_or(0, |carrier| carrier.packets);
+                (!is_suspect(source), Reverse(packets), source, position)
+            };
+            let mut ranked: Vec<_> = found.into_iter().map(rank).collect();
+            ranked.select_nth_unstable(MOST_SUSPECTS);
             ranked.truncate(MOST_SUSPECTS);
             found = ranked.into_iter().map(|(.., source, position)| (source, position)).collect();
         }
@@ -216,8 +219,15 @@ impl<'a> Case<'a> {
         found.into_iter().map(|(_, position)| position).collect()
     }
 
-    fn rate(&self, position: usize) -> f64 {
-        self.carriers.get(position).map_or(0.0, |carrier| carrier.rate)
+    /// A carrier's packets, as the number that is held against its floor.
+    fn rate(&self, carrier: &Carrier) -> f64 {
+        gates::amount(self.alarm.vector, self.activity, carrier.packets)
+    }
+
+    /// What its rate must reach for a block.
+    fn floor(&self, carrier: &Carrier) -> f64 {
+        let floor = self.alarm.floors.source * f64::from(carrier.floor_factor) * self.settings.patience;
+        if carrier.is_known { floor * self.settings.known_factor } else { floor }
     }
 
     fn cluster_of(&self, position: usize) -> usize {
@@ -250,7 +260,7 @@ impl<'a> Case<'a> {
         weights.retain(|_, packets| *packets > 0);
         let total: u64 = weights.values().sum();
         let mut ranked: Vec<(Signature, u64)> = weights.into_iter().collect();
-        ranked.sort_unstable_by_key(|(signature, packets)| (std::cmp::Reverse(*packets), *signature));
+        ranked.sort_unstable_by_key(|(signature, packets)| (Reverse(*packets), *signature));
         // A few ports that take nearly all of it are named; many are one limit on every port.
         let named: u64 = ranked.iter().take(MOST_PORTS).map(|(_, packets)| *packets).sum();
         if named as f64 >= total as f64 * NAMED_SHARE {
@@ -300,7 +310,7 @@ impl<'a> Case<'a> {
     /// Whether the carrier is reported before it is loud enough for a block.
     pub fn is_worth_a_word(&self, carrier: &Carrier) -> bool {
         let share = self.alarm.vector.early_share();
-        share < 1.0 && carrier.rate >= carrier.floor * share
+        share < 1.0 && self.rate(carrier) >= self.floor(carrier) * share
     }
 
     pub fn ticks_gate(&self, ticks: u32) -> Gate {
@@ -318,7 +328,7 @@ impl<'a> Case<'a> {
         let unit = self.alarm.vector.unit();
         let mut gates = Vec::with_capacity(MOST_GATES);
         gates.extend([
-            Gate::at_least("source_floor", carrier.rate, carrier.floor, unit),
+            Gate::at_least("source_floor", self.rate(carrier), self.floor(carrier), unit),
             Gate::at_least("source_packets", carrier.packets as f64, self.settings.min_packets as f64, ""),
             Gate::at_least("in_attacking_cluster", f64::from(u8::from(is_attacking)), 1.0, ""),
         ]);
@@ -363,7 +373,7 @@ impl<'a> Case<'a> {
 
     /// Enough ticks, or so loud that one is enough.
     pub fn patience_gate(&self, carrier: &Carrier, suspicion: &Suspicion) -> Gate {
-        let overwhelming = carrier.floor * self.settings.overwhelming_factor;
+        let overwhelming = self.floor(carrier) * self.settings.overwhelming_factor;
         if self.alarm.span == Span::Window {
             self.window_gate()
         } else if self.alarm.vector.is_stock() {
@@ -377,8 +387,8 @@ impl<'a> Case<'a> {
                 STANDS_FOR
             };
             Gate::at_least("lasted", lasted, stands_for.as_secs_f64(), "s")
-        } else if carrier.rate >= overwhelming {
-            Gate::at_least("overwhelming", carrier.rate, overwhelming, self.alarm.vector.unit())
+        } else if self.rate(carrier) >= overwhelming {
+            Gate::at_least("overwhelming", self.rate(carrier), overwhelming, self.alarm.vector.unit())
         } else {
             self.ticks_gate(suspicion.ticks)
         }
@@ -435,19 +445,17 @@ struct Ruler<'a> {
 }
 
 impl Ruler<'_> {
-    fn carrier(&self, row: usize, source: &SourceActivity, packets: u64) -> Carrier {
-        let (vector, settings) = (self.alarm.vector, self.settings);
-        let rate = gates::amount(vector, self.activity, packets);
-        let factor = vector.floor_factor(&source.change, self.activity.hears_sent);
-        let floor = self.alarm.floors.source * factor * settings.patience;
-        // Who was seen before the attack has to be louder.
-        let is_known = source.age.saturating_sub(self.attack_age) >= settings.known_age;
+    fn carrier(&self, row: usize, source: &SourceActivity, packets: u64, rate: f64) -> Carrier {
+        let settings = self.settings;
+        let floor_factor = self.alarm.vector.floor_factor(&source.change, self.activity.hears_sent);
+        let floor = self.alarm.floors.source * floor_factor * settings.patience;
         Carrier {
-            row,
             source: source.source,
             packets,
-            rate,
-            floor: if is_known { floor * settings.known_factor } else { floor },
+            row,
+            #[expect(clippy::cast_possible_truncation, reason = "a small whole number")]
+            floor_factor: floor_factor as f32,
+            is_known: source.age.saturating_sub(self.attack_age) >= settings.known_age,
             is_light: packets < settings.min_packets || self.rate_while_there(rate, source.age) < floor,
             is_covered: false,
         }
@@ -464,26 +472,47 @@ impl Ruler<'_> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
-fn point_of(carrier: &Carrier, change: &SourceCounters, rates: &mut Decades, sizes: &mut Decades) -> Point {
-    let packets = change.packets.max(1) as f64;
-    let share = carrier.packets as f64 / packets;
-    [rates.of(carrier.rate), share * 2.0, sizes.of(change.bytes as f64 / packets)]
+fn point_of(packets: u64, rate: f64, change: &SourceCounters, decades: &mut Decades) -> Point {
+    let of_all = change.packets.max(1) as f64;
+    let share = packets as f64 / of_all;
+    [decades.of_rate(packets, rate), share * 2.0, decades.of_bytes(change.bytes as f64 / of_all)]
 }
 
-/// Decades of one number after the other, with the last at hand: what floods does so all alike.
-#[derive(Default)]
+/// Logarithms that were worked out before: what floods sends about as many packets as others, all alike.
 struct Decades {
-    number: f64,
-    decades: f64,
+    /// Of rates, by number of packets; not a number where none was asked for.
+    rates: Vec<f64>,
+    /// The last mean size of a packet, with its own.
+    bytes: (f64, f64),
 }
 
 impl Decades {
-    fn of(&mut self, number: f64) -> f64 {
-        if number.to_bits() != self.number.to_bits() {
-            *self = Self { number, decades: number.max(1.0).log10() };
-        }
-        self.decades
+    fn new() -> Self {
+        Self { rates: vec![f64::NAN; COUNTS], bytes: (0.0, 0.0) }
     }
+
+    fn of_rate(&mut self, packets: u64, rate: f64) -> f64 {
+        let place = usize::try_from(packets).ok().and_then(|packets| self.rates.get_mut(packets));
+        match place {
+            Some(known) if known.is_nan() => {
+                *known = decades(rate);
+                *known
+            }
+            Some(known) => *known,
+            None => decades(rate),
+        }
+    }
+
+    fn of_bytes(&mut self, mean: f64) -> f64 {
+        if mean.to_bits() != self.bytes.0.to_bits() {
+            self.bytes = (mean, decades(mean));
+        }
+        self.bytes.1
+    }
+}
+
+fn decades(number: f64) -> f64 {
+    number.max(1.0).log10()
 }
 
 /// Of the packets of a source that carry the vector, the port and number of those of one kind.

@@ -224,7 +224,10 @@ impl Judge {
 
     fn judge_sources(&mut self, case: &Case<'_>, allowed: &AllowList, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
-        let suspects = case.suspects(|source| self.suspects.contains(Target::Source(source), vector));
+        let is_suspect = self.suspects.of(vector);
+        let suspects = case.suspects(|source| is_suspect(Target::Source(source)));
+        drop(is_suspect);
+        judgement.verdicts.reserve(suspects.len());
         for position in suspects {
             let Some(carrier) = case.carriers.get(position).filter(|carrier| !carrier.is_covered) else {
                 continue;

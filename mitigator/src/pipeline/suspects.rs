@@ -1,5 +1,6 @@
 //! Suspects: how long each source or prefix has shown evidence.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -14,7 +15,7 @@ const LASTS: Duration = Duration::from_secs(2);
 /// Whoever showed evidence of a vector lately.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Suspects {
-    suspicions: FxHashMap<(Target, Vector), Suspicion>,
+    of: BTreeMap<Vector, FxHashMap<Target, Suspicion>>,
 }
 
 /// How long one of them has shown it.
@@ -28,22 +29,28 @@ pub(super) struct Suspicion {
 impl Suspects {
     /// Forgets whoever showed nothing lately.
     pub fn forget_old(&mut self, now: Timestamp) {
-        self.suspicions.retain(|_, suspicion| now.since(suspicion.last) <= LASTS);
+        for suspicions in self.of.values_mut() {
+            suspicions.retain(|_, suspicion| now.since(suspicion.last) <= LASTS);
+        }
     }
 
-    pub fn contains(&self, target: Target, vector: Vector) -> bool {
-        self.suspicions.contains_key(&(target, vector))
+    /// Tells who has shown evidence of a vector.
+    pub fn of(&self, vector: Vector) -> impl Fn(Target) -> bool + '_ {
+        let suspicions = self.of.get(&vector);
+        move |target| suspicions.is_some_and(|suspicions| suspicions.contains_key(&target))
     }
 
     /// Forgets what a target has shown, which was answered.
     pub fn forget(&mut self, target: Target, vector: Vector) {
-        self.suspicions.remove(&(target, vector));
+        if let Some(suspicions) = self.of.get_mut(&vector) {
+            suspicions.remove(&target);
+        }
     }
 
     /// Adds a tick to what a target has shown.
     pub fn note(&mut self, target: Target, vector: Vector, now: Timestamp) -> Suspicion {
-        let suspicion =
-            self.suspicions.entry((target, vector)).or_insert(Suspicion { ticks: 0, first: now, last: now });
+        let suspicions = self.of.entry(vector).or_default();
+        let suspicion = suspicions.entry(target).or_insert(Suspicion { ticks: 0, first: now, last: now });
         suspicion.ticks += 1;
         suspicion.last = now;
         *suspicion
