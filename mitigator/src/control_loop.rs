@@ -12,7 +12,7 @@ use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::{Blocklist, Changes};
 use crate::pipeline::features;
 use crate::pipeline::gates::Gates;
-use crate::pipeline::judge::Judge;
+use crate::pipeline::judge::{Judge, Judgement};
 use crate::pipeline::limits::Limits;
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 use crate::pipeline::target::Target;
@@ -168,12 +168,21 @@ impl<P: DataPlane> ControlLoop<P> {
         let alarms = self.gates.check(&activity, &self.detection);
         self.judge.note(&activity, &features, self.gates.looks(), &self.detection);
         let allowed = self.plane.allow_list()?;
-        let mut judgement = self.judge.judge(&activity, features, &alarms, &allowed, &self.detection);
+        let nothing = Judgement::default();
+        let mut judgement =
+            self.judge.judge(&activity, features, &alarms, &allowed, &self.detection, &nothing);
         if let Some(window) = self.window.add(&activity, &judgement.blocked(), self.detection.window) {
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
             self.judge.note(&window, &features, self.window_gates.looks(), &self.detection);
-            judgement.add(self.judge.judge(&window, features, &alarms, &allowed, &self.detection));
+            judgement.add(self.judge.judge(
+                &window,
+                features,
+                &alarms,
+                &allowed,
+                &self.detection,
+                &judgement,
+            ));
             self.window.reuse(window);
         }
         for vector in judgement.attacks() {

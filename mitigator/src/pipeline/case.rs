@@ -31,9 +31,6 @@ const STANDS_FOR: Duration = Duration::from_millis(500);
 const STANDS_FOR_ONCE_SERVED: Duration = Duration::from_millis(1_500);
 /// The same while other sources are not served either.
 const STANDS_FOR_WHEN_EVERYBODY_WAITS: Duration = Duration::from_secs(10);
-/// Sources that are judged one by one for a vector in one tick: twice as many as are blocked in one by default,
-/// because some were blocked the tick before and have packets on the way.
-const MOST_SUSPECTS: usize = 8_192;
 /// Columns of the points that are clustered: decades of the vector's packets/s, its share times two,
 /// decades of mean bytes. All of the order of 1, so that none drowns the others.
 const POINT_COLUMNS: usize = 3;
@@ -194,9 +191,12 @@ impl<'a> Case<'a> {
         ]
     }
 
-    /// Positions of carriers that may pass the gates of a source, by source. Of very many, the loudest that were
+    /// Positions of carriers that may pass the gates of a source, by source, `most` of them: the loudest that were
     /// not suspects before come after all that were.
-    pub fn suspects(&self, is_suspect: impl Fn(Source) -> bool) -> Vec<usize> {
+    pub fn suspects(&self, most: usize, is_suspect: impl Fn(Source) -> bool) -> Vec<usize> {
+        if most == 0 {
+            return Vec::new();
+        }
         let is_loud = |carrier: &Carrier, cluster: usize| {
             let is_over = self.rate(carrier) >= self.floor(carrier) && self.attacks(cluster);
             carrier.packets >= self.settings.min_packets && (is_over || self.is_worth_a_word(carrier))
@@ -205,14 +205,14 @@ impl<'a> Case<'a> {
         let loud = grouped.filter(|(_, (carrier, cluster))| is_loud(carrier, **cluster));
         let mut found: Vec<(Source, usize)> =
             loud.map(|(position, (carrier, _))| (carrier.source, position)).collect();
-        if found.len() > MOST_SUSPECTS {
+        if found.len() > most {
             let rank = |(source, position): (Source, usize)| {
                 let packets = self.carriers.get(position).map_or(0, |carrier| carrier.packets);
                 (!is_suspect(source), Reverse(packets), source, position)
             };
             let mut ranked: Vec<_> = found.into_iter().map(rank).collect();
-            ranked.select_nth_unstable(MOST_SUSPECTS);
-            ranked.truncate(MOST_SUSPECTS);
+            ranked.select_nth_unstable(most);
+            ranked.truncate(most);
             found = ranked.into_iter().map(|(.., source, position)| (source, position)).collect();
         }
         found.sort_unstable();
@@ -551,4 +551,77 @@ fn centroid(clusters: &Clusters<POINT_COLUMNS>, cluster: usize) -> Point {
 fn rate_of(clusters: &Clusters<POINT_COLUMNS>, cluster: usize) -> f64 {
     let [rate, ..] = centroid(clusters, cluster);
     rate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::features;
+
+    /// UDP from so many sources in a quarter of a second, each with the packets of its number.
+    fn flood(packets: &[u64]) -> (Activity, Alarm) {
+        let rows = packets.iter().enumerate().map(|(number, packets)| {
+            let source = Source::from_v4_bytes(u32::try_from(number).unwrap().to_be_bytes());
+            let change = SourceCounters { packets: *packets, bytes: packets * 100, ..SourceCounters::EMPTY };
+            SourceActivity { source, change, totals: change, age: Duration::from_millis(250) }
+        });
+        // The kernel's table has them in no order.
+        let rows: Vec<SourceActivity> = rows.rev().collect();
+        let at = Timestamp::from_ns(10_000_000_000);
+        let carried = rows.iter().map(|row| row.change.packets).enumerate().collect();
+        let activity = Activity {
+            at,
+            rows,
+            interval: Duration::from_millis(250),
+            hears_sent: true,
+            ..Activity::default()
+        };
+        let alarm = Alarm {
+            vector: Vector::UdpFlood,
+            service: None,
+            span: Span::Tick,
+            floors: Vector::UdpFlood.floors(),
+            carried,
+            total: activity.per_second(packets.iter().sum()),
+            gates: Vec::new(),
+            since: at,
+            normal: None,
+            alike: 0,
+            everybody_waits: false,
+        };
+        (activity, alarm)
+    }
+
+    #[test]
+    fn of_many_suspects_those_from_before_and_the_loudest_are_judged_in_the_order_of_sources() {
+        // 250 packets in a quarter of a second are the floor.
+        let packets = [249, 1_000, 300, 400, 2_000, 3, 500];
+        let (activity, alarm) = flood(&packets);
+        let settings = DetectionSettings { max_clusters: 1, ..DetectionSettings::default() };
+        let case = Case::new(&activity, features::extract(&activity), &alarm, &settings);
+        assert_eq!(case.light_sources, 2);
+        for (most, suspect, expected) in [
+            (10, None, vec![1, 2, 3, 4, 6]),
+            (2, None, vec![1, 4]),
+            (2, Some(2), vec![2, 4]),
+            (2, Some(0), vec![1, 4]),
+            (0, Some(2), vec![]),
+        ] {
+            let positions = case.suspects(most, |source| Some(source.number()) == suspect);
+            let found = positions.iter().map(|position| case.carriers[*position].source.number());
+            assert_eq!(found.collect::<Vec<_>>(), expected, "{most} with {suspect:?}");
+        }
+    }
+
+    #[test]
+    fn logarithms_at_hand_are_those_that_would_be_worked_out() {
+        let mut at_hand = Decades::new();
+        for packets in [7_u32, 3, 7, 4_095, 4_096, 1_000_000, 4_096, 0] {
+            let rate = f64::from(packets) * 4.0;
+            for _ in 0..2 {
+                assert_eq!(at_hand.of_rate(u64::from(packets), rate), decades(rate), "{packets}");
+                assert_eq!(at_hand.of_bytes(rate), decades(rate), "{packets}");
+            }
+        }
+    }
 }

@@ -47,13 +47,15 @@ impl Judgement {
     /// The sources to be blocked.
     #[must_use]
     pub fn blocked(&self) -> FxHashSet<Source> {
+        self.blocks().collect()
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Source> + '_ {
         let blocks = self.verdicts.iter().filter(|verdict| verdict.decision == Decision::Block);
-        blocks
-            .filter_map(|verdict| match verdict.subject {
-                Subject::Target(Target::Source(source)) => Some(source),
-                Subject::Target(_) | Subject::Signature(_) => None,
-            })
-            .collect()
+        blocks.filter_map(|verdict| match verdict.subject {
+            Subject::Target(Target::Source(source)) => Some(source),
+            Subject::Target(_) | Subject::Signature(_) => None,
+        })
     }
 
     /// The vectors for which somebody is blamed.
@@ -74,6 +76,9 @@ impl Judgement {
     }
 }
 
+/// Sources that are judged one by one for a vector in one tick: twice as many as are blocked in one by default,
+/// so that as many others wait for their second tick meanwhile.
+const MOST_SUSPECTS: usize = 8_192;
 /// The same observation is reported again after this.
 const REPORT_AGAIN: Duration = Duration::from_secs(30);
 /// How long an overwhelming total nobody can be blamed for goes unreported.
@@ -134,7 +139,8 @@ impl Judge {
         }
     }
 
-    /// Judges the sources behind each alarm. Allowed sources are never blocked.
+    /// Judges the sources behind each alarm. Allowed sources are never blocked. Of very many no more are judged than
+    /// with the `earlier` judgement of the same tick make what is judged in one.
     pub fn judge(
         &mut self,
         activity: &Activity,
@@ -142,8 +148,10 @@ impl Judge {
         alarms: &[Alarm],
         allowed: &AllowList,
         settings: &DetectionSettings,
+        earlier: &Judgement,
     ) -> Judgement {
         let now = activity.at;
+        let most = MOST_SUSPECTS.saturating_sub(earlier.blocks().count());
         self.suspects.forget_old(now);
         self.reported.retain(|_, at| now.since(*at) <= REPORT_AGAIN);
         let mut judgement = Judgement { is_suspicious: !alarms.is_empty(), ..Judgement::default() };
@@ -152,7 +160,7 @@ impl Judge {
             let before = judgement.verdicts.len();
             let covered = self.judge_prefixes(&case, allowed, &mut judgement);
             case.leave_out(&covered);
-            self.judge_sources(&case, allowed, &mut judgement);
+            self.judge_sources(&case, allowed, most, &mut judgement);
             self.judge_crowd(&case, &mut judgement);
             if judgement.verdicts.len() == before {
                 self.judge_rest(&case, &mut judgement);
@@ -222,10 +230,16 @@ impl Judge {
         covered
     }
 
-    fn judge_sources(&mut self, case: &Case<'_>, allowed: &AllowList, judgement: &mut Judgement) {
+    fn judge_sources(
+        &mut self,
+        case: &Case<'_>,
+        allowed: &AllowList,
+        most: usize,
+        judgement: &mut Judgement,
+    ) {
         let vector = case.alarm.vector;
         let is_suspect = self.suspects.of(vector);
-        let suspects = case.suspects(|source| is_suspect(Target::Source(source)));
+        let suspects = case.suspects(most, |source| is_suspect(Target::Source(source)));
         drop(is_suspect);
         judgement.verdicts.reserve(suspects.len());
         for position in suspects {
