@@ -107,9 +107,8 @@ fn divide<const COLUMNS: usize>(
     divisions.into_iter().find(|(silhouette, _)| *silhouette >= enough)
 }
 
-/// All points, or `most` of them: every n-th of each decade of the first column from a seeded start, which keeps the
-/// order of sources and so all their prefixes represented, and enough of each decade that a few loud sources among
-/// a million light ones are seen.
+/// All points, or about `most` of them: every n-th of each decade of the first column from a seeded start, and enough
+/// of each decade that a few loud sources among a million light ones are seen.
 fn sample_of<const COLUMNS: usize>(points: &[[f64; COLUMNS]], most: usize, seed: u64) -> Vec<[f64; COLUMNS]> {
     if points.len() <= most {
         return points.to_vec();
