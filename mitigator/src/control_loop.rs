@@ -12,12 +12,13 @@ use crate::pipeline::blocklist::{Blocklist, Changes};
 use crate::pipeline::features;
 use crate::pipeline::gates::Gates;
 use crate::pipeline::history::{History, Scope};
+use crate::pipeline::judge::{Judge, Judgement};
 use crate::pipeline::limits::Limits;
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::{Timestamp, WallClock};
 use crate::pipeline::vectors::Span;
-use crate::pipeline::verdict::{Judge, Verdict};
+use crate::pipeline::verdict::Verdict;
 
 /// An interval shorter than this is taken as this long, so that rates stay finite.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
@@ -155,16 +156,18 @@ impl<P: DataPlane> ControlLoop<P> {
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
         let snapshot = self.plane.read_counters(now)?;
         // What still came between the look that led to a block and the block is no new evidence.
-        let left_out = self.blocklist.just_blocked(now, Duration::ZERO);
+        let left_out = Some(self.blocklist.just_blocked(now));
         let scope = Scope { watched: self.gates.watched(), left_out };
         let activity = self.history.advance(snapshot, &scope, SHORTEST_INTERVAL);
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         self.judge.note(&activity, &features, self.gates.looks(), &self.detection);
         let allowed = self.plane.allow_list()?;
-        let mut judgement = self.judge.judge(&activity, features, &alarms, &allowed, &self.detection);
+        let nothing = Judgement::default();
+        let mut judgement =
+            self.judge.judge(&activity, features, &alarms, &allowed, &self.detection, &nothing);
         let left_out = || {
-            let mut blocked = self.blocklist.just_blocked(now, self.detection.window * 2);
+            let mut blocked = self.blocklist.blocked_within(now, self.detection.window * 2);
             blocked.extend(judgement.blocked());
             blocked
         };
@@ -172,12 +175,19 @@ impl<P: DataPlane> ControlLoop<P> {
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
             self.judge.note(&window, &features, self.window_gates.looks(), &self.detection);
-            judgement.add(self.judge.judge(&window, features, &alarms, &allowed, &self.detection));
+            judgement.add(self.judge.judge(
+                &window,
+                features,
+                &alarms,
+                &allowed,
+                &self.detection,
+                &judgement,
+            ));
             self.history.reuse(window);
         }
-        for verdict in judgement.verdicts.iter().filter(|verdict| verdict.is_attack()) {
-            self.gates.note_verdict(verdict.vector, now);
-            self.window_gates.note_verdict(verdict.vector, now);
+        for vector in judgement.attacks() {
+            self.gates.note_verdict(vector, now);
+            self.window_gates.note_verdict(vector, now);
         }
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let mut verdicts = judgement.verdicts;
@@ -195,6 +205,7 @@ impl<P: DataPlane> ControlLoop<P> {
             self.limits.forget(&changes.limits);
             return Err(error);
         }
+        self.judge.forget_blocked(&verdicts);
         let tick = Tick {
             at: now,
             interval: activity.interval,

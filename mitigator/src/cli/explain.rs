@@ -24,14 +24,15 @@ use crate::kernel::DataPlane;
 use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::asked::closeness;
-use crate::pipeline::features;
+use crate::pipeline::features::{self, Features};
 use crate::pipeline::history::{History, Scope};
 use crate::pipeline::prefixes;
 use crate::pipeline::settings::DetectionSettings;
+use crate::pipeline::standing::{self, Standing};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::Vector;
-use crate::pipeline::verdict::{self, Decision, Standing};
+use crate::pipeline::verdict::Decision;
 use crate::report::explanation::{self, Tense, Told};
 use crate::report::output::{Ink, print_report};
 use crate::report::units;
@@ -115,7 +116,7 @@ struct StandingLimit {
 #[derive(Serialize)]
 struct Traffic {
     window_s: f64,
-    features: std::collections::BTreeMap<&'static str, f64>,
+    features: Features,
     /// Whose limits the gates have: a configuration file, or `defaults`.
     limits_of: String,
     /// How far the source is from each verdict.
@@ -194,11 +195,14 @@ impl ExplainArgs {
         let Some(row) = activity.rows.iter().position(|row| row.source == source) else {
             return Ok(None);
         };
+        let Some(features) = features::extract(&activity).of(row) else {
+            return Ok(None);
+        };
         Ok(Some(Traffic {
             window_s: activity.interval.as_secs_f64(),
-            features: features::extract(&activity).named(row).collect(),
+            features,
             limits_of,
-            vectors: verdict::standings(&activity, row, limits),
+            vectors: standing::standings(&activity, row, limits),
         }))
     }
 

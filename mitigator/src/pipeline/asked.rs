@@ -46,7 +46,8 @@ impl Asked {
     pub fn note(&mut self, source: Source, moment: Closest) {
         let key = (source, moment.vector);
         let is_kept = self.closest.get(&key).is_some_and(|known| {
-            !is_same(known, &moment) && closeness(&known.evidence.gates) >= closeness(&moment.evidence.gates)
+            !is_same(known, &moment)
+                && closeness(known.evidence.gates()) >= closeness(moment.evidence.gates())
         });
         if !is_kept {
             self.closest.insert(key, moment);
@@ -58,23 +59,24 @@ impl Asked {
     pub fn closest(&self, source: Source) -> Vec<Closest> {
         let of_source = self.closest.iter().filter(|((known, _), _)| *known == source);
         let mut moments: Vec<Closest> = of_source.map(|(_, moment)| moment.clone()).collect();
-        moments.sort_by(|a, b| closeness(&b.evidence.gates).total_cmp(&closeness(&a.evidence.gates)));
+        moments.sort_by(|a, b| closeness(b.evidence.gates()).total_cmp(&closeness(a.evidence.gates())));
         moments
     }
 }
 
 /// Whether both are of one tick, or of one window.
 fn is_same(known: &Closest, moment: &Closest) -> bool {
-    let length = |closest: &Closest| closest.evidence.window_s.to_bits();
+    let length = |closest: &Closest| closest.evidence.case.window_s.to_bits();
     known.at == moment.at && length(known) == length(moment)
 }
 
 /// How near a source came: its own part of what it takes, less what all sources together lack.
 #[must_use]
-pub fn closeness(gates: &[Gate]) -> f64 {
+pub fn closeness<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> f64 {
     let part = |gate: &Gate| if gate.limit > 0.0 { gate.value / gate.limit } else { 1.0 };
-    let of_all = gates.first().map_or(0.0, part).min(1.0);
-    let own = gates.iter().find(|gate| gate.name == "source_floor").map_or(0.0, part);
+    let mut gates = gates.into_iter().peekable();
+    let of_all = gates.peek().map_or(0.0, |gate| part(gate)).min(1.0);
+    let own = gates.find(|gate| gate.name == "source_floor").map_or(0.0, part);
     of_all * own
 }
 
@@ -92,7 +94,7 @@ mod tests {
         Closest {
             at: Timestamp::default() + Duration::from_secs(second),
             vector: Vector::SynFlood,
-            evidence: Evidence { gates, note, ..Evidence::default() },
+            evidence: Evidence { own_gates: gates, note, ..Evidence::default() },
         }
     }
 

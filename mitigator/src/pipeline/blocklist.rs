@@ -6,6 +6,7 @@ use std::time::Duration;
 use mitigator_common::Source;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::agenda::Agenda;
 use super::allowlist::{AllowList, Relation};
 use super::limits::LimitChanges;
 use super::settings::BlockingSettings;
@@ -41,8 +42,16 @@ pub struct Changes {
 #[derive(Clone, Debug, Default)]
 pub struct Blocklist {
     standing: FxHashMap<Target, Standing>,
+    /// Ends of standing blocks; that of an earlier block of the same target does not count.
+    ends: Agenda,
     /// Ended blocks of sources that may come back.
     past: FxHashMap<Target, Past>,
+    /// When they ended; that of an earlier one does not count.
+    past_ends: Agenda,
+    /// Sources that may have been counted since they were blocked.
+    unsettled: FxHashSet<Source>,
+    /// When they were blocked.
+    blocked_at: Agenda,
     /// When a cap was last an alarm.
     alarmed: Option<Timestamp>,
 }
@@ -81,6 +90,9 @@ const RENEWED_BEFORE: Duration = Duration::from_secs(1);
 
 /// What a block's source sends within this of the block may have arrived before it.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// Blocks from which there are soon very many, and for how many room is made at once.
+const MANY: usize = 4_096;
+const MOST_ROOM: usize = 262_144;
 /// The same hindrance is reported again after this.
 const REPORT_AGAIN: Duration = Duration::from_secs(30);
 
@@ -93,6 +105,7 @@ impl Blocklist {
     ) {
         for (target, until) in blocks {
             let since = Timestamp::default();
+            self.ends.add(until, target);
             self.standing.insert(
                 target,
                 Standing { since, is_lifted: false, until, duration: settings.duration, hits: None },
@@ -103,14 +116,16 @@ impl Blocklist {
     /// Targets whose drops have to be read now, because their block ends soon.
     #[must_use]
     pub fn due(&self, now: Timestamp) -> Vec<Target> {
-        let mut due: Vec<Target> = self
-            .standing
-            .iter()
-            .filter(|(_, standing)| now + MEASURED_FOR >= standing.until)
-            .map(|(target, _)| *target)
-            .collect();
+        let ends = self.ends.due(now + MEASURED_FOR);
+        let mut due: Vec<Target> =
+            ends.filter(|(end, target)| self.ends_at(target, *end)).map(|(_, target)| target).collect();
         due.sort_unstable();
+        due.dedup();
         due
+    }
+
+    fn ends_at(&self, target: &Target, end: Timestamp) -> bool {
+        self.standing.get(target).is_some_and(|standing| standing.until == end)
     }
 
     /// The changes that follow from this tick's verdicts and from `hits`, the dropped packets of those
@@ -164,6 +179,7 @@ impl Blocklist {
                 return Answer::Known;
             }
             (standing.is_lifted, standing.since) = (true, now);
+            self.settle(&target);
             return Answer::Hindered(
                 "its block was lifted: the source is left alone until it would have ended",
             );
@@ -181,9 +197,38 @@ impl Blocklist {
             .remove(&target)
             .map_or(settings.duration, |past| (past.duration * 2).min(settings.max_duration));
         let until = now + duration;
-        self.standing.insert(target, Standing { since: now, is_lifted: false, until, duration, hits: None });
+        self.make_room(settings);
+        self.stand(target, Standing { since: now, is_lifted: false, until, duration, hits: None });
         changes.blocks.push(Block { target, until, is_renewal: false });
         Answer::Done
+    }
+
+    /// A table that holds very many and doubles takes as long as all else in a tick.
+    fn make_room(&mut self, settings: &BlockingSettings) {
+        let count = self.standing.len();
+        if count >= MANY && count == self.standing.capacity() {
+            self.standing.reserve(settings.max_standing.min(MOST_ROOM).saturating_sub(count));
+        }
+    }
+
+    fn stand(&mut self, target: Target, standing: Standing) {
+        self.ends.add(standing.until, target);
+        if let Target::Source(source) = target {
+            self.unsettled.insert(source);
+            self.blocked_at.add(standing.since, target);
+        }
+        self.standing.insert(target, standing);
+    }
+
+    fn lift(&mut self, target: &Target) -> Option<Standing> {
+        self.settle(target);
+        self.standing.remove(target)
+    }
+
+    fn settle(&mut self, target: &Target) {
+        if let Target::Source(source) = target {
+            self.unsettled.remove(source);
+        }
     }
 
     /// A block that ends soon and is not the agent's any more is not renewed: somebody lifted it, or put
@@ -192,7 +237,7 @@ impl Blocklist {
         let own: FxHashSet<Target> = hits.iter().map(|(target, _)| *target).collect();
         for target in self.due(now) {
             if !own.contains(&target) {
-                self.standing.remove(&target);
+                self.lift(&target);
             }
         }
     }
@@ -229,23 +274,27 @@ impl Blocklist {
             }
             let duration = (standing.duration * 2).min(settings.max_duration);
             let until = now + duration;
-            *standing = Standing { since: now, is_lifted: false, until, duration, hits: None };
+            self.stand(*target, Standing { since: now, is_lifted: false, until, duration, hits: None });
             changes.blocks.push(Block { target: *target, until, is_renewal: true });
         }
     }
 
     fn release(&mut self, now: Timestamp, settings: &BlockingSettings, changes: &mut Changes) {
-        self.past.retain(|_, past| now.since(past.ended) <= settings.max_duration);
-        let mut ended: Vec<Target> = self
-            .standing
-            .iter()
-            .filter(|(_, standing)| standing.until <= now)
-            .map(|(target, _)| *target)
-            .collect();
-        ended.sort_unstable();
-        for target in ended {
-            if let Some(standing) = self.standing.remove(&target) {
+        if let Some(last) = now.ago(settings.max_duration + Duration::from_nanos(1)) {
+            for (ended, target) in self.past_ends.take_due(last) {
+                if self.past.get(&target).is_some_and(|past| past.ended == ended) {
+                    self.past.remove(&target);
+                }
+            }
+        }
+        let mut ended = self.ends.take_due(now);
+        ended.retain(|(end, target)| self.ends_at(target, *end));
+        ended.sort_unstable_by_key(|(_, target)| *target);
+        ended.dedup();
+        for (_, target) in ended {
+            if let Some(standing) = self.lift(&target) {
                 self.past.insert(target, Past { duration: standing.duration, ended: standing.until });
+                self.past_ends.add(standing.until, target);
                 changes.released.push(target);
             }
         }
@@ -254,18 +303,27 @@ impl Blocklist {
     /// Forgets blocks that could not be written, so that the next verdict asks for them again.
     pub fn forget(&mut self, blocks: &[Block]) {
         for block in blocks {
-            self.standing.remove(&block.target);
+            self.lift(&block.target);
         }
     }
 
-    /// Sources that were blocked within `span`, or so lately before it that they may have been counted since,
-    /// before the block took effect.
-    #[must_use]
-    pub fn just_blocked(&self, now: Timestamp, span: Duration) -> FxHashSet<Source> {
+    /// Sources that were blocked so lately that they may have been counted since, before the block took effect.
+    pub fn just_blocked(&mut self, now: Timestamp) -> &FxHashSet<Source> {
+        let settled = now.ago(SETTLED_AFTER).map(|settled| self.blocked_at.take_due(settled));
+        for (at, target) in settled.into_iter().flatten() {
+            if self.standing.get(&target).is_some_and(|standing| standing.since == at) {
+                self.settle(&target);
+            }
+        }
+        &self.unsettled
+    }
+
+    /// Sources that were blocked within `span`, or so lately before it that they may have been counted since.
+    pub fn blocked_within(&self, now: Timestamp, span: Duration) -> FxHashSet<Source> {
         let standing = self.standing.iter();
-        let just =
+        let late =
             standing.filter(|(_, block)| !block.is_lifted && now.since(block.since) < SETTLED_AFTER + span);
-        just.filter_map(|(target, _)| match target {
+        late.filter_map(|(target, _)| match target {
             Target::Source(source) => Some(*source),
             Target::Prefix(_) => None,
         })

@@ -1,6 +1,9 @@
 //! Features: plain numbers per source, with a unit and a name that `explain` prints.
 
+use std::collections::BTreeMap;
+
 use mitigator_common::SourceCounters;
+use serde::Serialize;
 
 use super::activity::{Activity, SourceActivity};
 
@@ -125,16 +128,30 @@ pub struct FeatureTable<'a> {
     activity: &'a Activity,
 }
 
-impl<'a> FeatureTable<'a> {
-    /// The value of one feature of the source in row `row`; 0 past the end.
+impl FeatureTable<'_> {
+    /// All features of the source in row `row`; `None` past the end.
     #[must_use]
-    pub fn get(&self, row: usize, feature: Feature) -> f64 {
-        self.activity.rows.get(row).map_or(0.0, |row| value_of(feature, row, self.activity))
+    pub fn of(&self, row: usize) -> Option<Features> {
+        let row = self.activity.rows.get(row)?;
+        Some(Features(Feature::ALL.map(|feature| value_of(feature, row, self.activity))))
     }
+}
 
-    /// Name and value of every feature of a row.
-    pub fn named(self, row: usize) -> impl Iterator<Item = (&'static str, f64)> + 'a {
-        Feature::ALL.into_iter().map(move |feature| (feature.name(), self.get(row, feature)))
+/// The value of each feature of one source, in the order of [`Feature::ALL`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Features([f64; Feature::ALL.len()]);
+
+impl Features {
+    /// Each with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+        Feature::ALL.into_iter().map(Feature::name).zip(self.0)
+    }
+}
+
+/// As a map, sorted by name.
+impl Serialize for Features {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.iter().collect::<BTreeMap<_, _>>().serialize(serializer)
     }
 }
 

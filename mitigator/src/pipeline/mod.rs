@@ -5,20 +5,25 @@
 //! verdicts, byte for byte.
 
 pub mod activity;
+mod agenda;
 pub mod allowlist;
 pub mod asked;
 pub mod baseline;
 pub mod blocklist;
+mod case;
 pub mod clustering;
 pub mod connections;
 pub mod features;
 pub mod gates;
 pub mod history;
+pub mod judge;
 pub mod limits;
 pub mod meanings;
 pub mod prefixes;
 pub mod settings;
 pub mod snapshot;
+pub mod standing;
+mod suspects;
 pub mod swarm;
 pub mod target;
 pub mod time;

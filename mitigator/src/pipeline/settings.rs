@@ -61,7 +61,7 @@ impl Default for DetectionSettings {
             max_clusters: 4,
             min_silhouette: 0.6,
             min_separation: 3.0,
-            sample: 4_000,
+            sample: 1_000,
             seed: 0x006d_6974_6967_6174,
             crowd: 50,
             limit_share: 0.005,

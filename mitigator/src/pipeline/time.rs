@@ -22,6 +22,13 @@ impl Timestamp {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.ns.saturating_sub(earlier.ns))
     }
+
+    /// Earlier by a duration; `None` before the clock began.
+    #[must_use]
+    pub fn ago(self, duration: Duration) -> Option<Self> {
+        let ns = u64::try_from(duration.as_nanos()).ok()?;
+        self.ns.checked_sub(ns).map(Self::from_ns)
+    }
 }
 
 /// Later by a duration; the end of the clock at most.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mitigator::config::Config;
 use mitigator::control_loop::Tick;
+use mitigator::pipeline::features::Features;
 use mitigator::pipeline::target::Target;
 use mitigator::pipeline::time::Timestamp;
 use mitigator::pipeline::vectors::{Floors, Span, Vector};
@@ -217,8 +218,12 @@ impl<'s> Measure<'s> {
     fn describe(&self, verdict: &Verdict, moment: Moment) -> String {
         let evidence = &verdict.evidence;
         let gates =
-            evidence.gates.iter().map(|gate| format!("{} {:.4} of {:.4}", gate.name, gate.value, gate.limit));
-        let features = evidence.features.iter().map(|(name, value)| format!("{name} {value:.4}"));
+            evidence.gates().map(|gate| format!("{} {:.4} of {:.4}", gate.name, gate.value, gate.limit));
+        let features = evidence
+            .features
+            .iter()
+            .flat_map(Features::iter)
+            .map(|(name, value)| format!("{name} {value:.4}"));
         format!(
             "{} after {:.2} s (tick {}): {} {}; gates: {}; features: {}; {} sources, {} light; window {:.2} s",
             verdict.decision.name(),
@@ -228,9 +233,9 @@ impl<'s> Measure<'s> {
             verdict.subject,
             gates.collect::<Vec<_>>().join(", "),
             features.collect::<Vec<_>>().join(", "),
-            evidence.sources,
-            evidence.light_sources,
-            evidence.window_s,
+            evidence.case.sources,
+            evidence.case.light_sources,
+            evidence.case.window_s,
         )
     }
 

@@ -36,11 +36,11 @@ pub struct History {
 
 /// Whom an activity shows beside those who sent or were sent something, and whom it does not.
 #[derive(Clone, Debug, Default)]
-pub struct Scope {
+pub struct Scope<'a> {
     /// They have a row even if nothing happened.
     pub watched: Vec<Source>,
     /// They have none.
-    pub left_out: FxHashSet<Source>,
+    pub left_out: Option<&'a FxHashSet<Source>>,
 }
 
 /// Everything but the rows at one instant.
@@ -81,7 +81,7 @@ struct Compared<'a> {
 /// Rows of an activity that are gathered.
 struct Seen<'a> {
     at: Timestamp,
-    scope: &'a Scope,
+    scope: &'a Scope<'a>,
     rows: Vec<SourceActivity>,
     active_sources: usize,
 }
@@ -91,7 +91,7 @@ impl History {
     ///
     /// A snapshot that is not later than the one before counts as taken `shortest` after it, which
     /// keeps rates finite when a capture's clock stands still. All snapshots have the same kind of coverage.
-    pub fn advance(&mut self, snapshot: Snapshot, scope: &Scope, shortest: Duration) -> Activity {
+    pub fn advance(&mut self, snapshot: Snapshot, scope: &Scope<'_>, shortest: Duration) -> Activity {
         let Snapshot { at, rows, coverage, outcomes, limits } = snapshot;
         let mut seen = Seen { at, scope, rows: self.memory(), active_sources: 0 };
         let answers = &mut self.answers;
@@ -135,7 +135,8 @@ impl History {
         let begin = if self.marks.len() > 1 { self.marks.pop_front() } else { None };
         self.mark(now.clone());
         let begin = begin?;
-        let scope = Scope { left_out: left_out(), ..Scope::default() };
+        let left_out = left_out();
+        let scope = Scope { left_out: Some(&left_out), ..Scope::default() };
         let mut seen = Seen { at: now.at, scope: &scope, rows: self.memory(), active_sources: 0 };
         self.whole.compare_with(&begin.whole, |row| seen.add(&row, |_| {}));
         self.changing.compare_with(&begin.changes, |row| seen.add(&row, |_| {}));
@@ -160,9 +161,9 @@ impl History {
     }
 }
 
-impl Scope {
+impl Scope<'_> {
     fn leaves_out(&self, source: Source) -> bool {
-        !self.left_out.is_empty() && self.left_out.contains(&source)
+        self.left_out.is_some_and(|left_out| left_out.contains(&source))
     }
 }
 

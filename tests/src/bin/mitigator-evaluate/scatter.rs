@@ -12,7 +12,6 @@ use mitigator::pipeline::clustering::{self, Clusters};
 use mitigator::pipeline::settings::DetectionSettings;
 use mitigator_tests::chart::Error;
 use mitigator_tests::numbers::shortened;
-use ndarray::Array2;
 use plotters::coord::combinators::LogCoord;
 use plotters::prelude::*;
 use rustc_hash::FxHashMap;
@@ -44,7 +43,7 @@ type Plane<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<LogCoord<f64>, Log
 
 /// The sources of a picture: decades of packets per second, decades of mean bytes.
 struct Points {
-    table: Array2<f64>,
+    table: Vec<[f64; 2]>,
     roles: Vec<Role>,
 }
 
@@ -81,19 +80,20 @@ impl Points {
         }
         let mut rows: Vec<(IpAddr, (Role, u64, u64))> = loudest.into_iter().collect();
         rows.sort_unstable_by_key(|(address, _)| *address);
-        let table = Array2::from_shape_fn((rows.len(), 2), |(row, column)| {
-            let (_, (_, packets, bytes)) = rows[row];
-            let value = if column == 0 { packets as f64 } else { bytes as f64 / packets as f64 };
-            value.max(1.0).log10()
-        });
+        let decades = |value: f64| value.max(1.0).log10();
+        let table = rows
+            .iter()
+            .map(|(_, (_, packets, bytes))| {
+                [decades(*packets as f64), decades(*bytes as f64 / *packets as f64)]
+            })
+            .collect();
         Self { table, roles: rows.iter().map(|(_, (role, ..))| *role).collect() }
     }
 
     fn bounds(&self) -> Bounds {
         let side = |column: usize, least: (f64, f64)| {
-            let values = self.table.column(column);
-            let (low, high) =
-                values.iter().fold(least, |(low, high), value| (low.min(*value), high.max(*value)));
+            let values = self.table.iter().map(|point| point[column]);
+            let (low, high) = values.fold(least, |(low, high), value| (low.min(value), high.max(value)));
             (low - MARGIN, high + MARGIN)
         };
         let ((left, right), (bottom, top)) = (side(0, (0.0, 2.0)), side(1, (1.75, 3.2)));
@@ -136,7 +136,7 @@ fn render(title: &str, points: &Points, svg: &mut String) -> Result<(), Error> {
 }
 
 /// The ground in the colour of the nearest centroid, in strips; where colours meet is the border.
-fn draw_ground(plane: &mut Plane<'_>, clusters: &Clusters, bounds: &Bounds) -> Result<(), Error> {
+fn draw_ground(plane: &mut Plane<'_>, clusters: &Clusters<2>, bounds: &Bounds) -> Result<(), Error> {
     let (columns, rows) = (f64::from(GRID.0), f64::from(GRID.1));
     let width = (bounds.to.0 - bounds.from.0) / columns;
     let height = (bounds.to.1 - bounds.from.1) / rows;
@@ -164,16 +164,16 @@ fn draw_ground(plane: &mut Plane<'_>, clusters: &Clusters, bounds: &Bounds) -> R
     Ok(())
 }
 
-fn nearest(clusters: &Clusters, (x, y): (f64, f64)) -> usize {
+fn nearest(clusters: &Clusters<2>, (x, y): (f64, f64)) -> usize {
     let squared = |cluster: &usize| {
-        let centroid = clusters.centroids.row(*cluster);
+        let centroid = clusters.centroids[*cluster];
         (centroid[0] - x).powi(2) + (centroid[1] - y).powi(2)
     };
-    (0..clusters.centroids.nrows()).min_by(|a, b| squared(a).total_cmp(&squared(b))).unwrap_or(0)
+    (0..clusters.centroids.len()).min_by(|a, b| squared(a).total_cmp(&squared(b))).unwrap_or(0)
 }
 
 /// Attackers as crosses, innocents as discs.
-fn draw_points(plane: &mut Plane<'_>, points: &Points, clusters: &Clusters) -> Result<(), Error> {
+fn draw_points(plane: &mut Plane<'_>, points: &Points, clusters: &Clusters<2>) -> Result<(), Error> {
     for cluster in 0..clusters.sizes.len() {
         for (role, name) in [(Role::Attacker, "attackers"), (Role::Innocent, "innocents")] {
             let members: Vec<usize> = (0..points.roles.len())
@@ -201,10 +201,10 @@ fn draw_points(plane: &mut Plane<'_>, points: &Points, clusters: &Clusters) -> R
 
 /// Where points are drawn, each place once, in plain units.
 #[expect(clippy::cast_possible_truncation, reason = "decades by the hundred")]
-fn places(table: &Array2<f64>, members: &[usize]) -> Vec<(f64, f64)> {
+fn places(table: &[[f64; 2]], members: &[usize]) -> Vec<(f64, f64)> {
     let rounded = |value: f64| (value / RESOLUTION).round() as i64;
     let places: BTreeSet<(i64, i64)> =
-        members.iter().map(|row| (rounded(table[[*row, 0]]), rounded(table[[*row, 1]]))).collect();
+        members.iter().map(|row| (rounded(table[*row][0]), rounded(table[*row][1]))).collect();
     #[expect(clippy::cast_precision_loss, reason = "decades by the hundred")]
     let plain = |value: i64| 10_f64.powf(value as f64 * RESOLUTION);
     places.into_iter().map(|(x, y)| (plain(x), plain(y))).collect()
