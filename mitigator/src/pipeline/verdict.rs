@@ -17,6 +17,7 @@ use super::asked::{Asked, Closest};
 use super::clustering::{self, Clusters};
 use super::features::FeatureTable;
 use super::gates::{self, Alarm, Gate, Look};
+use super::paced::{self, Group, Member};
 use super::prefixes::{self, AttackingPrefix};
 use super::settings::DetectionSettings;
 use super::swarm::SWARM;
@@ -126,6 +127,12 @@ pub struct Evidence {
 }
 
 impl Verdict {
+    /// Whether its target is blocked.
+    #[must_use]
+    pub const fn is_block(&self) -> bool {
+        matches!(self.decision, Decision::Block)
+    }
+
     /// Whether somebody is blamed for something that is worth a block: such traffic must not become normal.
     #[must_use]
     pub fn is_attack(&self) -> bool {
@@ -139,7 +146,10 @@ impl Evidence {
     #[must_use]
     pub fn packets_per_second(&self) -> f64 {
         let value_of = |name: &str| self.gates.iter().find(|gate| gate.name == name).map(|gate| gate.value);
-        ["source_floor", "service_floor", "total_floor"].into_iter().find_map(value_of).unwrap_or(0.0)
+        ["source_floor", "source_pace", "service_floor", "total_floor"]
+            .into_iter()
+            .find_map(value_of)
+            .unwrap_or(0.0)
     }
 }
 
@@ -294,6 +304,7 @@ impl Judge {
             let covered = self.judge_prefixes(&case, allowed, &mut judgement);
             case.leave_out(covered);
             self.judge_sources(&case, allowed, &mut judgement);
+            self.judge_paced(&case, allowed, &mut judgement);
             self.judge_crowd(&case, &mut judgement);
             if judgement.verdicts.len() == before {
                 self.judge_rest(&case, &mut judgement);
@@ -454,6 +465,45 @@ impl Judge {
                     gates,
                     "it builds up, and is not enough for a block yet",
                 ),
+            });
+        }
+    }
+
+    /// Many new sources that ask at the same even pace, of which none is loud: bots of one program.
+    fn judge_paced(&mut self, case: &Case<'_>, allowed: &AllowList, judgement: &mut Judgement) {
+        let (vector, now) = (case.alarm.vector, case.activity.at);
+        let Some(group) = &case.alarm.paced else {
+            return;
+        };
+        let of_all = case.group_gates(group);
+        if !of_all.iter().all(|gate| gate.passed) {
+            return;
+        }
+        let note = "new sources ask at the same even pace: each whose requests are answered is blocked once it shows it";
+        self.judge_all(case, Vec::new(), of_all.clone(), note, judgement);
+        for member in &group.members {
+            let position = case.carriers.binary_search(&member.row);
+            let (Ok(position), Some(row)) = (position, case.activity.rows.get(member.row)) else {
+                continue;
+            };
+            let gates: Vec<Gate> = of_all.iter().cloned().chain(member_gates(member)).collect();
+            let is_shown = gates.iter().all(|gate| gate.passed);
+            let target = Target::Source(row.source);
+            let (decision, note) = case.decide(&target, allowed.relation_to(&target));
+            let evidence = case.evidence(Some((position, member.row)), gates, note);
+            if self.asked.is_about(row.source) {
+                self.asked.note(row.source, Closest { at: now, vector, evidence: evidence.clone() });
+            }
+            if !is_shown || (decision != Decision::Block && !self.is_news(vector, Some(target), now)) {
+                continue;
+            }
+            judgement.verdicts.push(Verdict {
+                subject: Subject::Target(target),
+                vector,
+                decision,
+                limits: Vec::new(),
+                since: case.alarm.since,
+                evidence,
             });
         }
     }
@@ -673,6 +723,17 @@ impl<'a> Case<'a> {
         vec![
             Gate::at_least("prefix_floor", rate, floor, self.alarm.vector.unit()),
             Gate::at_least("prefix_members", found.members.len() as f64, prefixes::MEMBERS as f64, "sources"),
+        ]
+    }
+
+    /// What sources with the same even pace are held against together.
+    fn group_gates(&self, group: &Group) -> Vec<Gate> {
+        let usual = self.alarm.normal.map_or(f64::INFINITY, |normal| normal.median);
+        let unit = self.alarm.vector.unit();
+        vec![
+            count_gate("paced_sources", group.sources, self.settings.crowd),
+            Gate::at_least("paced_share", group.share, paced::SHARE, "of the requests"),
+            Gate::at_least("paced_over_median", group.per_second, usual * paced::FAR_OVER_USUAL, unit),
         ]
     }
 
@@ -923,6 +984,16 @@ impl<'a> Case<'a> {
     fn centroid(&self, cluster: usize, column: usize) -> f64 {
         self.clusters.centroids.get((cluster, column)).copied().unwrap_or(0.0)
     }
+}
+
+/// What a source with an even pace shows itself.
+fn member_gates(member: &Member) -> [Gate; 3] {
+    let is_served = f64::from(u8::from(member.is_served));
+    [
+        Gate::at_least("source_pace", member.per_second, paced::SLOWEST, "requests/s"),
+        Gate::at_least("paced_seconds", f64::from(member.seconds), f64::from(paced::SECONDS), "seconds"),
+        Gate::at_least("is_served", is_served, 1.0, ""),
+    ]
 }
 
 /// What a source itself is held against, before it is compared with others.
