@@ -40,7 +40,7 @@ const fn yes_no(name: &'static str, label: &'static str, condition: &'static str
 }
 
 /// Every gate that is made, in the order they are asked.
-const MEANINGS: [Meaning; 28] = [
+const MEANINGS: [Meaning; 29] = [
     amount("total_floor", "all sources together", "from all sources together", "packets/s"),
     amount(
         "total_over_median",
@@ -136,6 +136,15 @@ const MEANINGS: [Meaning; 28] = [
         "from those together",
         "packets/s",
     ),
+    Meaning {
+        reading: Reading::Share,
+        ..amount(
+            "paced_unevenness",
+            "difference of one pause to the next",
+            "of difference from one pause to the next, as machines that keep time do not have",
+            "",
+        )
+    },
     amount("source_pace", "its own pace", "from it", "requests/s"),
     amount("paced_seconds", "seconds in which it asked", "in which it asks, with no rush", "seconds"),
     yes_no("is_served", "its requests are answered", "answers to its requests"),

@@ -1,8 +1,9 @@
 //! Paced sources: new ones that ask for something every second or so, all alike.
 //!
-//! A browser loads a page in a rush and is silent while it is read; a program that asks again and again does neither.
-//! Many such that come at once and bring most of the requests are bots that one program drives (Yu et al. 2012, as in
+//! A browser loads a page in a rush and is silent while it is read, and a machine that reports keeps time. Many sources
+//! that do neither, come at once and bring most of the requests are bots that one program drives (Yu et al. 2012, as in
 //! `swarm`): each is a light visitor by its rate, and only together, over seconds, they are told from a flash crowd.
+//! Those that keep time cannot be told from somebody's own fleet.
 //!
 //! Requests of each source are remembered while there are far more than usual, of as many sources as there is room for.
 //! K-Means groups those with an even pace; what is done about a group is for the judge to say.
@@ -30,6 +31,8 @@ pub struct Group {
     pub share: f64,
     /// Requests of all of them per second.
     pub per_second: f64,
+    /// By how much one pause differs from the next, as a share of both, 0..=1; 0 of machines that keep time.
+    pub unevenness: f64,
 }
 
 /// A source of a group.
@@ -51,6 +54,9 @@ pub const SHARE: f64 = 0.5;
 pub const FAR_OVER_USUAL: f64 = 10.0;
 /// Seconds in which a source has to ask.
 pub const SECONDS: u32 = 3;
+/// How uneven the pauses of bots are: of pauses between 0.5 and 1.5 s a sixth, of a clock with a delay of 50 ms more or
+/// less 0.02, of machines that add a fifth at random 0.07.
+pub const UNEVEN: f64 = 0.1;
 /// Requests per second, at least: a reader goes on to the next page after a while.
 pub const SLOWEST: f64 = 0.5;
 /// From the first to the last of these requests, at least.
@@ -65,8 +71,8 @@ const TOLD_AFTER: Duration = Duration::from_millis(2_500);
 /// Of the points that are grouped, the root mean square distance from the centroid up to which a group is tight. That
 /// of bots with pauses of 0.5 to 1.5 s and requests of 300 to 500 bytes is half of it after three requests.
 const TIGHT: f64 = 0.15;
-/// Members are at most so many times farther off.
-const FARTHEST: f64 = 2.0;
+/// The square of the distance up to which a source is a member: twice of that.
+const FARTHEST: f64 = 4.0 * TIGHT * TIGHT;
 /// Who was seen this long before there were more requests than usual is no part of what is on.
 const NEW: Duration = Duration::from_secs(5);
 /// Who asked for nothing for so long is forgotten, as is all of it when there are no more requests than usual.
@@ -75,8 +81,11 @@ const OVER: Duration = Duration::from_secs(5);
 /// Sources that are remembered at a time.
 const MOST_SOURCES: usize = 131_072;
 const SECOND_NS: u64 = 1_000_000_000;
+/// Sources that K-Means looks at.
+const GROUPED: usize = 1_024;
+
 /// Decades of requests/s, and of bytes per packet times two, which programs vary less than people's browsers do.
-const POINT_COLUMNS: usize = 2;
+type Point = [f64; 2];
 
 /// Who asked for how much since there are more requests than usual.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +109,11 @@ struct Asker {
     /// The most in one second.
     most: u32,
     mean_bytes: f64,
+    /// When it last sent anything of its latest request, if that was a single one, and the pause before that.
+    sent_ns: Option<u64>,
+    pause_ns: Option<u64>,
+    /// Differences of one pause to the next, as shares of both, and how many.
+    unevenness: (f64, u32),
     is_new: bool,
     is_served: bool,
 }
@@ -111,12 +125,15 @@ impl Asker {
         Self {
             first: now,
             last: now,
-            requests: before,
+            requests: 0,
             second: now.ns / SECOND_NS,
             in_second: before,
             seconds: 1,
             most: before,
             mean_bytes: 0.0,
+            sent_ns: None,
+            pause_ns: None,
+            unevenness: (0.0, 0),
             is_new: row.age <= busy_for + NEW,
             is_served: false,
         }
@@ -134,7 +151,19 @@ impl Asker {
         self.requests = self.requests.saturating_add(requests);
         self.last = now;
         self.mean_bytes = row.totals.bytes as f64 / row.totals.packets.max(1) as f64;
+        self.add_pause((requests == 1).then_some(row.totals.last_seen_ns));
         self.is_served = row.totals.sent_data_packets.saturating_mul(2) >= row.totals.tcp_push_packets;
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "pauses of seconds are far below 2^52 ns")]
+    fn add_pause(&mut self, sent_ns: Option<u64>) {
+        let pause_ns = self.sent_ns.zip(sent_ns).map(|(before, sent)| sent.saturating_sub(before));
+        if let Some((before, pause)) = self.pause_ns.zip(pause_ns) {
+            let (sum, count) = self.unevenness;
+            let both = before.saturating_add(pause).max(1);
+            self.unevenness = (sum + before.abs_diff(pause) as f64 / both as f64, count + 1);
+        }
+        (self.sent_ns, self.pause_ns) = (sent_ns, pause_ns);
     }
 
     /// Requests per second between the first and the last one.
@@ -157,7 +186,7 @@ impl Asker {
         self.most > CALM || now.since(self.first) >= TOLD_AFTER
     }
 
-    fn point(&self) -> [f64; POINT_COLUMNS] {
+    fn point(&self) -> Point {
         [self.per_second().max(SLOWEST).log10(), self.mean_bytes.max(1.0).log10() * 2.0]
     }
 }
@@ -193,7 +222,8 @@ impl Paced {
         }
     }
 
-    /// The sources with an even pace that are all alike, if they bring most of the requests.
+    /// The sources with an even pace that are all alike, if they bring most of the requests; `members` are those that
+    /// carry some in this interval.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
     pub fn group(
@@ -203,60 +233,62 @@ impl Paced {
         settings: &DetectionSettings,
     ) -> Option<Group> {
         let is_told = |asker: &&Asker| asker.has_shown_its_pace(activity.at);
-        let all = requests(self.askers.values().filter(is_told)).saturating_add(self.others).max(1) as f64;
-        let share_of = |members: &[(Source, &Asker)]| {
-            requests(members.iter().map(|(_, asker)| *asker).filter(is_told)) as f64 / all
+        let requests = |askers: &mut dyn Iterator<Item = &Asker>| -> u64 {
+            askers.filter(is_told).map(|asker| u64::from(asker.requests)).sum()
         };
-        let askers = self.askers.iter().map(|(source, asker)| (*source, asker));
-        let mut even: Vec<(Source, &Asker)> = askers.filter(|(_, asker)| asker.is_even()).collect();
-        if even.len() < settings.crowd || share_of(&even) < SHARE {
+        let all = requests(&mut self.askers.values()).saturating_add(self.others).max(1) as f64;
+        let even: Vec<&Asker> = self.askers.values().filter(|asker| asker.is_even()).collect();
+        // Grouping is for when it may come to something.
+        let of_even = requests(&mut even.iter().copied()) as f64;
+        if even.len() < settings.crowd || of_even / all < SHARE {
             return None;
         }
-        even.sort_unstable_by_key(|(source, _)| *source);
-        let members = alike(&even, settings)?;
-        let active = carried.iter().filter_map(|(row, _)| {
-            let source = activity.rows.get(row)?.source;
-            let place = members.binary_search_by_key(&source, |(source, _)| *source).ok()?;
-            let (_, asker) = members.get(place)?;
-            let Asker { seconds, is_served, .. } = **asker;
-            Some(Member { row, seconds, per_second: asker.per_second(), is_served })
-        });
-        Some(Group {
-            members: active.collect(),
-            sources: members.len(),
-            share: share_of(&members),
-            per_second: members.iter().map(|(_, asker)| asker.per_second()).sum(),
-        })
-    }
-}
-
-fn requests<'a>(askers: impl Iterator<Item = &'a Asker>) -> u64 {
-    askers.map(|asker| u64::from(asker.requests)).sum()
-}
-
-/// Of sources with an even pace, those of the largest group and who is as close to its centroid; `None` when they are
-/// scattered.
-#[expect(clippy::cast_precision_loss, reason = "counts of sources are far below 2^52")]
-fn alike<'a>(even: &[(Source, &'a Asker)], settings: &DetectionSettings) -> Option<Vec<(Source, &'a Asker)>> {
-    let mut points = Array2::zeros((even.len(), POINT_COLUMNS));
-    for (mut point, (_, asker)) in points.rows_mut().into_iter().zip(even) {
-        for (value, coordinate) in point.iter_mut().zip(asker.point()) {
-            *value = coordinate;
+        let points: Vec<Point> = even.iter().map(|asker| asker.point()).collect();
+        let centroid = densest(&points, settings)?;
+        let near =
+            |point: &Point| Some(squared_distance(point, &centroid)).filter(|square| *square <= FARTHEST);
+        let (mut group, mut squares, mut theirs, mut pauses) = (Group::default(), 0.0, 0_u64, 0);
+        for (asker, square) in
+            even.iter().zip(&points).filter_map(|(asker, point)| Some((asker, near(point)?)))
+        {
+            squares += square;
+            group.sources += 1;
+            group.per_second += asker.per_second();
+            group.unevenness += asker.unevenness.0;
+            pauses += asker.unevenness.1;
+            theirs += if is_told(asker) { u64::from(asker.requests) } else { 0 };
         }
+        if squares > TIGHT * TIGHT * group.sources as f64 {
+            return None;
+        }
+        group.share = theirs as f64 / all;
+        group.unevenness /= f64::from(pauses.max(1));
+        group.members = carried
+            .iter()
+            .filter_map(|(row, _)| {
+                let asker =
+                    self.askers.get(&activity.rows.get(row)?.source).filter(|asker| asker.is_even())?;
+                near(&asker.point())?;
+                let Asker { seconds, is_served, .. } = *asker;
+                Some(Member { row, seconds, per_second: asker.per_second(), is_served })
+            })
+            .collect();
+        Some(group)
     }
-    let clusters = clustering::group(&points, settings);
+}
+
+fn squared_distance(one: &Point, other: &Point) -> f64 {
+    one.iter().zip(other).map(|(one, other)| (one - other).powi(2)).sum()
+}
+
+/// The centroid of the largest group that K-Means finds.
+fn densest(points: &[Point], settings: &DetectionSettings) -> Option<Point> {
+    let step = points.len().div_ceil(GROUPED);
+    let points: Vec<Point> = points.iter().step_by(step).copied().collect();
+    let clusters = clustering::group(&Array2::from(points), settings);
     let largest = (0..clusters.sizes.len()).max_by_key(|cluster| clusters.sizes.get(*cluster))?;
-    let mut squares = 0.0;
-    let mut members = Vec::with_capacity(even.len());
-    for (place, member) in even.iter().enumerate() {
-        let distance = clusters.distance(&points, place, largest);
-        if distance <= TIGHT * FARTHEST {
-            squares += distance * distance;
-            members.push(*member);
-        }
-    }
-    let spread = (squares / members.len().max(1) as f64).sqrt();
-    (spread <= TIGHT).then_some(members)
+    let centroid = clusters.centroids.row(largest);
+    Some([*centroid.get(0)?, *centroid.get(1)?])
 }
 
 #[cfg(test)]
@@ -272,6 +304,11 @@ mod tests {
     fn bot(number: u64, tick: u64) -> u32 {
         let quarter = (number + tick / 4 * 3) % 4;
         u32::from(tick % 4 == quarter)
+    }
+
+    /// Every second.
+    fn clock(number: u64, tick: u64) -> u32 {
+        u32::from(tick % 4 == number % 4)
     }
 
     /// A page of some files at once, then silence.
@@ -330,6 +367,7 @@ mod tests {
                         ..SourceCounters::EMPTY
                     };
                     let sum = totals.entry(source).or_default();
+                    sum.last_seen_ns = at.ns;
                     sum.packets += change.packets;
                     sum.bytes += change.bytes;
                     sum.tcp_push_packets += change.tcp_push_packets;
@@ -380,11 +418,16 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_told_with_its_pace_and_whether_it_is_served() {
-        for (description, answers, is_served) in [("served", 1, true), ("not served", 0, false)] {
-            let group = group_of(&[Crowd { answers, ..BOTS }]).unwrap();
+    fn a_group_is_told_with_its_pace_and_a_member_with_whether_it_is_served() {
+        for (description, asks, answers, is_uneven, is_served) in [
+            ("bots", bot as Asks, 1, true, true),
+            ("bots that are not served", bot, 0, true, false),
+            ("machines that keep time", clock, 1, false, true),
+        ] {
+            let group = group_of(&[Crowd { asks, answers, ..BOTS }]).unwrap();
             assert!(group.share > 0.99, "{description}: {group:?}");
             assert!((300.0..700.0).contains(&group.per_second), "{description}: {group:?}");
+            assert_eq!(group.unevenness >= UNEVEN, is_uneven, "{description}: {}", group.unevenness);
             let Some(member) = group.members.first() else { panic!("{description}: nobody asked") };
             assert_eq!((member.is_served, member.seconds >= SECONDS), (is_served, true), "{description}");
         }

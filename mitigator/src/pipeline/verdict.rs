@@ -136,7 +136,10 @@ impl Verdict {
     /// Whether somebody is blamed for something that is worth a block: such traffic must not become normal.
     #[must_use]
     pub fn is_attack(&self) -> bool {
-        let is_unexplained = self.evidence.gates.iter().any(|gate| gate.name == "overwhelming_total");
+        let is_unexplained =
+            self.evidence.gates.iter().any(|gate| {
+                gate.name == "overwhelming_total" || gate.name == "paced_unevenness" && !gate.passed
+            });
         self.vector.is_blocked() && !is_unexplained && self.evidence.note != ON_ALLOW_LIST
     }
 }
@@ -479,9 +482,15 @@ impl Judge {
         if !of_all.iter().all(|gate| gate.passed) {
             return;
         }
-        let note = "new sources ask at the same even pace: each whose requests are answered is blocked once it shows it";
+        let uneven = Gate::at_least("paced_unevenness", group.unevenness, paced::UNEVEN, "of a pause");
+        let note = if uneven.passed {
+            "new sources ask at the same pace: each that is answered is blocked once it has shown it"
+        } else {
+            "new sources ask like clockwork: they may be machines of one owner, and none is blocked"
+        };
+        let of_all: Vec<Gate> = of_all.into_iter().chain([uneven]).collect();
         self.judge_all(case, Vec::new(), of_all.clone(), note, judgement);
-        for member in &group.members {
+        for member in group.members.iter().take(MOST_SUSPECTS) {
             let position = case.carriers.binary_search(&member.row);
             let (Ok(position), Some(row)) = (position, case.activity.rows.get(member.row)) else {
                 continue;
