@@ -323,7 +323,7 @@ mod tests {
 
     /// A request each second, or none for the next half of a minute: each has a pace of its own.
     fn readers(number: u64, tick: u64) -> u32 {
-        u32::from(tick % (4 * (2 + number % 30)) == 0)
+        u32::from(tick.is_multiple_of(4 * (2 + number % 30)))
     }
 
     struct Crowd {
