@@ -198,6 +198,9 @@ impl<P: DataPlane> ControlLoop<P> {
                 self.gates.forget(source);
             }
         }
+        for Verdict { vector, evidence, .. } in verdicts.iter().filter(|verdict| verdict.is_block()) {
+            self.gates.note_block(*vector, evidence.case.service, evidence.packets_per_second(), now);
+        }
         let hurries = judgement.is_suspicious && self.hurried < ALERT_FACTOR;
         self.hurried = if hurries { self.hurried + 1 } else { 0 };
         if let Err(error) = self.plane.apply(now, &changes) {

@@ -135,6 +135,12 @@ impl<'a> Case<'a> {
         case
     }
 
+    /// The carrier that has a row of the activity, with its position.
+    pub fn carrier_in(&self, row: usize) -> Option<(usize, &Carrier)> {
+        let position = self.carriers.binary_search_by_key(&row, |carrier| carrier.row).ok()?;
+        Some((position, self.carriers.get(position)?))
+    }
+
     /// Takes out the rows that a blocked prefix covers.
     pub fn leave_out(&mut self, covered: &[usize]) {
         if covered.is_empty() {
@@ -588,6 +594,7 @@ mod tests {
             normal: None,
             alike: 0,
             everybody_waits: false,
+            paced: None,
         };
         (activity, alarm)
     }

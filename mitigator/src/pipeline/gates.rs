@@ -13,7 +13,9 @@ use super::baseline::saved::LearnedVector;
 use super::baseline::services::{ByPort, Services};
 use super::baseline::{Baseline, Normal, Pace, Situation};
 use super::connections::{Connections, Pile, Waiting};
+use super::held::Held;
 use super::meanings;
+use super::paced::{Group, Paced};
 use super::settings::DetectionSettings;
 use super::swarm::Crowd;
 use super::time::{Timestamp, UnixMinute, WallClock};
@@ -34,6 +36,8 @@ const LEAST_SCAN_RATE: f64 = 100.0;
 const SCAN_BURST: f64 = 10_000.0;
 const LEAST_SCAN_BURST: f64 = 1_000.0;
 
+/// Of the floor of all sources, from where the pace of each is remembered.
+const WATCHED_SHARE: f64 = 0.2;
 /// On the floor of all sources for what an attack brings in its wake.
 const WAKE_FACTOR: f64 = 0.2;
 /// Connections that a client opens at once.
@@ -90,6 +94,8 @@ pub struct Alarm {
     pub alike: usize,
     /// For stocks: whether those whose connections do not pile up are not served either.
     pub everybody_waits: bool,
+    /// For requests: sources with the same even pace.
+    pub paced: Option<Group>,
 }
 
 /// Packets that carry a vector, by row of the activity; rows without any are left out.
@@ -166,6 +172,7 @@ pub struct Gates {
     span: Span,
     is_first: bool,
     connections: Connections,
+    paced: Paced,
     states: Vec<State>,
     totals: Vec<f64>,
     /// How many rows carried each vector the last time.
@@ -216,6 +223,8 @@ struct State {
     service_attacks: BTreeMap<u16, Episode>,
     /// The last one that blamed somebody.
     verdict_at: Option<Timestamp>,
+    /// What was blocked of it a moment ago.
+    held: Held,
 }
 
 impl State {
@@ -245,6 +254,7 @@ impl Gates {
             span,
             is_first: true,
             connections: Connections::default(),
+            paced: Paced::default(),
             states: Vec::new(),
             totals: Vec::new(),
             carriers: Vec::new(),
@@ -298,10 +308,19 @@ impl Gates {
             }
             count_by_port(vector, &activity.limited, &carried, &mut self.by_port);
             state.services.note(&self.by_port, |count| amount(vector, activity, count));
+            state.held.fade(activity.at);
+            let with_held = total + state.held.of(None);
             // Quiet ticks need not know.
-            let is_loud = total >= floors.total * settings.patience;
-            let normal = if is_loud { state.baseline.normal(now) } else { None };
-            let gates = total_gates(vector, floors, total, normal, settings);
+            let floor = floors.total * settings.patience;
+            let has_pace = vector.comparison() == Comparison::Peers && self.span == Span::Tick;
+            let is_known_from = if has_pace { floor * WATCHED_SHARE } else { floor };
+            let usual = if with_held >= is_known_from { state.baseline.normal(now) } else { None };
+            if has_pace {
+                let is_busy = usual.is_some_and(|usual| with_held >= usual.median * settings.baseline_factor);
+                self.paced.advance(activity, &carried, is_busy);
+            }
+            let normal = usual.filter(|_| with_held >= floor);
+            let gates = total_gates(vector, floors, with_held, normal, settings);
             let looks = carried.iter().filter(|(row, _)| asked_rows.contains(row));
             self.looks.extend(looks.map(|(row, carried)| Look {
                 row,
@@ -322,7 +341,9 @@ impl Gates {
                 normal,
                 alike: if vector == Vector::SlowConnections { alike } else { 0 },
                 everybody_waits,
+                paced: None,
             };
+            let earlier_alarms = alarms.len();
             if alarm.gates.iter().all(|gate| gate.passed) {
                 let earlier = state.attack.iter().chain(state.service_attacks.values());
                 alarm.since = earlier.map(|attack| attack.since).min().unwrap_or(begun);
@@ -330,6 +351,9 @@ impl Gates {
                 alarms.push(alarm);
             } else if normal.is_some() {
                 alarms.extend(service_alarms(state, &alarm, activity, &self.by_port, now, settings));
+            }
+            for alarm in alarms.iter_mut().skip(earlier_alarms).filter(|_| has_pace) {
+                alarm.paced = self.paced.group(activity, &alarm.carried, settings);
             }
             state.cool_down(activity.at);
         }
@@ -342,6 +366,17 @@ impl Gates {
         let mut states = self.states.iter_mut().zip(Vector::ALL);
         if let Some((state, _)) = states.find(|(_, known)| *known == vector) {
             state.verdict_at = Some(at);
+        }
+    }
+
+    /// Takes note of a block and of what its source sent, which goes on to count for a while: where the rest is
+    /// judged one by one. A limit of all would be judged by what no longer comes.
+    pub fn note_block(&mut self, vector: Vector, service: Option<u16>, per_second: f64, at: Timestamp) {
+        let mut states = self.states.iter_mut().zip(Vector::ALL);
+        if vector.comparison() == Comparison::Peers
+            && let Some((state, _)) = states.find(|(_, known)| *known == vector)
+        {
+            state.held.add(service, per_second, at);
         }
     }
 
@@ -686,7 +721,7 @@ fn service_alarms(
     let (vector, floors) = (all.vector, all.floors);
     let mut loud: Vec<(u16, f64)> = by_port
         .counts()
-        .map(|(port, count)| (port, amount(vector, activity, count)))
+        .map(|(port, count)| (port, amount(vector, activity, count) + state.held.of(Some(port))))
         .filter(|(_, total)| *total >= floors.total * settings.patience)
         .collect();
     loud.sort_unstable_by(|(a, a_total), (b, b_total)| b_total.total_cmp(a_total).then(a.cmp(b)));
@@ -718,6 +753,7 @@ fn service_alarms(
             gates,
             since: attack.since,
             normal: Some(normal),
+            paced: None,
             ..*all
         });
     }

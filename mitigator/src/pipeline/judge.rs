@@ -17,6 +17,7 @@ use super::asked::{Asked, Closest};
 use super::case::{COVERS_ALLOWED, Case};
 use super::features::FeatureTable;
 use super::gates::{self, Alarm, Gate, Look};
+use super::paced::{self, Group, Member};
 use super::prefixes;
 use super::settings::DetectionSettings;
 use super::suspects::Suspects;
@@ -161,6 +162,7 @@ impl Judge {
             let covered = self.judge_prefixes(&case, allowed, &mut judgement);
             case.leave_out(&covered);
             self.judge_sources(&case, allowed, most, &mut judgement);
+            self.judge_paced(&case, allowed, &mut judgement);
             self.judge_crowd(&case, &mut judgement);
             if judgement.verdicts.len() == before {
                 self.judge_rest(&case, &mut judgement);
@@ -319,6 +321,51 @@ impl Judge {
         }
     }
 
+    /// Many new sources that ask at the same even pace, of which none is loud: bots of one program.
+    fn judge_paced(&mut self, case: &Case<'_>, allowed: &AllowList, judgement: &mut Judgement) {
+        let (vector, now) = (case.alarm.vector, case.activity.at);
+        let Some(group) = &case.alarm.paced else {
+            return;
+        };
+        let of_all = group_gates(case, group);
+        if !of_all.iter().all(|gate| gate.passed) {
+            return;
+        }
+        let uneven = Gate::at_least("paced_unevenness", group.unevenness, paced::UNEVEN, "of a pause");
+        let note = if uneven.passed {
+            "new sources ask at the same pace: each that is answered is blocked once it has shown it"
+        } else {
+            "new sources ask like clockwork: they may be machines of one owner, and none is blocked"
+        };
+        let of_all: Vec<Gate> = of_all.into_iter().chain([uneven]).collect();
+        self.judge_all(case, Vec::new, of_all.clone(), note, judgement);
+        for member in group.members.iter().take(MOST_SUSPECTS) {
+            let Some((position, carrier)) = case.carrier_in(member.row) else {
+                continue;
+            };
+            let source = carrier.source;
+            let gates: Vec<Gate> = of_all.iter().cloned().chain(member_gates(member)).collect();
+            let is_shown = gates.iter().all(|gate| gate.passed);
+            let target = Target::Source(source);
+            let (decision, note) = case.decide(&target, allowed.relation_to(&target));
+            let evidence = case.evidence(Some(position), gates, note);
+            if self.asked.is_about(source) {
+                self.asked.note(source, Closest { at: now, vector, evidence: evidence.clone() });
+            }
+            if !is_shown || (decision != Decision::Block && !self.is_news(vector, Some(target), now)) {
+                continue;
+            }
+            judgement.verdicts.push(Verdict {
+                subject: Subject::Target(target),
+                vector,
+                decision,
+                limits: Vec::new(),
+                since: case.alarm.since,
+                evidence,
+            });
+        }
+    }
+
     /// Many sources that each send too little to be blocked.
     fn judge_crowd(&mut self, case: &Case<'_>, judgement: &mut Judgement) {
         let vector = case.alarm.vector;
@@ -402,6 +449,27 @@ impl Judge {
 #[expect(clippy::cast_precision_loss, reason = "counts of sources are far below 2^52")]
 fn count_gate(name: &'static str, count: usize, limit: usize) -> Gate {
     Gate::at_least(name, count as f64, limit as f64, "sources")
+}
+
+/// What sources with the same even pace are held against together.
+fn group_gates(case: &Case<'_>, group: &Group) -> Vec<Gate> {
+    let usual = case.alarm.normal.map_or(f64::INFINITY, |normal| normal.median);
+    let unit = case.alarm.vector.unit();
+    vec![
+        count_gate("paced_sources", group.sources, case.settings.crowd),
+        Gate::at_least("paced_share", group.share, paced::SHARE, "of the requests"),
+        Gate::at_least("paced_over_median", group.per_second, usual * paced::FAR_OVER_USUAL, unit),
+    ]
+}
+
+/// What a source with an even pace shows itself.
+fn member_gates(member: &Member) -> [Gate; 3] {
+    let is_served = f64::from(u8::from(member.is_served));
+    [
+        Gate::at_least("source_pace", member.per_second, paced::SLOWEST, "requests/s"),
+        Gate::at_least("paced_seconds", f64::from(member.seconds), f64::from(paced::SECONDS), "seconds"),
+        Gate::at_least("is_served", is_served, 1.0, ""),
+    ]
 }
 
 /// What a source itself is held against, before it is compared with others.

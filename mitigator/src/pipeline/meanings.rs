@@ -40,7 +40,7 @@ const fn yes_no(name: &'static str, label: &'static str, condition: &'static str
 }
 
 /// Every gate that is made, in the order they are asked.
-const MEANINGS: [Meaning; 22] = [
+const MEANINGS: [Meaning; 29] = [
     amount("total_floor", "all sources together", "from all sources together", "packets/s"),
     amount(
         "total_over_median",
@@ -120,6 +120,34 @@ const MEANINGS: [Meaning; 22] = [
         "of the prefix that take part",
         "sources",
     ),
+    amount(
+        "paced_sources",
+        "new sources with the same even pace",
+        "that are new and ask at the same even pace",
+        "sources",
+    ),
+    Meaning {
+        reading: Reading::Share,
+        ..amount("paced_share", "their share of the requests", "of the requests from those", "")
+    },
+    amount(
+        "paced_over_median",
+        "those together, against the usual level",
+        "from those together",
+        "packets/s",
+    ),
+    Meaning {
+        reading: Reading::Share,
+        ..amount(
+            "paced_unevenness",
+            "difference of one pause to the next",
+            "of difference from one pause to the next, as machines that keep time do not have",
+            "",
+        )
+    },
+    amount("source_pace", "its own pace", "from it", "requests/s"),
+    amount("paced_seconds", "seconds in which it asked", "in which it asks, with no rush", "seconds"),
+    yes_no("is_served", "its requests are answered", "answers to its requests"),
 ];
 
 /// What the gate of this name asks; `None` for a name that this version does not make.

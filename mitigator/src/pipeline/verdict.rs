@@ -121,10 +121,19 @@ pub struct CaseEvidence {
 }
 
 impl Verdict {
+    /// Whether its target is blocked.
+    #[must_use]
+    pub const fn is_block(&self) -> bool {
+        matches!(self.decision, Decision::Block)
+    }
+
     /// Whether somebody is blamed for something that is worth a block: such traffic must not become normal.
     #[must_use]
     pub fn is_attack(&self) -> bool {
-        let is_unexplained = self.evidence.own_gates.iter().any(|gate| gate.name == "overwhelming_total");
+        let is_unexplained =
+            self.evidence.own_gates.iter().any(|gate| {
+                gate.name == "overwhelming_total" || gate.name == "paced_unevenness" && !gate.passed
+            });
         self.vector.is_blocked() && !is_unexplained && self.evidence.note != ON_ALLOW_LIST
     }
 }
@@ -139,7 +148,10 @@ impl Evidence {
     #[must_use]
     pub fn packets_per_second(&self) -> f64 {
         let value_of = |name: &str| self.gates().find(|gate| gate.name == name).map(|gate| gate.value);
-        ["source_floor", "service_floor", "total_floor"].into_iter().find_map(value_of).unwrap_or(0.0)
+        ["source_floor", "source_pace", "service_floor", "total_floor"]
+            .into_iter()
+            .find_map(value_of)
+            .unwrap_or(0.0)
     }
 }
 

@@ -201,7 +201,14 @@ impl Told {
                     .map_or(String::new(), |gate| format!(", had they ended within {}", limit(gate)));
                 format!("It would not have been blocked below {}{traffic}{brief}, or {allow}.", limit(floor))
             }
-            _ => format!("It would not have been blocked {allow}."),
+            _ => match self.gate("paced_sources") {
+                Some(sources) => format!(
+                    "It would not have been blocked with fewer than {} that are new and ask at the same even \
+                     pace{traffic}, or {allow}.",
+                    limit(sources)
+                ),
+                None => format!("It would not have been blocked {allow}."),
+            },
         }
     }
 
