@@ -282,10 +282,15 @@ impl<'a> Case<'a> {
             .collect()
     }
 
-    /// Light sources that make a flood of many. Reflectors are real hosts, of which fewer do.
+    /// Light sources that make a flood of many. Reflectors are real hosts, of which fewer do; of those that send a
+    /// SYN and nothing else, a window counts only who came in its first half.
     pub fn crowd(&self) -> usize {
         let crowd = self.settings.crowd;
-        if self.alarm.vector == Vector::Reflection { crowd.div_ceil(5) } else { crowd }
+        match (self.alarm.vector, self.alarm.span) {
+            (Vector::Reflection, _) => crowd.div_ceil(5),
+            (Vector::SynFlood, Span::Window) => crowd.div_ceil(2),
+            _ => crowd,
+        }
     }
 
     /// The share that they must have: the loud ones are blocked beside them.

@@ -16,6 +16,15 @@ use super::features::distinct_ports;
 #[derive(Clone, Debug, Default)]
 pub struct Connections {
     sources: FxHashMap<Source, Waiting>,
+    /// Of those that were blocked lately.
+    blocked: Blocked,
+}
+
+/// What sources pile up together. Fades, and so is not whole.
+#[derive(Clone, Copy, Debug, Default)]
+struct Blocked {
+    sources: f64,
+    connections: f64,
 }
 
 /// Connections of one source.
@@ -27,12 +36,17 @@ pub struct Waiting {
     opened: f64,
     /// ACK packets lately.
     acknowledged: f64,
+    /// Ends of requests lately that were not answered.
+    unanswered: f64,
+    /// Seconds in which there were as many as one of a crowd has.
+    stood_s: f64,
 }
 
 /// What the connections of all sources say together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pile {
-    /// Whether many sources pile up connections together, each less than one would alone.
+    /// Whether many sources pile up connections together, each less than one would alone. Those that were blocked
+    /// lately are of them, so that the last ones do not look like the only ones.
     pub is_of_a_crowd: bool,
     /// Whether, of the sources with few connections, most are not served either: then it is the server that is slow.
     pub everybody_waits: bool,
@@ -42,12 +56,16 @@ pub struct Pile {
 const FEW_PORTS: u32 = 3;
 /// Waiting connections from which a source holds more than a client has under way.
 const MANY: f64 = 30.0;
-/// The same while very many wait in all, and who has few is served.
-const MANY_OF_A_CROWD: f64 = 10.0;
+/// The same while very many wait in all, and who has few is served: more than browsers open in advance.
+pub(super) const MANY_OF_A_CROWD: f64 = 12.0;
 /// Waiting connections of all who hold more than a browser opens, from which they are very many.
 const VERY_MANY: f64 = 300.0;
 /// Sources that pile them up together.
-const A_CROWD: usize = 10;
+const A_CROWD: f64 = 10.0;
+/// Ends of requests on each connection from which they do not end the request: over a bad link some come twice.
+const ENDLESS: f64 = 1.15;
+/// How long a server may keep a request until there is something to say, or a client a connection in advance.
+const LONG_POLL_S: f64 = 30.0;
 /// From how many connections on a source is looked at while it sends nothing.
 const WATCHED: f64 = MANY_OF_A_CROWD;
 /// Pushes in a tick on each connection whose request is not finished, at most.
@@ -74,8 +92,19 @@ impl Waiting {
     /// a connection or two in advance, which nobody serves either.
     #[must_use]
     pub fn are_many(&self, is_of_a_crowd: bool) -> bool {
-        let many = if is_of_a_crowd { MANY_OF_A_CROWD } else { MANY };
-        self.connections >= many && self.are_most()
+        let are_many = self.connections >= MANY || is_of_a_crowd && self.are_many_of_a_crowd();
+        are_many && self.are_most()
+    }
+
+    /// Whether there are as many as an attacker of a crowd has. Who asked at most once on each may be answered yet;
+    /// requests that go on and on never are.
+    fn are_many_of_a_crowd(&self) -> bool {
+        let is_endless = self.unanswered >= self.opened * ENDLESS;
+        self.connections >= MANY_OF_A_CROWD && (is_endless || self.stood_s >= LONG_POLL_S)
+    }
+
+    fn is_pile(&self) -> bool {
+        self.connections > A_FEW && self.are_most()
     }
 
     fn are_most(&self) -> bool {
@@ -90,16 +119,19 @@ impl Waiting {
 
     fn add(&mut self, change: &SourceCounters) {
         let served = change.sent_data_packets.min(change.tcp_push_packets);
+        let late = f64::from(change.sent_data_packets - served).min(self.unanswered);
         let closed =
             change.sent_closing_packets.max(change.tcp_fin_packets.saturating_add(change.tcp_rst_packets));
-        let ended = f64::from(served) + f64::from(closed);
+        let ended = f64::from(served) + late + f64::from(closed);
         self.opened += f64::from(change.tcp_syn_packets);
         self.acknowledged += f64::from(change.tcp_ack_packets);
+        self.unanswered += f64::from(change.tcp_push_packets - served) - late;
         self.connections = (self.connections + f64::from(change.tcp_syn_packets) - ended).max(0.0);
     }
 
-    fn fade(&mut self, kept: f64) {
-        for value in [&mut self.connections, &mut self.opened, &mut self.acknowledged] {
+    fn fade(&mut self, seconds: f64, kept: f64) {
+        self.stood_s = if self.connections >= MANY_OF_A_CROWD { self.stood_s + seconds } else { 0.0 };
+        for value in [&mut self.connections, &mut self.opened, &mut self.acknowledged, &mut self.unanswered] {
             *value *= kept;
         }
     }
@@ -108,9 +140,12 @@ impl Waiting {
 impl Connections {
     /// What is older counts for less.
     pub fn fade(&mut self, interval: Duration) {
-        let kept = (-interval.as_secs_f64() / MEMORY_S).exp();
+        let seconds = interval.as_secs_f64();
+        let kept = (-seconds / MEMORY_S).exp();
+        self.blocked.sources *= kept;
+        self.blocked.connections *= kept;
         self.sources.retain(|_, waiting| {
-            waiting.fade(kept);
+            waiting.fade(seconds, kept);
             waiting.connections.max(waiting.opened) >= FORGOTTEN
         });
     }
@@ -139,19 +174,18 @@ impl Connections {
     /// What the connections of all sources say together.
     #[must_use]
     pub fn pile(&self) -> Pile {
-        let (mut sources, mut connections) = (0, 0.0);
+        let mut piles = self.blocked;
         let (mut others_wait, mut others_opened) = (0.0, 0.0);
         for waiting in self.sources.values() {
             if waiting.connections <= A_FEW {
                 others_wait += waiting.connections;
                 others_opened += waiting.opened;
             } else if waiting.are_most() {
-                sources += 1;
-                connections += waiting.connections;
+                piles.add(waiting);
             }
         }
         let everybody_waits = others_opened >= ENOUGH && others_wait >= others_opened * 0.5;
-        let is_of_a_crowd = sources >= A_CROWD && connections >= VERY_MANY && !everybody_waits;
+        let is_of_a_crowd = piles.sources >= A_CROWD && piles.connections >= VERY_MANY && !everybody_waits;
         Pile { is_of_a_crowd, everybody_waits }
     }
 
@@ -167,7 +201,16 @@ impl Connections {
 
     /// Forgets the connections of a source, which has been blocked.
     pub fn forget(&mut self, source: Source) {
-        self.sources.remove(&source);
+        if let Some(waiting) = self.sources.remove(&source).filter(Waiting::is_pile) {
+            self.blocked.add(&waiting);
+        }
+    }
+}
+
+impl Blocked {
+    fn add(&mut self, pile: &Waiting) {
+        self.sources += 1.0;
+        self.connections += pile.connections;
     }
 }
 
@@ -239,5 +282,57 @@ mod tests {
             assert!((waiting.connections - f64::from(expected)).abs() < 4.0, "{description}: {waiting:?}");
             assert_eq!(waiting.are_established(), are_established, "{description}");
         }
+    }
+
+    /// Thirty sources of nearly thirty connections each, opened within ten seconds.
+    fn crowd(seconds: u32, change_of: impl Fn(u32) -> SourceCounters) -> (Connections, Waiting) {
+        let mut connections = Connections::default();
+        let totals = SourceCounters { sent_syn_ack_packets: 1, ..SourceCounters::EMPTY };
+        let mut last = Waiting::default();
+        for second in 0..seconds {
+            connections.fade(Duration::from_secs(1));
+            let opened = if second < 10 { 3 } else { 0 };
+            let asked = change_of(second);
+            let change = SourceCounters { tcp_syn_packets: opened, tcp_ack_packets: opened, ..asked };
+            for number in 0..30 {
+                let source = Source::from_v4_bytes([192, 0, 2, number]);
+                let row = SourceActivity { source, change, totals, age: Duration::from_secs(5) };
+                last = connections.note(&row).unwrap_or_default();
+            }
+        }
+        (connections, last)
+    }
+
+    #[test]
+    fn of_a_crowd_only_requests_without_an_end_are_many_at_once() {
+        let pushes = |tcp_push_packets| SourceCounters { tcp_push_packets, ..SourceCounters::EMPTY };
+        let once = |second| pushes(if second < 10 { 3 } else { 0 });
+        for (description, seconds, expected, change_of) in [
+            ("asked once", 12, false, &once as &dyn Fn(u32) -> SourceCounters),
+            ("asked once, long ago", 40, true, &once),
+            ("not asked yet", 12, false, &|_| pushes(0)),
+            ("asked on and on", 12, true, &|_| pushes(5)),
+            ("answered a moment later", 12, false, &|second| SourceCounters {
+                sent_data_packets: if second > 1 { 3 } else { 0 },
+                ..once(second)
+            }),
+        ] {
+            let (connections, waiting) = crowd(seconds, change_of);
+            assert_eq!(waiting.are_many(true), expected, "{description}: {waiting:?}");
+            assert!(!waiting.are_many(false), "{description}");
+            assert_eq!(connections.pile().is_of_a_crowd, !description.contains("answered"), "{description}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_a_crowd_are_of_it_while_the_others_are_blocked() {
+        let (mut connections, _) =
+            crowd(12, |_| SourceCounters { tcp_push_packets: 3, ..SourceCounters::EMPTY });
+        for number in 1..30 {
+            connections.forget(Source::from_v4_bytes([192, 0, 2, number]));
+        }
+        assert!(connections.pile().is_of_a_crowd);
+        connections.fade(Duration::from_mins(3));
+        assert!(!connections.pile().is_of_a_crowd, "it is over");
     }
 }

@@ -12,7 +12,7 @@ use super::activity::{Activity, SourceActivity};
 use super::baseline::saved::LearnedVector;
 use super::baseline::services::{ByPort, Services};
 use super::baseline::{Baseline, Normal, Pace, Situation};
-use super::connections::{Connections, Pile, Waiting};
+use super::connections::{Connections, MANY_OF_A_CROWD, Pile, Waiting};
 use super::held::Held;
 use super::meanings;
 use super::paced::{Group, Paced};
@@ -42,8 +42,6 @@ const WATCHED_SHARE: f64 = 0.2;
 const WAKE_FACTOR: f64 = 0.2;
 /// Connections that a client opens at once.
 const A_CLIENTS_SYNS: u32 = 8;
-/// On the floor of one source for connections that many sources pile up together.
-const CROWD_FACTOR: f64 = 0.3;
 
 /// One comparison that a decision rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -304,7 +302,7 @@ impl Gates {
                 floors.total *= WAKE_FACTOR;
             }
             if vector.is_stock() && is_of_a_crowd {
-                floors.source *= CROWD_FACTOR;
+                floors.source = MANY_OF_A_CROWD;
             }
             count_by_port(vector, &activity.limited, &carried, &mut self.by_port);
             state.services.note(&self.by_port, |count| amount(vector, activity, count));

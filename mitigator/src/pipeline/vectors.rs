@@ -212,8 +212,8 @@ impl Vector {
         match (span, self) {
             (Span::Tick, _) => self.floors(),
             (_, Self::UdpFlood) if !hears_sent => self.floors(),
-            // Of new sources, those of the first half of the window count.
-            (_, Self::SynFlood) => Floors { total: 40.0, source: 50.0 },
+            // Of new sources, only those of the first half of the window count: of forged ones it takes 40/s.
+            (_, Self::SynFlood) => Floors { total: 20.0, source: 50.0 },
             (_, Self::TcpReflection) => Floors { total: 250.0, source: 50.0 },
             (_, Self::TcpFlagFlood) => Floors { total: 200.0, source: 60.0 },
             (_, Self::AckFlood) => Floors { total: 300.0, source: 150.0 },
