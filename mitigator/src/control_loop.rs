@@ -156,9 +156,9 @@ impl<P: DataPlane> ControlLoop<P> {
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
         let snapshot = self.plane.read_counters(now)?;
         // What still came between the look that led to a block and the block is no new evidence.
-        let left_out = Some(self.blocklist.just_blocked(now));
-        let scope = Scope { watched: self.gates.watched(), left_out };
-        let activity = self.history.advance(snapshot, &scope, SHORTEST_INTERVAL);
+        let just_blocked = self.blocklist.just_blocked(now, self.detection.window * 3 / 2);
+        let scope = Scope { watched: self.gates.watched(), left_out: &[just_blocked] };
+        let mut activity = self.history.advance(snapshot, &scope, SHORTEST_INTERVAL);
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         self.judge.note(&activity, &features, self.gates.looks(), &self.detection);
@@ -166,12 +166,11 @@ impl<P: DataPlane> ControlLoop<P> {
         let nothing = Judgement::default();
         let mut judgement =
             self.judge.judge(&activity, features, &alarms, &allowed, &self.detection, &nothing);
-        let left_out = || {
-            let mut blocked = self.blocklist.blocked_within(now, self.detection.window * 2);
-            blocked.extend(judgement.blocked());
-            blocked
-        };
-        if let Some(window) = self.history.window(self.detection.window, left_out) {
+        // The window's rows find room where these were, which is near at hand.
+        self.history.reuse(&mut activity);
+        if self.history.is_window_due(self.detection.window) {
+            let scope = Scope { left_out: &[just_blocked, &judgement.blocked()], ..Scope::default() };
+            let mut window = self.history.window(&scope);
             let features = features::extract(&window);
             let alarms = self.window_gates.check(&window, &self.detection);
             self.judge.note(&window, &features, self.window_gates.looks(), &self.detection);
@@ -183,7 +182,7 @@ impl<P: DataPlane> ControlLoop<P> {
                 &self.detection,
                 &judgement,
             ));
-            self.history.reuse(window);
+            self.history.reuse(&mut window);
         }
         for vector in judgement.attacks() {
             self.gates.note_verdict(vector, now);
@@ -224,7 +223,6 @@ impl<P: DataPlane> ControlLoop<P> {
                 self.interval
             },
         };
-        self.history.reuse(activity);
         Ok(tick)
     }
 }

@@ -7,18 +7,20 @@ use mitigator_common::{Outcome, Signature, Source, SourceCounters};
 use super::snapshot::OutcomeTotals;
 use super::time::Timestamp;
 
-/// What one source did in an interval.
+/// What one source did in an interval. Who, how long and how much stand together: of a million rows most is looked at
+/// for that alone.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceActivity {
     /// Who.
     pub source: Source,
+    /// Since the source's first packet.
+    pub age: Duration,
     /// Packets of each kind in the interval; times as the later snapshot has them; ports of its epoch and
     /// the one before, so that a new epoch does not make a scanner look like the client of one port.
     pub change: SourceCounters,
     /// Since the source's row was made.
     pub totals: SourceCounters,
-    /// Since the source's first packet.
-    pub age: Duration,
 }
 
 /// What every source did between two snapshots.

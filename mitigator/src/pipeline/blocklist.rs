@@ -307,27 +307,16 @@ impl Blocklist {
         }
     }
 
-    /// Sources that were blocked so lately that they may have been counted since, before the block took effect.
-    pub fn just_blocked(&mut self, now: Timestamp) -> &FxHashSet<Source> {
-        let settled = now.ago(SETTLED_AFTER).map(|settled| self.blocked_at.take_due(settled));
+    /// Sources that were blocked within `span`, or so lately before it that they may have been counted since, before
+    /// the block took effect. The span is the same at each call.
+    pub fn just_blocked(&mut self, now: Timestamp, span: Duration) -> &FxHashSet<Source> {
+        let settled = now.ago(SETTLED_AFTER + span).map(|settled| self.blocked_at.take_due(settled));
         for (at, target) in settled.into_iter().flatten() {
             if self.standing.get(&target).is_some_and(|standing| standing.since == at) {
                 self.settle(&target);
             }
         }
         &self.unsettled
-    }
-
-    /// Sources that were blocked within `span`, or so lately before it that they may have been counted since.
-    pub fn blocked_within(&self, now: Timestamp, span: Duration) -> FxHashSet<Source> {
-        let standing = self.standing.iter();
-        let late =
-            standing.filter(|(_, block)| !block.is_lifted && now.since(block.since) < SETTLED_AFTER + span);
-        late.filter_map(|(target, _)| match target {
-            Target::Source(source) => Some(*source),
-            Target::Prefix(_) => None,
-        })
-        .collect()
     }
 
     /// How many blocks of the agent stand.

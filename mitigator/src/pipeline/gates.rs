@@ -452,7 +452,8 @@ impl Gates {
         let mut to_many_ports: Vec<(usize, u64)> = Vec::new();
         let mut waiting: Vec<(usize, Waiting)> = Vec::new();
         let mut crowd = Crowd::default();
-        let sight = Sight { span: self.span, is_first, activity };
+        let half = activity.interval / 2;
+        let sight = Sight { span: self.span, is_first, activity, half };
         // What stands is judged tick by tick.
         let counts_standing = self.span == Span::Tick;
         if counts_standing {
@@ -572,6 +573,8 @@ struct Sight<'a> {
     span: Span,
     is_first: bool,
     activity: &'a Activity,
+    /// Of its interval.
+    half: Duration,
 }
 
 impl Sight<'_> {
@@ -600,7 +603,7 @@ impl Sight<'_> {
         let is_window = self.span == Span::Window;
         match vector {
             // A visitor from far away acknowledges a moment later.
-            Vector::SynFlood => is_window && row.age < self.activity.interval / 2,
+            Vector::SynFlood => is_window && row.age < self.half,
             // Half-finished requests on many connections: what they leave open says more.
             Vector::HttpFlood => waits.is_some_and(|waits| waits.explains(row.change.tcp_push_packets)),
             Vector::AckFlood => self.is_first,

@@ -61,12 +61,14 @@ pub fn attacking(
         return Vec::new();
     }
     let mut found = Vec::new();
+    let source_of = |(row, _): (usize, u64)| activity.rows.get(row).map(|row| row.source);
+    let carriers: Vec<Source> = carried.iter().filter_map(source_of).collect();
     for (index, bits) in HOST_BITS.into_iter().enumerate() {
         // IPv4 has one length.
         let has_length = |source: Source| index < LENGTHS_V4.len() || source.number() > u64::from(u32::MAX);
-        let group_of = |row: &SourceActivity| has_length(row.source).then(|| row.source.number() >> bits);
-        let rows = crowded(activity, carried, group_of);
-        for rows in rows.chunk_by(|(a, _), (b, _)| group_of(a) == group_of(b)) {
+        let group_of = |source: Source| has_length(source).then(|| source.number() >> bits);
+        let rows = crowded(activity, &carriers, group_of);
+        for rows in rows.chunk_by(|(a, _), (b, _)| group_of(a.source) == group_of(b.source)) {
             let Some(prefix) = rows.first().and_then(|(row, _)| around(row.source).nth(index)) else {
                 continue;
             };
@@ -97,29 +99,29 @@ pub fn attacking(
 /// The rows of all groups that enough carriers are in, those of a group together.
 fn crowded<'a>(
     activity: &'a Activity,
-    carried: &Carried,
-    group_of: impl Fn(&SourceActivity) -> Option<u64>,
+    carriers: &[Source],
+    group_of: impl Fn(Source) -> Option<u64>,
 ) -> Vec<(&'a SourceActivity, usize)> {
-    let carriers = || carried.iter().filter_map(|(row, _)| group_of(activity.rows.get(row)?));
+    let groups = || carriers.iter().filter_map(|source| group_of(*source));
     // Groups share counters, so that a few too many come out, which are told apart after.
-    let bits = (carried.iter().len() * 2).next_power_of_two().ilog2().clamp(1, MOST_COUNTER_BITS);
+    let bits = (carriers.len() * 2).next_power_of_two().ilog2().clamp(1, MOST_COUNTER_BITS);
     let place = |group: u64| usize::try_from(group.wrapping_mul(SPREAD) >> (u64::BITS - bits)).unwrap_or(0);
     let mut counters = vec![0_u16; 1 << bits];
-    for group in carriers() {
+    for group in groups() {
         if let Some(counter) = counters.get_mut(place(group)) {
             *counter = counter.saturating_add(1);
         }
     }
     let is_crowded =
         |group: &u64| counters.get(place(*group)).is_some_and(|count| usize::from(*count) >= MEMBERS);
-    let groups: FxHashSet<u64> = carriers().filter(is_crowded).collect();
+    let groups: FxHashSet<u64> = groups().filter(is_crowded).collect();
     if groups.is_empty() {
         return Vec::new();
     }
     let rows = activity.rows.iter().zip(0..);
     let mut rows: Vec<_> =
-        rows.filter(|(row, _)| group_of(row).is_some_and(|group| groups.contains(&group))).collect();
-    rows.sort_unstable_by_key(|(row, index)| (group_of(row), *index));
+        rows.filter(|(row, _)| group_of(row.source).is_some_and(|group| groups.contains(&group))).collect();
+    rows.sort_unstable_by_key(|(row, index)| (group_of(row.source), *index));
     rows
 }
 

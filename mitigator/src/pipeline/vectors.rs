@@ -351,6 +351,7 @@ pub struct Possible {
 impl Possible {
     /// For what a source sent in an interval. What stands without packets is not among it.
     #[must_use]
+    #[inline]
     pub fn of(change: &SourceCounters) -> Self {
         let asked = change.tcp_syn_packets | change.tcp_rst_packets | change.tcp_odd_packets;
         let sent = Vector::ALL.map(|vector| match vector {

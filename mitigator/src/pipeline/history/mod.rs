@@ -30,8 +30,8 @@ pub struct History {
     /// Of one that reads those that changed.
     changing: Rows,
     answers: Answers,
-    /// Memory of activities that are over.
-    spare: Vec<Vec<SourceActivity>>,
+    /// Memory of an activity that is over.
+    spare: Vec<SourceActivity>,
 }
 
 /// Whom an activity shows beside those who sent or were sent something, and whom it does not.
@@ -40,7 +40,7 @@ pub struct Scope<'a> {
     /// They have a row even if nothing happened.
     pub watched: Vec<Source>,
     /// They have none.
-    pub left_out: Option<&'a FxHashSet<Source>>,
+    pub left_out: &'a [&'a FxHashSet<Source>],
 }
 
 /// Everything but the rows at one instant.
@@ -120,39 +120,42 @@ impl History {
         Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..now.since(&last, span) }
     }
 
-    /// When half of `length` is over since the last window, what happened since `length` ago, without the sources
-    /// in `left_out`: over a span in most of which they could send nothing, the loudest would look light.
-    pub fn window(
-        &mut self,
-        length: Duration,
-        left_out: impl FnOnce() -> FxHashSet<Source>,
-    ) -> Option<Activity> {
-        let latest = self.marks.back()?;
-        if latest.span.interval < length / 2 {
-            return None;
+    /// Whether half of `length` is over since the last window, and `length` since the one before.
+    pub fn is_window_due(&mut self, length: Duration) -> bool {
+        let is_half_over = self.marks.back().is_some_and(|latest| latest.span.interval >= length / 2);
+        if is_half_over && self.marks.len() < 2 {
+            self.mark(self.last.clone().unwrap_or_default());
+            return false;
         }
-        let now = self.last.clone()?;
-        let begin = if self.marks.len() > 1 { self.marks.pop_front() } else { None };
+        is_half_over
+    }
+
+    /// What happened since the window before the last one ended; the next one begins where that ended. Whoever was
+    /// blocked since is to be left out: over a span in most of which they could send nothing, the loudest would look
+    /// light.
+    pub fn window(&mut self, scope: &Scope<'_>) -> Activity {
+        let now = self.last.clone().unwrap_or_default();
+        let Some(begin) = self.marks.pop_front() else {
+            return Activity::default();
+        };
         self.mark(now.clone());
-        let begin = begin?;
-        let left_out = left_out();
-        let scope = Scope { left_out: Some(&left_out), ..Scope::default() };
-        let mut seen = Seen { at: now.at, scope: &scope, rows: self.memory(), active_sources: 0 };
+        let mut seen = Seen { at: now.at, scope, rows: self.memory(), active_sources: 0 };
         self.whole.compare_with(&begin.whole, |row| seen.add(&row, |_| {}));
         self.changing.compare_with(&begin.changes, |row| seen.add(&row, |_| {}));
         let (rows, active_sources) = (seen.rows, seen.active_sources);
         let since = now.since(&begin.totals, begin.span);
-        Some(Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since })
+        Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since }
     }
 
-    /// Takes back the memory of an activity that is over, so that the next one need not be given a page at a time.
-    pub fn reuse(&mut self, mut activity: Activity) {
-        activity.rows.clear();
-        self.spare.push(activity.rows);
+    /// Takes the rows of an activity that was judged, so that the next ones need not be given memory a page at a time.
+    pub fn reuse(&mut self, activity: &mut Activity) {
+        let mut rows = std::mem::take(&mut activity.rows);
+        rows.clear();
+        self.spare = rows;
     }
 
     fn memory(&mut self) -> Vec<SourceActivity> {
-        self.spare.pop().unwrap_or_default()
+        std::mem::take(&mut self.spare)
     }
 
     fn mark(&mut self, totals: Totals) {
@@ -163,7 +166,7 @@ impl History {
 
 impl Scope<'_> {
     fn leaves_out(&self, source: Source) -> bool {
-        self.left_out.is_some_and(|left_out| left_out.contains(&source))
+        self.left_out.iter().any(|sources| sources.contains(&source))
     }
 }
 
