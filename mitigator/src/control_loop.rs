@@ -166,6 +166,7 @@ impl<P: DataPlane> ControlLoop<P> {
         let nothing = Judgement::default();
         let mut judgement =
             self.judge.judge(&activity, features, &alarms, &allowed, &self.detection, &nothing);
+        self.gates.reuse(alarms);
         // The window's rows find room where these were, which is near at hand.
         self.history.reuse(&mut activity);
         if self.history.is_window_due(self.detection.window) {
@@ -182,6 +183,7 @@ impl<P: DataPlane> ControlLoop<P> {
                 &self.detection,
                 &judgement,
             ));
+            self.window_gates.reuse(alarms);
             self.history.reuse(&mut window);
         }
         for vector in judgement.attacks() {

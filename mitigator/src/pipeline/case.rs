@@ -90,6 +90,13 @@ pub(super) struct Carrier {
     pub is_covered: bool,
 }
 
+/// Memory of a case that is closed, so that the next one need not be given it a page at a time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Room {
+    carriers: Vec<Carrier>,
+    points: Vec<Point>,
+}
+
 /// What carriers are grouped by.
 type Point = [f64; POINT_COLUMNS];
 
@@ -99,11 +106,14 @@ impl<'a> Case<'a> {
         features: FeatureTable<'a>,
         alarm: &'a Alarm,
         settings: &'a DetectionSettings,
+        Room { mut carriers, mut points }: Room,
     ) -> Self {
         let ruler = Ruler { activity, alarm, settings, attack_age: activity.at.since(alarm.since) };
         let mut decades = Decades::new();
-        let mut carriers = Vec::with_capacity(alarm.carried.iter().len());
-        let mut points = Vec::with_capacity(carriers.capacity());
+        carriers.clear();
+        points.clear();
+        carriers.reserve(alarm.carried.iter().len());
+        points.reserve(alarm.carried.iter().len());
         for (row, packets) in alarm.carried.iter() {
             if let Some(source) = activity.rows.get(row) {
                 let rate = gates::amount(alarm.vector, activity, packets);
@@ -133,6 +143,11 @@ impl<'a> Case<'a> {
         };
         case.count_light_ones();
         case
+    }
+
+    /// Its memory, when all is judged.
+    pub fn close(self) -> Room {
+        Room { carriers: self.carriers, points: self.points }
     }
 
     /// The carrier that has a row of the activity, with its position.
@@ -610,7 +625,7 @@ mod tests {
         let packets = [249, 1_000, 300, 400, 2_000, 3, 500];
         let (activity, alarm) = flood(&packets);
         let settings = DetectionSettings { max_clusters: 1, ..DetectionSettings::default() };
-        let case = Case::new(&activity, features::extract(&activity), &alarm, &settings);
+        let case = Case::new(&activity, features::extract(&activity), &alarm, &settings, Room::default());
         assert_eq!(case.light_sources, 2);
         for (most, suspect, expected) in [
             (10, None, vec![1, 2, 3, 4, 6]),

@@ -16,7 +16,7 @@ use super::settings::DetectionSettings;
 
 /// Attempts with different starting points; the best counts.
 const RUNS: usize = 3;
-const MAX_ITERATIONS: u64 = 60;
+const MAX_ITERATIONS: u64 = 30;
 const TOLERANCE: f64 = 1e-3;
 /// Of the sample, the part that each decade of rates gets at least, if it has as many sources: one in so many.
 const LEAST_SHARE_OF_DECADE: usize = 20;

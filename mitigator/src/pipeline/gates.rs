@@ -136,9 +136,9 @@ impl Carried {
         Self { carriers: carriers.copied().collect() }
     }
 
-    /// Room for about so many rows.
-    fn with_capacity(rows: usize) -> Self {
-        Self { carriers: Vec::with_capacity(rows + rows / 8) }
+    fn emptied(mut self) -> Self {
+        self.carriers.clear();
+        self
     }
 
     fn sort(&mut self) {
@@ -173,8 +173,8 @@ pub struct Gates {
     paced: Paced,
     states: Vec<State>,
     totals: Vec<f64>,
-    /// How many rows carried each vector the last time.
-    carriers: Vec<usize>,
+    /// Memory of what was carried before, by vector.
+    spare: Vec<Carried>,
     /// Packets to many ports beyond the rate of a scan, by source: leaky buckets.
     scanned: FxHashMap<Source, f64>,
     /// `None` while the time of day is not known.
@@ -255,7 +255,7 @@ impl Gates {
             paced: Paced::default(),
             states: Vec::new(),
             totals: Vec::new(),
-            carriers: Vec::new(),
+            spare: Vec::new(),
             scanned: FxHashMap::default(),
             wall_clock: None,
             quiet: Duration::ZERO,
@@ -347,8 +347,12 @@ impl Gates {
                 alarm.since = earlier.map(|attack| attack.since).min().unwrap_or(begun);
                 state.attack = Some(Episode { since: alarm.since, last_alarm: activity.at });
                 alarms.push(alarm);
-            } else if normal.is_some() {
-                alarms.extend(service_alarms(state, &alarm, activity, &self.by_port, now, settings));
+                self.spare.push(Carried::default());
+            } else {
+                if normal.is_some() {
+                    alarms.extend(service_alarms(state, &alarm, activity, &self.by_port, now, settings));
+                }
+                self.spare.push(alarm.carried.emptied());
             }
             for alarm in alarms.iter_mut().skip(earlier_alarms).filter(|_| has_pace) {
                 alarm.paced = self.paced.group(activity, &alarm.carried, settings);
@@ -357,6 +361,16 @@ impl Gates {
         }
         self.learn(activity, now, settings);
         alarms
+    }
+
+    /// Takes the memory of alarms that were judged.
+    pub fn reuse(&mut self, alarms: Vec<Alarm>) {
+        for Alarm { vector, carried, .. } in alarms {
+            let place = Vector::ALL.iter().position(|known| *known == vector);
+            if let Some(spare) = place.and_then(|place| self.spare.get_mut(place)) {
+                *spare = carried.emptied();
+            }
+        }
     }
 
     /// Takes note of a verdict that blames somebody, which keeps its vector from being learned for a while.
@@ -446,9 +460,8 @@ impl Gates {
     /// One look at every row: what carries each vector, in the order of [`Vector::ALL`], and what it takes all rows
     /// to tell.
     fn survey(&mut self, activity: &Activity, is_first: bool, settings: &DetectionSettings) -> Survey {
-        let mut carried: Vec<Carried> = Vec::with_capacity(Vector::ALL.len());
-        self.carriers.resize(Vector::ALL.len(), 0);
-        carried.extend(self.carriers.iter().map(|expected| Carried::with_capacity(*expected)));
+        let mut carried = std::mem::take(&mut self.spare);
+        carried.resize(Vector::ALL.len(), Carried::default());
         let mut to_many_ports: Vec<(usize, u64)> = Vec::new();
         let mut waiting: Vec<(usize, Waiting)> = Vec::new();
         let mut crowd = Crowd::default();
@@ -507,7 +520,6 @@ impl Gates {
         if !to_many_ports.is_empty() {
             carried.iter_mut().for_each(Carried::sort);
         }
-        self.carriers = carried.iter().map(|carried| carried.iter().len()).collect();
         Survey { carried, alike: swarm.len(), is_of_a_crowd, everybody_waits }
     }
 

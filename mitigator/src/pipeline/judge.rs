@@ -14,7 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::activity::{Activity, SourceActivity};
 use super::allowlist::AllowList;
 use super::asked::{Asked, Closest};
-use super::case::{COVERS_ALLOWED, Case};
+use super::case::{COVERS_ALLOWED, Case, Room};
 use super::features::FeatureTable;
 use super::gates::{self, Alarm, Gate, Look};
 use super::paced::{self, Group, Member};
@@ -33,6 +33,7 @@ pub struct Judge {
     suspects: Suspects,
     reported: FxHashMap<(Vector, Option<Target>), Timestamp>,
     asked: Asked,
+    room: Room,
 }
 
 /// What the judge says of one tick.
@@ -152,21 +153,28 @@ impl Judge {
         earlier: &Judgement,
     ) -> Judgement {
         let now = activity.at;
-        let most = MOST_SUSPECTS.saturating_sub(earlier.blocks().count());
+        let earlier_blocks = earlier.blocks().count();
         self.suspects.forget_old(now);
         self.reported.retain(|_, at| now.since(*at) <= REPORT_AGAIN);
         let mut judgement = Judgement { is_suspicious: !alarms.is_empty(), ..Judgement::default() };
         for alarm in alarms {
-            let mut case = Case::new(activity, features, alarm, settings);
+            let room = std::mem::take(&mut self.room);
+            let mut case = Case::new(activity, features, alarm, settings, room);
             let before = judgement.verdicts.len();
             let covered = self.judge_prefixes(&case, allowed, &mut judgement);
             case.leave_out(&covered);
-            self.judge_sources(&case, allowed, most, &mut judgement);
+            let most = match alarm.span {
+                Span::Tick => MOST_SUSPECTS,
+                // There nobody waits for a second tick.
+                Span::Window => MOST_SUSPECTS / 2,
+            };
+            self.judge_sources(&case, allowed, most.saturating_sub(earlier_blocks), &mut judgement);
             self.judge_paced(&case, allowed, &mut judgement);
             self.judge_crowd(&case, &mut judgement);
             if judgement.verdicts.len() == before {
                 self.judge_rest(&case, &mut judgement);
             }
+            self.room = case.close();
         }
         judgement
     }

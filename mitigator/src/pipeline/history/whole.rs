@@ -15,7 +15,7 @@ pub(super) struct Whole {
 }
 
 /// How far from where it is expected a row is looked for.
-const REACH: usize = 12;
+const REACH: usize = 8;
 
 impl Whole {
     /// The rows of the snapshot that follows; calls `each` for every one.
@@ -70,8 +70,8 @@ fn match_up(before: &[Row], now: &[Row], mut each: impl FnMut(usize, &Row, Optio
             missed.push(place);
         }
     }
-    let rest = (0..before.len()).filter(|place| is_matched.get(*place) == Some(&false)).collect();
-    let mut found_later = pairs(before, rest, now, missed.clone()).into_iter().peekable();
+    let rest = || is_matched.iter().zip(0..).filter(|(is_matched, _)| !**is_matched).map(|(_, place)| place);
+    let mut found_later = pairs(before, rest, now, &missed).into_iter().peekable();
     for place in missed {
         let found = found_later.next_if(|(found, _)| *found == place).map(|(_, before)| before);
         if let Some(row) = now.get(place) {
@@ -91,17 +91,18 @@ fn find_near(rows: &[Row], expected: usize, source: Source) -> Option<usize> {
 }
 
 /// Sources that stand in some places of `now` and in some of `before`: both places, in the order of the former.
-fn pairs(
+fn pairs<Places: Iterator<Item = usize>>(
     before: &[Row],
-    mut places_before: Vec<usize>,
+    places_before: impl Fn() -> Places,
     now: &[Row],
-    mut places_now: Vec<usize>,
+    places_now: &[usize],
 ) -> Vec<(usize, usize)> {
     // Most have no partner, in a flood of forged sources, and need not be sorted.
-    let filter = Filter::of(before, &places_before);
-    places_now.retain(|place| filter.may_hold(now, *place));
-    let filter = Filter::of(now, &places_now);
-    places_before.retain(|place| filter.may_hold(before, *place));
+    let filter = Filter::of(before, places_before(), before.len());
+    let places_now: Vec<usize> =
+        places_now.iter().copied().filter(|place| filter.may_hold(now, *place)).collect();
+    let filter = Filter::of(now, places_now.iter().copied(), places_now.len());
+    let places_before: Vec<usize> = places_before().filter(|place| filter.may_hold(before, *place)).collect();
     let sorted = |rows: &[Row], places: Vec<usize>| {
         let source = |place: usize| rows.get(place).map(|(source, _)| (*source, place));
         let mut sources: Vec<(Source, usize)> = places.into_iter().filter_map(source).collect();
@@ -130,11 +131,11 @@ const BITS_EACH: usize = 16;
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Filter {
-    /// The sources in some places.
-    fn of(rows: &[Row], places: &[usize]) -> Self {
-        let words = (places.len() * BITS_EACH / 64).next_power_of_two().max(2);
+    /// The sources in some places, `most` at most.
+    fn of(rows: &[Row], places: impl Iterator<Item = usize>, most: usize) -> Self {
+        let words = (most * BITS_EACH / 64).next_power_of_two().max(2);
         let mut filter = Self { words: vec![0; words] };
-        for (source, _) in places.iter().filter_map(|place| rows.get(*place)) {
+        for (source, _) in places.filter_map(|place| rows.get(place)) {
             let (word, bit) = filter.bit_of(*source);
             if let Some(word) = filter.words.get_mut(word) {
                 *word |= bit;
