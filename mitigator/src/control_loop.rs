@@ -156,7 +156,8 @@ impl<P: DataPlane> ControlLoop<P> {
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
         let snapshot = self.plane.read_counters(now)?;
         // What still came between the look that led to a block and the block is no new evidence.
-        let just_blocked = self.blocklist.just_blocked(now, self.detection.window * 3 / 2);
+        let window_begins = self.history.window_begins().unwrap_or(now);
+        let just_blocked = self.blocklist.just_blocked(window_begins.min(now));
         let scope = Scope { watched: self.gates.watched(), left_out: &[just_blocked] };
         let mut activity = self.history.advance(snapshot, &scope, SHORTEST_INTERVAL);
         let features = features::extract(&activity);
@@ -194,14 +195,6 @@ impl<P: DataPlane> ControlLoop<P> {
         let mut verdicts = judgement.verdicts;
         let mut changes = self.blocklist.update(&mut verdicts, &hits, &allowed, now, &self.blocking);
         changes.limits = self.limits.update(&verdicts, &activity.limited, now, &self.blocking);
-        for block in &changes.blocks {
-            if let Target::Source(source) = block.target {
-                self.gates.forget(source);
-            }
-        }
-        for Verdict { vector, evidence, .. } in verdicts.iter().filter(|verdict| verdict.is_block()) {
-            self.gates.note_block(*vector, evidence.case.service, evidence.packets_per_second(), now);
-        }
         let hurries = judgement.is_suspicious && self.hurried < ALERT_FACTOR;
         self.hurried = if hurries { self.hurried + 1 } else { 0 };
         if let Err(error) = self.plane.apply(now, &changes) {
@@ -210,6 +203,14 @@ impl<P: DataPlane> ControlLoop<P> {
             return Err(error);
         }
         self.judge.forget_blocked(&verdicts);
+        for block in &changes.blocks {
+            if let Target::Source(source) = block.target {
+                self.gates.forget(source);
+            }
+        }
+        for Verdict { vector, evidence, .. } in verdicts.iter().filter(|verdict| verdict.is_block()) {
+            self.gates.note_block(*vector, evidence.case.service, evidence.packets_per_second(), now);
+        }
         let tick = Tick {
             at: now,
             interval: activity.interval,

@@ -76,7 +76,7 @@ pub fn closeness<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> f64 {
     let part = |gate: &Gate| if gate.limit > 0.0 { gate.value / gate.limit } else { 1.0 };
     let mut gates = gates.into_iter().peekable();
     let of_all = gates.peek().map_or(0.0, |gate| part(gate)).min(1.0);
-    let own = gates.find(|gate| gate.name == "source_floor").map_or(0.0, part);
+    let own = gates.find(|gate| ["source_floor", "source_pace"].contains(&gate.name)).map_or(0.0, part);
     of_all * own
 }
 

@@ -307,10 +307,10 @@ impl Blocklist {
         }
     }
 
-    /// Sources that were blocked within `span`, or so lately before it that they may have been counted since, before
-    /// the block took effect. The span is the same at each call.
-    pub fn just_blocked(&mut self, now: Timestamp, span: Duration) -> &FxHashSet<Source> {
-        let settled = now.ago(SETTLED_AFTER + span).map(|settled| self.blocked_at.take_due(settled));
+    /// Sources that were blocked since a moment, or so lately before it that they may have been counted since, before
+    /// the block took effect. The moment is never earlier than at the call before.
+    pub fn just_blocked(&mut self, since: Timestamp) -> &FxHashSet<Source> {
+        let settled = since.ago(SETTLED_AFTER).map(|settled| self.blocked_at.take_due(settled));
         for (at, target) in settled.into_iter().flatten() {
             if self.standing.get(&target).is_some_and(|standing| standing.since == at) {
                 self.settle(&target);

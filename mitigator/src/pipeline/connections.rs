@@ -182,6 +182,10 @@ impl Connections {
         let (mut others_wait, mut others_opened) = (0.0, 0.0);
         for waiting in self.sources.values() {
             if waiting.connections <= A_FEW {
+                // Who never acknowledged may be forged, and says nothing of the server.
+                if waiting.acknowledged <= 0.0 {
+                    continue;
+                }
                 others_wait += waiting.connections;
                 others_opened += waiting.opened;
             } else if waiting.are_most() {

@@ -40,6 +40,8 @@ const LEAST_SCAN_BURST: f64 = 1_000.0;
 const WATCHED_SHARE: f64 = 0.2;
 /// On the floor of all sources for what an attack brings in its wake.
 const WAKE_FACTOR: f64 = 0.2;
+/// Connections of a member of a swarm that count for it: fewer than one of a crowd is blocked for.
+const SWARM_SYNS: u32 = 11;
 /// Connections that a client opens at once.
 const A_CLIENTS_SYNS: u32 = 8;
 
@@ -513,8 +515,9 @@ impl Gates {
             {
                 let stands = standing(vector, waits, is_of_a_crowd);
                 let is_of_it = is_in_swarm && vector == Vector::SlowConnections;
-                let opened = if is_of_it { u64::from(row.totals.tcp_syn_packets) } else { 0 };
-                carried.push(index, service_of(vector, row), stands.max(opened));
+                // A member is limited with the others, and blocked for what it leaves waiting alone.
+                let opened = if is_of_it { row.totals.tcp_syn_packets.min(SWARM_SYNS) } else { 0 };
+                carried.push(index, service_of(vector, row), stands.max(u64::from(opened)));
             }
         }
         if !to_many_ports.is_empty() {
@@ -734,8 +737,8 @@ fn service_alarms(
     let (vector, floors) = (all.vector, all.floors);
     let mut loud: Vec<(u16, f64)> = by_port
         .counts()
-        .map(|(port, count)| (port, amount(vector, activity, count) + state.held.of(Some(port))))
-        .filter(|(_, total)| *total >= floors.total * settings.patience)
+        .map(|(port, count)| (port, amount(vector, activity, count)))
+        .filter(|(port, total)| total + state.held.of(Some(*port)) >= floors.total * settings.patience)
         .collect();
     loud.sort_unstable_by(|(a, a_total), (b, b_total)| b_total.total_cmp(a_total).then(a.cmp(b)));
     let mut alarms = Vec::new();
@@ -748,7 +751,8 @@ fn service_alarms(
             continue;
         };
         let names = ["service_floor", "service_over_median", "service_over_noise"];
-        let gates = gates_named(names, vector, floors, total, Some(normal), settings);
+        let with_held = total + state.held.of(Some(port));
+        let gates = gates_named(names, vector, floors, with_held, Some(normal), settings);
         if alarms.len() == MOST_SERVICES || !gates.iter().all(|gate| gate.passed) {
             continue;
         }

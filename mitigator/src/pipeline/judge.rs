@@ -66,14 +66,18 @@ impl Judgement {
         self.verdicts.iter().filter(|verdict| verdict.is_attack()).map(|verdict| verdict.vector).collect()
     }
 
-    /// Adds what another judgement of the same tick says; of two verdicts about the same the first stands.
+    /// Adds what another judgement of the same tick says; of two verdicts about the same the stronger stands, or else
+    /// the first.
     pub fn add(&mut self, mut other: Self) {
         self.is_suspicious |= other.is_suspicious;
         if other.verdicts.is_empty() {
             return;
         }
-        let known: FxHashSet<&Subject> = self.verdicts.iter().map(|verdict| &verdict.subject).collect();
-        other.verdicts.retain(|verdict| !known.contains(&verdict.subject));
+        let known: FxHashMap<&Subject, Decision> =
+            self.verdicts.iter().map(|verdict| (&verdict.subject, verdict.decision)).collect();
+        other.verdicts.retain(|verdict| {
+            known.get(&verdict.subject).is_none_or(|decision| *decision < verdict.decision)
+        });
         self.verdicts.append(&mut other.verdicts);
     }
 }

@@ -55,7 +55,7 @@ pub const FAR_OVER_USUAL: f64 = 10.0;
 pub const SECONDS: u32 = 3;
 /// How uneven the pauses of bots are: of pauses between 0.5 and 1.5 s a sixth, of a clock with a delay of 50 ms more or
 /// less 0.02, of machines that add a fifth at random 0.07.
-pub const UNEVEN: f64 = 0.1;
+pub const UNEVEN: f64 = 0.13;
 /// Requests per second, at least: a reader goes on to the next page after a while.
 pub const SLOWEST: f64 = 0.5;
 /// From the first to the last of these requests, at least.

@@ -13,8 +13,8 @@ use super::target::Target;
 use super::time::Timestamp;
 use super::vectors::Vector;
 
-/// What is done about a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What is done about a target, the weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decision {
     /// Reported, nothing else.

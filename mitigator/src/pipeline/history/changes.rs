@@ -13,7 +13,7 @@ pub(super) struct Rows {
 
 /// What changed since a moment: each source that did with its counters of then, or none.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(super) struct Since {
     before: FxHashMap<Source, Option<SourceCounters>>,
 }
 
@@ -31,10 +31,10 @@ impl Rows {
         &mut self,
         rows: &[(Source, SourceCounters)],
         gone: &[Source],
-        marks: impl Iterator<Item = &'a mut Changes>,
+        marks: impl Iterator<Item = &'a mut Since>,
         mut each: impl FnMut(Compared<'_>),
     ) {
-        let mut marks: Vec<&mut Changes> = marks.collect();
+        let mut marks: Vec<&mut Since> = marks.collect();
         for source in gone {
             self.known.remove(source);
             for mark in &mut marks {
@@ -57,7 +57,7 @@ impl Rows {
     }
 
     /// Calls `each` for every row that changed since the moment of `mark`, in the order of the sources.
-    pub(super) fn compare_with(&self, mark: &Changes, mut each: impl FnMut(Compared<'_>)) {
+    pub(super) fn compare_with(&self, mark: &Since, mut each: impl FnMut(Compared<'_>)) {
         let mut changed: Vec<_> = mark.before.iter().collect();
         changed.sort_unstable_by_key(|(source, _)| **source);
         for (source, before) in changed {

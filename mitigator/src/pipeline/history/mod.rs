@@ -13,7 +13,7 @@ use mitigator_common::{Signature, Source, SourceCounters};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::answers::Answers;
-use self::changes::{Changes, Rows};
+use self::changes::{Rows, Since};
 use self::whole::Whole;
 use super::activity::{Activity, SourceActivity, is_same_row};
 use super::snapshot::{Coverage, OutcomeTotals, Snapshot};
@@ -57,14 +57,14 @@ struct Totals {
 struct Mark {
     totals: Totals,
     /// Since then.
-    span: Span,
+    elapsed: Elapsed,
     whole: Arc<Whole>,
-    changes: Changes,
+    changes: Since,
 }
 
 /// As in [`Activity`].
 #[derive(Clone, Copy, Debug, Default)]
-struct Span {
+struct Elapsed {
     interval: Duration,
     is_clock_still: bool,
 }
@@ -112,17 +112,24 @@ impl History {
             self.mark(now);
             return Activity { at, ..Activity::default() };
         };
-        let span = Span { interval: at.since(last.at).max(shortest), is_clock_still: at <= last.at };
+        let elapsed = Elapsed { interval: at.since(last.at).max(shortest), is_clock_still: at <= last.at };
         for mark in &mut self.marks {
-            mark.span.interval += span.interval;
-            mark.span.is_clock_still |= span.is_clock_still;
+            mark.elapsed.interval += elapsed.interval;
+            mark.elapsed.is_clock_still |= elapsed.is_clock_still;
         }
-        Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..now.since(&last, span) }
+        Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..now.since(&last, elapsed) }
     }
 
-    /// Whether half of `length` is over since the last window, and `length` since the one before.
+    /// When the next window begins.
+    #[must_use]
+    pub fn window_begins(&self) -> Option<Timestamp> {
+        self.marks.front().map(|mark| mark.totals.at)
+    }
+
+    /// Whether half of `length` is over since the last window, and `length` since the one before; begins one if
+    /// there is none.
     pub fn is_window_due(&mut self, length: Duration) -> bool {
-        let is_half_over = self.marks.back().is_some_and(|latest| latest.span.interval >= length / 2);
+        let is_half_over = self.marks.back().is_some_and(|latest| latest.elapsed.interval >= length / 2);
         if is_half_over && self.marks.len() < 2 {
             self.mark(self.last.clone().unwrap_or_default());
             return false;
@@ -143,7 +150,7 @@ impl History {
         self.whole.compare_with(&begin.whole, |row| seen.add(&row, |_| {}));
         self.changing.compare_with(&begin.changes, |row| seen.add(&row, |_| {}));
         let (rows, active_sources) = (seen.rows, seen.active_sources);
-        let since = now.since(&begin.totals, begin.span);
+        let since = now.since(&begin.totals, begin.elapsed);
         Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since }
     }
 
@@ -159,8 +166,8 @@ impl History {
     }
 
     fn mark(&mut self, totals: Totals) {
-        let (whole, changes) = (Arc::clone(&self.whole), Changes::default());
-        self.marks.push_back(Mark { totals, span: Span::default(), whole, changes });
+        let (whole, changes) = (Arc::clone(&self.whole), Since::default());
+        self.marks.push_back(Mark { totals, elapsed: Elapsed::default(), whole, changes });
     }
 }
 
@@ -172,7 +179,7 @@ impl Scope<'_> {
 
 impl Totals {
     /// The activity since `before`, without rows.
-    fn since(self, before: &Self, span: Span) -> Activity {
+    fn since(self, before: &Self, elapsed: Elapsed) -> Activity {
         let mut outcomes = self.outcomes;
         for (count, before) in outcomes.iter_mut().zip(before.outcomes) {
             *count = count.saturating_sub(before);
@@ -184,7 +191,7 @@ impl Totals {
         };
         let mut limited: Vec<(Signature, u64)> = self.limits.into_iter().map(dropped).collect();
         limited.sort_unstable();
-        let Span { interval, is_clock_still } = span;
+        let Elapsed { interval, is_clock_still } = elapsed;
         Activity { at: self.at, interval, is_clock_still, outcomes, limited, ..Activity::default() }
     }
 }

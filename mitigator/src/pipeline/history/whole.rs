@@ -60,10 +60,10 @@ fn match_up(before: &[Row], now: &[Row], mut each: impl FnMut(usize, &Row, Optio
     for (place, row) in now.iter().enumerate() {
         if let Some(found) = find_near(before, expected, row.0) {
             expected = found + 1;
-            if let Some(is_matched) = is_matched.get_mut(found) {
-                *is_matched = true;
+            // A data plane that is read one by one gives a row twice when another vanished meanwhile.
+            if is_matched.get_mut(found).is_none_or(|matched| !std::mem::replace(matched, true)) {
+                each(place, row, Some(found));
             }
-            each(place, row, Some(found));
         } else {
             // Most often it stands in the place of one that is gone.
             expected = before.len().min(expected + 1);
