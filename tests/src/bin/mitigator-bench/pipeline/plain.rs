@@ -10,7 +10,7 @@ use rand_xoshiro::rand_core::SeedableRng;
 const SEED: u64 = 7;
 /// As many as the pipeline makes, each as long at most.
 const RUNS: usize = 3;
-const MAX_ITERATIONS: u64 = 60;
+const MAX_ITERATIONS: u64 = 30;
 const TOLERANCE: f64 = 1e-3;
 
 /// The group of each row of `points`; `None` when linfa finds none.
