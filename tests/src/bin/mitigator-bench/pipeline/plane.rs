@@ -152,11 +152,10 @@ impl Scene {
         let mut points = Array2::zeros((rows.len(), 3));
         for (mut point, (_, row)) in points.rows_mut().into_iter().zip(rows) {
             let age = self.now.since(Timestamp::from_ns(row.first_seen_ns)).max(INTERVAL).as_secs_f64();
-            let packets = row.packets.max(1) as f64;
+            let (packets, bytes) = (row.packets.max(1) as f64, row.bytes.max(1) as f64);
             let carried = row.tcp_push_packets + row.udp_packets;
             let carried = f64::from(carried + row.tcp_syn_packets.saturating_sub(row.tcp_ack_packets));
-            let columns =
-                [(packets / age).log10(), carried / packets * 2.0, (row.bytes as f64 / packets).log10()];
+            let columns = [(packets / age).log10(), carried / packets * 2.0, (bytes / packets).log10()];
             for (value, column) in point.iter_mut().zip(columns) {
                 *value = column;
             }
