@@ -172,20 +172,21 @@ impl<P: DataPlane> ControlLoop<P> {
         self.history.reuse(&mut activity);
         if self.history.is_window_due(self.detection.window) {
             let scope = Scope { left_out: &[just_blocked, &judgement.blocked()], ..Scope::default() };
-            let mut window = self.history.window(&scope);
-            let features = features::extract(&window);
-            let alarms = self.window_gates.check(&window, &self.detection);
-            self.judge.note(&window, &features, self.window_gates.looks(), &self.detection);
-            judgement.add(self.judge.judge(
-                &window,
-                features,
-                &alarms,
-                &allowed,
-                &self.detection,
-                &judgement,
-            ));
-            self.window_gates.reuse(alarms);
-            self.history.reuse(&mut window);
+            if let Some(mut window) = self.history.window(&scope) {
+                let features = features::extract(&window);
+                let alarms = self.window_gates.check(&window, &self.detection);
+                self.judge.note(&window, &features, self.window_gates.looks(), &self.detection);
+                judgement.add(self.judge.judge(
+                    &window,
+                    features,
+                    &alarms,
+                    &allowed,
+                    &self.detection,
+                    &judgement,
+                ));
+                self.window_gates.reuse(alarms);
+                self.history.reuse(&mut window);
+            }
         }
         for vector in judgement.attacks() {
             self.gates.note_verdict(vector, now);

@@ -32,7 +32,8 @@ pub struct Activity {
     pub interval: Duration,
     /// Whether no time passed between the snapshots, so that every rate is a guess.
     pub is_clock_still: bool,
-    /// Sources that sent something, or were sent something, each once, in the order of the data plane.
+    /// Sources that sent something, or were sent something, each once, in the order of the data plane's
+    /// table, or of the sources where it tells changes alone.
     pub rows: Vec<SourceActivity>,
     /// How many sources sent something, those included that were left out of `rows`.
     pub active_sources: usize,

@@ -41,7 +41,8 @@ const WATCHED_SHARE: f64 = 0.2;
 /// On the floor of all sources for what an attack brings in its wake.
 const WAKE_FACTOR: f64 = 0.2;
 /// Connections of a member of a swarm that count for it: fewer than one of a crowd is blocked for.
-const SWARM_SYNS: u32 = 11;
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+const SWARM_SYNS: u32 = MANY_OF_A_CROWD as u32 - 1;
 /// Connections that a client opens at once.
 const A_CLIENTS_SYNS: u32 = 8;
 

@@ -360,9 +360,9 @@ impl Judge {
             let is_shown = gates.iter().all(|gate| gate.passed);
             let target = Target::Source(source);
             let (decision, note) = case.decide(&target, allowed.relation_to(&target));
-            let evidence = case.evidence(Some(position), gates, note);
             if self.asked.is_about(source) {
-                self.asked.note(source, Closest { at: now, vector, evidence: evidence.clone() });
+                let evidence = case.evidence(Some(position), gates.clone(), note);
+                self.asked.note(source, Closest { at: now, vector, evidence });
             }
             if !is_shown || (decision != Decision::Block && !self.is_news(vector, Some(target), now)) {
                 continue;
@@ -373,7 +373,7 @@ impl Judge {
                 decision,
                 limits: Vec::new(),
                 since: case.alarm.since,
-                evidence,
+                evidence: case.evidence(Some(position), gates, note),
             });
         }
     }

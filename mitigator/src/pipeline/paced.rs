@@ -211,12 +211,8 @@ impl Paced {
             let Some(row) = activity.rows.get(index) else {
                 continue;
             };
-            if self.hasty.contains(&row.source) {
-                self.others += requests as f64;
-                continue;
-            }
-            let has_room = self.askers.len() < MOST_SOURCES || self.askers.contains_key(&row.source);
-            if !has_room {
+            let has_room = || self.askers.len() < MOST_SOURCES || self.askers.contains_key(&row.source);
+            if self.hasty.contains(&row.source) || !has_room() {
                 self.others += requests as f64;
                 continue;
             }

@@ -126,32 +126,26 @@ impl History {
         self.marks.front().map(|mark| mark.totals.at)
     }
 
-    /// Whether half of `length` is over since the last window, and `length` since the one before; begins one if
-    /// there is none.
-    pub fn is_window_due(&mut self, length: Duration) -> bool {
-        let is_half_over = self.marks.back().is_some_and(|latest| latest.elapsed.interval >= length / 2);
-        if is_half_over && self.marks.len() < 2 {
-            self.mark(self.last.clone().unwrap_or_default());
-            return false;
-        }
-        is_half_over
+    /// Whether half of `length` is over since the last window.
+    #[must_use]
+    pub fn is_window_due(&self, length: Duration) -> bool {
+        self.marks.back().is_some_and(|latest| latest.elapsed.interval >= length / 2)
     }
 
-    /// What happened since the window before the last one ended; the next one begins where that ended. Whoever was
-    /// blocked since is to be left out: over a span in most of which they could send nothing, the loudest would look
-    /// light.
-    pub fn window(&mut self, scope: &Scope<'_>) -> Activity {
-        let now = self.last.clone().unwrap_or_default();
-        let Some(begin) = self.marks.pop_front() else {
-            return Activity::default();
-        };
+    /// Ends a window that is due: what happened since the one before the last ended, or `None` for the first half of
+    /// the first. Whoever was blocked since is to be left out: over a span in most of which they could send nothing,
+    /// the loudest would look light.
+    pub fn window(&mut self, scope: &Scope<'_>) -> Option<Activity> {
+        let now = self.last.clone()?;
+        let begin = if self.marks.len() > 1 { self.marks.pop_front() } else { None };
         self.mark(now.clone());
+        let begin = begin?;
         let mut seen = Seen { at: now.at, scope, rows: self.memory(), active_sources: 0 };
         self.whole.compare_with(&begin.whole, |row| seen.add(&row, |_| {}));
         self.changing.compare_with(&begin.changes, |row| seen.add(&row, |_| {}));
         let (rows, active_sources) = (seen.rows, seen.active_sources);
         let since = now.since(&begin.totals, begin.elapsed);
-        Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since }
+        Some(Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since })
     }
 
     /// Takes the rows of an activity that was judged, so that the next ones need not be given memory a page at a time.
