@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::Result;
 use mitigator::control_loop::ControlLoop;
 use mitigator::kernel::DataPlane;
-use mitigator::pipeline::activity::{Activity, SourceActivity};
+use mitigator::pipeline::activity::Activity;
 use mitigator::pipeline::allowlist::AllowList;
 use mitigator::pipeline::baseline::saved::Learned;
 use mitigator::pipeline::blocklist::Changes;
 use mitigator::pipeline::gates::{Alarm, Gates};
+use mitigator::pipeline::rows::Rows;
 use mitigator::pipeline::settings::{BlockingSettings, DetectionSettings};
 use mitigator::pipeline::snapshot::Snapshot;
 use mitigator::pipeline::target::Target;
@@ -49,17 +50,14 @@ impl Bench {
     /// One tick in which packets of vectors came to ports at these rates.
     fn tick(&mut self, traffic: &[(Vector, u16, f64)]) -> Vec<Alarm> {
         self.at_s += self.tick_s;
-        let rows = traffic.iter().zip(1_u8..).map(|((vector, port, rate), number)| {
-            let change = packets(*vector, *port, whole(rate * self.tick_s as f64));
-            let source = Source::from_v4_bytes([192, 0, 2, number]);
-            SourceActivity { source, change, totals: change, age: Duration::from_secs(self.at_s) }
-        });
-        let activity = Activity {
-            at: Timestamp::from_ns(self.at_s * 1_000_000_000),
-            interval: Duration::from_secs(self.tick_s),
-            rows: rows.collect(),
-            ..Activity::default()
-        };
+        let at = Timestamp::from_ns(self.at_s * 1_000_000_000);
+        let mut rows = Rows::at(at);
+        for ((vector, port, rate), number) in traffic.iter().zip(1_u8..) {
+            let counters = packets(*vector, *port, whole(rate * self.tick_s as f64));
+            rows.push(Source::from_v4_bytes([192, 0, 2, number]), None, &counters, 0);
+        }
+        let interval = Duration::from_secs(self.tick_s);
+        let activity = Activity { at, interval, rows, ..Activity::default() };
         self.gates.check(&activity, &self.settings)
     }
 

@@ -192,7 +192,7 @@ impl ExplainArgs {
         pause(self.over);
         let activity =
             history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), shortest);
-        let Some(row) = activity.rows.iter().position(|row| row.source == source) else {
+        let Some(row) = activity.rows.sources().position(|known| known == source) else {
             return Ok(None);
         };
         let Some(features) = features::extract(&activity).of(row) else {

@@ -124,15 +124,15 @@ impl SourcesArgs {
             activity = Some(history.advance(snapshot, &Scope::default(), shortest));
         }
         let known = rows.len();
-        let changes: FxHashMap<Source, &SourceCounters> = activity
+        let changes: FxHashMap<Source, SourceCounters> = activity
             .iter()
-            .flat_map(|activity| &activity.rows)
-            .map(|row| (row.source, &row.change))
+            .flat_map(|activity| activity.rows.iter())
+            .map(|row| (row.source, row.change))
             .collect();
         let mut rows: Vec<Row> = rows
             .iter()
             .map(|(source, totals)| {
-                let change = changes.get(source).copied().unwrap_or(&SourceCounters::EMPTY);
+                let change = changes.get(source).unwrap_or(&SourceCounters::EMPTY);
                 row(*source, totals, activity.as_ref().map(|activity| (activity, change)), now)
             })
             .collect();

@@ -12,12 +12,13 @@ use std::time::Duration;
 use mitigator_common::{PacketKind, Signature, Source, SourceCounters};
 use rustc_hash::FxHashMap;
 
-use super::activity::{Activity, SourceActivity};
+use super::activity::Activity;
 use super::allowlist::Relation;
 use super::clustering::{self, Clusters};
 use super::features::FeatureTable;
 use super::gates::{self, Alarm, Gate};
 use super::prefixes::{self, AttackingPrefix};
+use super::rows::SourceActivity;
 use super::settings::DetectionSettings;
 use super::suspects::Suspicion;
 use super::target::Target;
@@ -118,7 +119,7 @@ impl<'a> Case<'a> {
             if let Some(source) = activity.rows.get(row) {
                 let rate = gates::amount(alarm.vector, activity, packets);
                 points.push(point_of(packets, rate, &source.change, &mut decades));
-                carriers.push(ruler.carrier(row, source, packets, rate));
+                carriers.push(ruler.carrier(row, &source, packets, rate));
             }
         }
         let clusters = clustering::group(&points, settings);
@@ -188,14 +189,14 @@ impl<'a> Case<'a> {
     }
 
     /// Whether a source that shows the evidence is too light for a block. What may be a bulk transfer is not.
-    pub fn is_light(&self, row: &SourceActivity, carried: u64) -> bool {
+    pub fn is_light(&self, row: &SourceActivity<'_>, carried: u64) -> bool {
         let rate = gates::amount(self.alarm.vector, self.activity, carried);
         let looks_innocent = self.alarm.vector.floor_factor(&row.change, self.hears_sent) > 1.0;
         !looks_innocent && rate < self.alarm.floors.source * self.settings.patience
     }
 
     /// Whether this host answered the source, asked it, or saw it before the attack.
-    pub fn is_known(&self, row: &SourceActivity) -> bool {
+    pub fn is_known(&self, row: &SourceActivity<'_>) -> bool {
         let totals = &row.totals;
         let answered = [totals.sent_data_packets, totals.sent_udp_packets, totals.sent_syn_packets];
         let attack_age = self.activity.at.since(self.alarm.since);
@@ -471,7 +472,7 @@ struct Ruler<'a> {
 }
 
 impl Ruler<'_> {
-    fn carrier(&self, row: usize, source: &SourceActivity, packets: u64, rate: f64) -> Carrier {
+    fn carrier(&self, row: usize, source: &SourceActivity<'_>, packets: u64, rate: f64) -> Carrier {
         let settings = self.settings;
         let floor_factor = self.alarm.vector.floor_factor(&source.change, self.activity.hears_sent);
         let floor = self.alarm.floors.source * floor_factor * settings.patience;
@@ -583,17 +584,23 @@ fn rate_of(clusters: &Clusters<POINT_COLUMNS>, cluster: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::pipeline::features;
+    use crate::pipeline::rows::Rows;
 
     /// UDP from so many sources in a quarter of a second, each with the packets of its number.
     fn flood(packets: &[u64]) -> (Activity, Alarm) {
-        let rows = packets.iter().enumerate().map(|(number, packets)| {
-            let source = Source::from_v4_bytes(u32::try_from(number).unwrap().to_be_bytes());
-            let change = SourceCounters { packets: *packets, bytes: packets * 100, ..SourceCounters::EMPTY };
-            SourceActivity { source, change, totals: change, age: Duration::from_millis(250) }
-        });
-        // The kernel's table has them in no order.
-        let rows: Vec<SourceActivity> = rows.rev().collect();
         let at = Timestamp::from_ns(10_000_000_000);
+        let mut rows = Rows::at(at);
+        // The kernel's table has them in no order.
+        for (number, packets) in packets.iter().enumerate().rev() {
+            let source = Source::from_v4_bytes(u32::try_from(number).unwrap().to_be_bytes());
+            let now = SourceCounters {
+                packets: *packets,
+                bytes: packets * 100,
+                first_seen_ns: at.ns - 250_000_000,
+                ..SourceCounters::EMPTY
+            };
+            rows.push(source, None, &now, 0);
+        }
         let carried = rows.iter().map(|row| row.change.packets).enumerate().collect();
         let activity = Activity {
             at,

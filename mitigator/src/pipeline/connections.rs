@@ -4,13 +4,14 @@
 //! the server wait, holds many at a time. Counted from totals alone: a SYN opens one, an answer to a
 //! request serves one, FIN or RST from either side ends one.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use mitigator_common::{Source, SourceCounters};
 use rustc_hash::FxHashMap;
 
-use super::activity::SourceActivity;
 use super::features::distinct_ports;
+use super::rows::SourceActivity;
 
 /// Connections of each source that were opened and not served.
 #[derive(Clone, Debug, Default)]
@@ -154,9 +155,17 @@ impl Connections {
         });
     }
 
+    /// Has memory brought near that is about to be needed for some rows: all of it at a time, and not one after the
+    /// other.
+    pub fn fetch<'a>(&self, rows: impl Iterator<Item = (Source, &'a SourceCounters)>) {
+        for (source, _) in rows.filter(|(_, totals)| totals.sent_syn_ack_packets > 0) {
+            black_box(self.sources.get(&source).map(|waiting| waiting.connections));
+        }
+    }
+
     /// Takes in what a source did; returns what waits, if that is more than a few. Only connections that this host
     /// accepts are known to be connections: where it answers nothing, or is not heard, none waits.
-    pub fn note(&mut self, row: &SourceActivity) -> Option<Waiting> {
+    pub fn note(&mut self, row: &SourceActivity<'_>) -> Option<Waiting> {
         if row.totals.sent_syn_ack_packets == 0 {
             return None;
         }
@@ -279,7 +288,7 @@ mod tests {
             let row = SourceActivity {
                 source: Source::from_v4_bytes([192, 0, 2, 7]),
                 change: per_tick,
-                totals,
+                totals: &totals,
                 age: Duration::ZERO,
             };
             let mut tick = || {
@@ -304,7 +313,7 @@ mod tests {
             let change = SourceCounters { tcp_syn_packets: opened, tcp_ack_packets: opened, ..asked };
             for number in 0..30 {
                 let source = Source::from_v4_bytes([192, 0, 2, number]);
-                let row = SourceActivity { source, change, totals, age: Duration::from_secs(5) };
+                let row = SourceActivity { source, change, totals: &totals, age: Duration::from_secs(5) };
                 last = connections.note(&row).unwrap_or_default();
             }
         }

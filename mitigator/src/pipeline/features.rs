@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use mitigator_common::SourceCounters;
 use serde::Serialize;
 
-use super::activity::{Activity, SourceActivity};
+use super::activity::Activity;
+use super::rows::SourceActivity;
 
 /// A number that describes a source's activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,7 +134,7 @@ impl FeatureTable<'_> {
     #[must_use]
     pub fn of(&self, row: usize) -> Option<Features> {
         let row = self.activity.rows.get(row)?;
-        Some(Features(Feature::ALL.map(|feature| value_of(feature, row, self.activity))))
+        Some(Features(Feature::ALL.map(|feature| value_of(feature, &row, self.activity))))
     }
 }
 
@@ -162,7 +163,7 @@ pub const fn extract(activity: &Activity) -> FeatureTable<'_> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
-fn value_of(feature: Feature, row: &SourceActivity, activity: &Activity) -> f64 {
+fn value_of(feature: Feature, row: &SourceActivity<'_>, activity: &Activity) -> f64 {
     let change = &row.change;
     let share = |count: u32| f64::from(count) / change.packets.max(1) as f64;
     match feature {

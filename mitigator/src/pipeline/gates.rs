@@ -8,7 +8,7 @@ use mitigator_common::{Signature, Source, SourceCounters};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::activity::{Activity, SourceActivity};
+use super::activity::Activity;
 use super::baseline::saved::LearnedVector;
 use super::baseline::services::{ByPort, Services};
 use super::baseline::{Baseline, Normal, Pace, Situation};
@@ -16,6 +16,7 @@ use super::connections::{Connections, MANY_OF_A_CROWD, Pile, Waiting};
 use super::held::Held;
 use super::meanings;
 use super::paced::{Group, Paced};
+use super::rows::SourceActivity;
 use super::settings::DetectionSettings;
 use super::swarm::Crowd;
 use super::time::{Timestamp, UnixMinute, WallClock};
@@ -37,6 +38,8 @@ const SCAN_BURST: f64 = 10_000.0;
 const LEAST_SCAN_BURST: f64 = 1_000.0;
 
 /// Of the floor of all sources, from where the pace of each is remembered.
+/// Rows for which memory is fetched at a time.
+const FETCHED: usize = 64;
 const WATCHED_SHARE: f64 = 0.2;
 /// On the floor of all sources for what an attack brings in its wake.
 const WAKE_FACTOR: f64 = 0.2;
@@ -478,15 +481,18 @@ impl Gates {
         for (index, row) in activity.rows.iter().enumerate() {
             let mut waits = None;
             if counts_standing {
-                waits = self.connections.note(row);
+                if index.is_multiple_of(FETCHED) {
+                    self.connections.fetch(activity.rows.totals(index..index + FETCHED));
+                }
+                waits = self.connections.note(&row);
                 waiting.extend(waits.map(|waits| (index, waits)));
-                crowd.note(index, row);
+                crowd.note(index, &row);
             }
             let packets = vectors::packets_to_many_ports(&row.change);
             if packets > 0 {
                 to_many_ports.push((index, packets));
             } else {
-                sight.count(&mut carried, index, row, waits, ManyPorts::Scan);
+                sight.count(&mut carried, index, &row, waits, ManyPorts::Scan);
             }
         }
         let waits_in = |index: usize| {
@@ -496,7 +502,7 @@ impl Gates {
         let floods = self.judge_scans(activity, &to_many_ports, settings);
         for ((index, _), many_ports) in to_many_ports.iter().zip(floods) {
             if let Some(row) = activity.rows.get(*index) {
-                sight.count(&mut carried, *index, row, waits_in(*index), many_ports);
+                sight.count(&mut carried, *index, &row, waits_in(*index), many_ports);
             }
         }
         let swarm = crowd.swarm();
@@ -518,7 +524,7 @@ impl Gates {
                 let is_of_it = is_in_swarm && vector == Vector::SlowConnections;
                 // A member is limited with the others, and blocked for what it leaves waiting alone.
                 let opened = if is_of_it { row.totals.tcp_syn_packets.min(SWARM_SYNS) } else { 0 };
-                carried.push(index, service_of(vector, row), stands.max(u64::from(opened)));
+                carried.push(index, service_of(vector, &row), stands.max(u64::from(opened)));
             }
         }
         if !to_many_ports.is_empty() {
@@ -544,10 +550,10 @@ impl Gates {
             *level > 0.0
         });
         let mut judge = |(row, count): &(usize, u64)| {
-            let Some(row) = activity.rows.get(*row) else {
+            let Some(source) = activity.rows.source(*row) else {
                 return ManyPorts::Scan;
             };
-            let level = self.scanned.entry(row.source).or_insert(-leaked);
+            let level = self.scanned.entry(source).or_insert(-leaked);
             // Twice the burst is the most that is remembered, so that an end is noticed within seconds.
             *level = (*level + *count as f64).min(burst * 2.0);
             if *level > burst { ManyPorts::Flood } else { ManyPorts::Scan }
@@ -599,7 +605,7 @@ impl Sight<'_> {
         &self,
         carried: &mut [Carried],
         index: usize,
-        row: &SourceActivity,
+        row: &SourceActivity<'_>,
         waits: Option<Waiting>,
         many_ports: ManyPorts,
     ) {
@@ -615,7 +621,7 @@ impl Sight<'_> {
     }
 
     /// Whether what a source sends of a vector is none here.
-    fn is_excused(&self, vector: Vector, row: &SourceActivity, waits: Option<Waiting>) -> bool {
+    fn is_excused(&self, vector: Vector, row: &SourceActivity<'_>, waits: Option<Waiting>) -> bool {
         let is_window = self.span == Span::Window;
         match vector {
             // A visitor from far away acknowledges a moment later.
@@ -658,7 +664,7 @@ fn standing(vector: Vector, waiting: Waiting, is_of_a_crowd: bool) -> u64 {
 
 /// Packets of a source that carry a vector, by what it did in the interval and before.
 #[must_use]
-pub fn carried_by(vector: Vector, row: &SourceActivity, hears_sent: bool, many_ports: ManyPorts) -> u64 {
+pub fn carried_by(vector: Vector, row: &SourceActivity<'_>, hears_sent: bool, many_ports: ManyPorts) -> u64 {
     match vector {
         Vector::SynFlood if is_client(row) => 0,
         Vector::AckFlood if !lacks_connection(row, hears_sent) => 0,
@@ -667,14 +673,14 @@ pub fn carried_by(vector: Vector, row: &SourceActivity, hears_sent: bool, many_p
 }
 
 /// Whether the source acknowledged its connections before, and opens a few more.
-fn is_client(row: &SourceActivity) -> bool {
+fn is_client(row: &SourceActivity<'_>) -> bool {
     let is_proven = row.totals.tcp_ack_packets >= row.totals.tcp_syn_packets;
     is_proven && row.change.tcp_syn_packets <= A_CLIENTS_SYNS
 }
 
 /// Whether the source sends TCP of a connection that neither it nor this host ever opened. Where this host is
 /// not heard, nobody can tell it from a connection that is older than the program.
-fn lacks_connection(row: &SourceActivity, hears_sent: bool) -> bool {
+fn lacks_connection(row: &SourceActivity<'_>, hears_sent: bool) -> bool {
     let was_opened = row.totals.tcp_syn_packets > 0 || row.totals.tcp_syn_ack_packets > 0;
     // A host refuses packets of no connection with a RST each, and answers nothing else.
     let is_answered = row.totals.sent_packets > row.totals.sent_closing_packets;
@@ -823,7 +829,7 @@ const fn has_services(vector: Vector) -> bool {
 
 /// The service that a source's packets of a vector are about, as a signature names it; 0 for none. Of the ports of
 /// one source the latest stands for all.
-fn service_of(vector: Vector, row: &SourceActivity) -> u16 {
+fn service_of(vector: Vector, row: &SourceActivity<'_>) -> u16 {
     if !has_services(vector) {
         return 0;
     }
@@ -832,7 +838,7 @@ fn service_of(vector: Vector, row: &SourceActivity) -> u16 {
         _ => counters.destination_port,
     };
     // Who only waits sent nothing in the interval.
-    let latest = if port(&row.change) > 0 { port(&row.change) } else { port(&row.totals) };
+    let latest = if port(&row.change) > 0 { port(&row.change) } else { port(row.totals) };
     u16::try_from(latest).unwrap_or(0)
 }
 
@@ -862,7 +868,7 @@ mod tests {
             ("the same where it is not heard", forged, forged, false, 0, 0),
         ] {
             let source = Source::from_v4_bytes([192, 0, 2, 7]);
-            let row = SourceActivity { source, change, totals, age: Duration::from_secs(2) };
+            let row = SourceActivity { source, change, totals: &totals, age: Duration::from_secs(2) };
             let carried = [Vector::AckFlood, Vector::SynFlood]
                 .map(|vector| carried_by(vector, &row, hears_sent, ManyPorts::Scan));
             assert_eq!(carried, [of_ack_flood, of_syn_flood], "{description}");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mitigator_common::{Signature, Source};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::activity::{Activity, SourceActivity};
+use super::activity::Activity;
 use super::allowlist::AllowList;
 use super::asked::{Asked, Closest};
 use super::case::{COVERS_ALLOWED, Case, Room};
@@ -19,6 +19,7 @@ use super::features::FeatureTable;
 use super::gates::{self, Alarm, Gate, Look};
 use super::paced::{self, Group, Member};
 use super::prefixes;
+use super::rows::SourceActivity;
 use super::settings::DetectionSettings;
 use super::suspects::Suspects;
 use super::swarm::SWARM;
@@ -58,6 +59,10 @@ impl Judgement {
             Subject::Target(Target::Source(source)) => Some(source),
             Subject::Target(_) | Subject::Signature(_) => None,
         })
+    }
+
+    fn blames(&self, vector: Vector) -> bool {
+        self.verdicts.iter().any(|verdict| verdict.vector == vector && verdict.is_attack())
     }
 
     /// The vectors for which somebody is blamed.
@@ -162,17 +167,22 @@ impl Judge {
         self.reported.retain(|_, at| now.since(*at) <= REPORT_AGAIN);
         let mut judgement = Judgement { is_suspicious: !alarms.is_empty(), ..Judgement::default() };
         for alarm in alarms {
-            let room = std::mem::take(&mut self.room);
-            let mut case = Case::new(activity, features, alarm, settings, room);
-            let before = judgement.verdicts.len();
-            let covered = self.judge_prefixes(&case, allowed, &mut judgement);
-            case.leave_out(&covered);
             let most = match alarm.span {
                 Span::Tick => MOST_SUSPECTS,
                 // There nobody waits for a second tick.
                 Span::Window => MOST_SUSPECTS / 2,
             };
-            self.judge_sources(&case, allowed, most.saturating_sub(earlier_blocks), &mut judgement);
+            let most = most.saturating_sub(earlier_blocks);
+            if most == 0 && earlier.blames(alarm.vector) {
+                // What else there is of it comes with the next ticks.
+                continue;
+            }
+            let room = std::mem::take(&mut self.room);
+            let mut case = Case::new(activity, features, alarm, settings, room);
+            let before = judgement.verdicts.len();
+            let covered = self.judge_prefixes(&case, allowed, &mut judgement);
+            case.leave_out(&covered);
+            self.judge_sources(&case, allowed, most, &mut judgement);
             self.judge_paced(&case, allowed, &mut judgement);
             self.judge_crowd(&case, &mut judgement);
             if judgement.verdicts.len() == before {
@@ -195,9 +205,10 @@ impl Judge {
             return covered;
         }
         let (vector, now) = (case.alarm.vector, case.activity.at);
-        let is_light = |row: &SourceActivity, carried| case.is_light(row, carried);
-        let is_known = |row: &SourceActivity| case.is_known(row);
-        for found in prefixes::attacking(case.activity, &case.alarm.carried, is_light, is_known) {
+        let is_light = |row: &SourceActivity<'_>, carried| case.is_light(row, carried);
+        let is_known = |row: &SourceActivity<'_>| case.is_known(row);
+        let sources: Vec<Source> = case.carriers.iter().map(|carrier| carrier.source).collect();
+        for found in prefixes::attacking(case.activity, &case.alarm.carried, &sources, is_light, is_known) {
             let mut gates = case.prefix_gates(&found);
             if !gates.iter().all(|gate| gate.passed) {
                 continue;

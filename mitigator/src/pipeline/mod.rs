@@ -22,6 +22,7 @@ pub mod limits;
 pub mod meanings;
 pub mod paced;
 pub mod prefixes;
+pub mod rows;
 pub mod settings;
 pub mod snapshot;
 pub mod standing;

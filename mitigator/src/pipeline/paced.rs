@@ -13,9 +13,10 @@ use std::time::Duration;
 use mitigator_common::Source;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::activity::{Activity, SourceActivity};
+use super::activity::Activity;
 use super::clustering;
 use super::gates::Carried;
+use super::rows::SourceActivity;
 use super::settings::DetectionSettings;
 use super::time::Timestamp;
 
@@ -121,7 +122,7 @@ struct Asker {
 
 impl Asker {
     /// Who is seen for the first time, with what it asked for before as if it had been at once.
-    fn new(row: &SourceActivity, requests: u32, now: Timestamp, busy_for: Duration) -> Self {
+    fn new(row: &SourceActivity<'_>, requests: u32, now: Timestamp, busy_for: Duration) -> Self {
         let before = row.totals.tcp_push_packets.saturating_sub(requests);
         Self {
             first: now,
@@ -141,7 +142,7 @@ impl Asker {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "packets of a light source are far below 2^52")]
-    fn add(&mut self, row: &SourceActivity, requests: u32, now: Timestamp) {
+    fn add(&mut self, row: &SourceActivity<'_>, requests: u32, now: Timestamp) {
         let second = now.ns / SECOND_NS;
         if second != self.second {
             (self.second, self.in_second) = (second, 0);
@@ -220,8 +221,8 @@ impl Paced {
             let asker = self
                 .askers
                 .entry(row.source)
-                .or_insert_with(|| Asker::new(row, requests, now, now.since(since)));
-            asker.add(row, requests, now);
+                .or_insert_with(|| Asker::new(&row, requests, now, now.since(since)));
+            asker.add(&row, requests, now);
             if asker.most > CALM_OF_MANY && self.hasty.len() < MOST_SOURCES {
                 self.others += f64::from(asker.requests);
                 self.askers.remove(&row.source);
@@ -274,8 +275,7 @@ impl Paced {
         group.members = carried
             .iter()
             .filter_map(|(row, _)| {
-                let asker =
-                    self.askers.get(&activity.rows.get(row)?.source).filter(|asker| asker.is_even())?;
+                let asker = self.askers.get(&activity.rows.source(row)?).filter(|asker| asker.is_even())?;
                 near(&asker.point())?;
                 let Asker { seconds, is_served, .. } = *asker;
                 Some(Member { row, seconds, per_second: asker.per_second(), is_served })
@@ -303,6 +303,7 @@ mod tests {
     use mitigator_common::SourceCounters;
 
     use super::*;
+    use crate::pipeline::rows::Rows;
 
     /// What one source asks for in its `tick`-th quarter of a second.
     type Asks = fn(number: u64, tick: u64) -> u32;
@@ -356,8 +357,8 @@ mod tests {
         let mut totals: FxHashMap<Source, SourceCounters> = FxHashMap::default();
         let mut latest = None;
         for tick in 0..24_u64 {
-            let mut rows: Vec<SourceActivity> = Vec::new();
-            let at = Timestamp::from_ns((240 + tick) * 250_000_000);
+            let at = Timestamp::from_ns((480 + tick) * 250_000_000);
+            let mut rows = Rows::at(at);
             for (crowd, net) in crowds.iter().zip(0_u8..) {
                 for number in 0..crowd.sources {
                     let requests = (crowd.asks)(number, tick);
@@ -374,16 +375,17 @@ mod tests {
                         ..SourceCounters::EMPTY
                     };
                     let sum = totals.entry(source).or_default();
+                    let before = *sum;
                     sum.last_seen_ns = at.ns;
                     sum.packets += change.packets;
                     sum.bytes += change.bytes;
                     sum.tcp_push_packets += change.tcp_push_packets;
                     sum.sent_data_packets += change.sent_data_packets;
                     let age = crowd.since + Duration::from_millis(250 * (tick + 1));
-                    rows.push(SourceActivity { source, change, totals: *sum, age });
+                    sum.first_seen_ns = at.ns - u64::try_from(age.as_nanos()).ok()?;
+                    rows.push(source, (before.packets > 0).then_some(&before), sum, 0);
                 }
             }
-            rows.sort_unstable_by_key(|row| row.source);
             let carried: Carried =
                 rows.iter().map(|row| u64::from(row.change.tcp_push_packets)).enumerate().collect();
             let interval = Duration::from_millis(250);
@@ -443,17 +445,21 @@ mod tests {
     #[test]
     fn what_is_remembered_ends_with_the_flood() {
         let mut paced = Paced::default();
-        let row = |last: u8| SourceActivity {
-            source: Source::from_v4_bytes([10, 0, 0, last]),
-            change: SourceCounters { tcp_push_packets: 1, ..SourceCounters::EMPTY },
-            totals: SourceCounters { tcp_push_packets: 1, ..SourceCounters::EMPTY },
-            age: Duration::ZERO,
-        };
         for (description, second, is_busy, expected) in
             [("quiet", 1, false, 0), ("busy", 2, true, 2), ("a pause", 5, false, 2), ("over", 8, false, 0)]
         {
             let at = Timestamp::from_ns(second * SECOND_NS);
-            let activity = Activity { at, rows: vec![row(1), row(2)], ..Activity::default() };
+            let mut rows = Rows::at(at);
+            for last in 1..=2 {
+                let now = SourceCounters {
+                    packets: 1,
+                    tcp_push_packets: 1,
+                    first_seen_ns: at.ns,
+                    ..SourceCounters::EMPTY
+                };
+                rows.push(Source::from_v4_bytes([10, 0, 0, last]), None, &now, 0);
+            }
+            let activity = Activity { at, rows, ..Activity::default() };
             paced.advance(&activity, &[(0, 1), (1, 1)].into_iter().collect(), is_busy);
             assert_eq!(paced.askers.len(), expected, "{description}");
         }

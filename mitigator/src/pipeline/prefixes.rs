@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use mitigator_common::{PrefixKey, Source};
 use rustc_hash::FxHashSet;
 
-use super::activity::{Activity, SourceActivity};
+use super::activity::Activity;
 use super::gates::Carried;
+use super::rows::SourceActivity;
 
 /// Members that have to carry the flood.
 pub const MEMBERS: usize = 32;
@@ -47,38 +48,40 @@ struct Tally {
     has_innocent: bool,
 }
 
-/// Prefixes of which `carried`, the flood's packets per row, says that they attack as one, sorted; a wide one
-/// only where it takes in more members than a narrow one inside it. Members are only those that are too
+/// Prefixes of which `carried`, the flood's packets per row, of `carriers`, says that they attack as one, sorted; a
+/// wide one only where it takes in more members than a narrow one inside it. Members are only those that are too
 /// light to be blocked one by one.
 #[must_use]
 pub fn attacking(
     activity: &Activity,
     carried: &Carried,
-    is_light: impl Fn(&SourceActivity, u64) -> bool,
-    is_known: impl Fn(&SourceActivity) -> bool,
+    carriers: &[Source],
+    is_light: impl Fn(&SourceActivity<'_>, u64) -> bool,
+    is_known: impl Fn(&SourceActivity<'_>) -> bool,
 ) -> Vec<AttackingPrefix> {
-    if carried.iter().len() < MEMBERS {
+    if carriers.len() < MEMBERS {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let source_of = |(row, _): (usize, u64)| activity.rows.get(row).map(|row| row.source);
-    let carriers: Vec<Source> = carried.iter().filter_map(source_of).collect();
     for (index, bits) in HOST_BITS.into_iter().enumerate() {
         // IPv4 has one length.
         let has_length = |source: Source| index < LENGTHS_V4.len() || source.number() > u64::from(u32::MAX);
         let group_of = |source: Source| has_length(source).then(|| source.number() >> bits);
-        let rows = crowded(activity, &carriers, group_of);
-        for rows in rows.chunk_by(|(a, _), (b, _)| group_of(a.source) == group_of(b.source)) {
-            let Some(prefix) = rows.first().and_then(|(row, _)| around(row.source).nth(index)) else {
+        let rows = crowded(activity, carriers, group_of);
+        for rows in rows.chunk_by(|(a, _), (b, _)| group_of(*a) == group_of(*b)) {
+            let Some(prefix) = rows.first().and_then(|(source, _)| around(*source).nth(index)) else {
                 continue;
             };
             let mut tally = Tally::default();
-            for (source, row) in rows.iter().filter(|(source, _)| source.change.packets > 0) {
-                let carried = carried.of(*row);
+            for (_, index) in rows {
+                let Some(row) = activity.rows.get(*index).filter(|row| row.change.packets > 0) else {
+                    continue;
+                };
+                let carried = carried.of(*index);
                 tally.active += 1;
-                tally.has_innocent |= is_known(source);
-                if is_light(source, carried) && carries(carried, source.change.packets) {
-                    tally.members.push(*row);
+                tally.has_innocent |= is_known(&row);
+                if is_light(&row, carried) && carries(carried, row.change.packets) {
+                    tally.members.push(*index);
                     tally.carried += carried;
                 }
             }
@@ -97,11 +100,11 @@ pub fn attacking(
 }
 
 /// The rows of all groups that enough carriers are in, those of a group together.
-fn crowded<'a>(
-    activity: &'a Activity,
+fn crowded(
+    activity: &Activity,
     carriers: &[Source],
     group_of: impl Fn(Source) -> Option<u64>,
-) -> Vec<(&'a SourceActivity, usize)> {
+) -> Vec<(Source, usize)> {
     let groups = || carriers.iter().filter_map(|source| group_of(*source));
     // Groups share counters, so that a few too many come out, which are told apart after.
     let bits = (carriers.len() * 2).next_power_of_two().ilog2().clamp(1, MOST_COUNTER_BITS);
@@ -118,10 +121,10 @@ fn crowded<'a>(
     if groups.is_empty() {
         return Vec::new();
     }
-    let rows = activity.rows.iter().zip(0..);
+    let rows = activity.rows.sources().zip(0..);
     let mut rows: Vec<_> =
-        rows.filter(|(row, _)| group_of(row.source).is_some_and(|group| groups.contains(&group))).collect();
-    rows.sort_unstable_by_key(|(row, index)| (group_of(row.source), *index));
+        rows.filter(|(source, _)| group_of(*source).is_some_and(|group| groups.contains(&group))).collect();
+    rows.sort_unstable_by_key(|(source, index)| (group_of(*source), *index));
     rows
 }
 
@@ -158,9 +161,9 @@ fn carries(carried: u64, packets: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::pipeline::rows::Rows;
+    use crate::pipeline::time::Timestamp;
     use mitigator_common::SourceCounters;
 
     /// A source with its packets, those of the flood, and whether it is known.
@@ -169,16 +172,18 @@ mod tests {
     fn found(members: &[Member]) -> Vec<String> {
         let mut members = members.to_vec();
         members.sort();
-        let row = |(address, packets, _, known): &Member| SourceActivity {
-            source: Source::from(address.parse::<IpAddr>().unwrap()),
-            change: SourceCounters { packets: *packets, ..SourceCounters::EMPTY },
-            totals: SourceCounters::EMPTY,
-            age: Duration::from_secs(u64::from(*known)),
-        };
-        let rows = members.iter().map(row).collect();
-        let carried = members.iter().map(|(_, _, carried, _)| *carried).enumerate().collect();
+        let mut rows = Rows::at(Timestamp::from_ns(1));
+        for (address, packets, _, known) in &members {
+            let source = Source::from(address.parse::<IpAddr>().unwrap());
+            let first_seen_ns = u64::from(!known);
+            let now = SourceCounters { packets: *packets, first_seen_ns, ..SourceCounters::EMPTY };
+            rows.push(source, None, &now, 0);
+        }
+        let carried: Carried = members.iter().map(|(_, _, carried, _)| *carried).enumerate().collect();
         let activity = Activity { rows, ..Activity::default() };
-        let found = attacking(&activity, &carried, |_, count| count < 100, |row| !row.age.is_zero());
+        let sources: Vec<Source> = carried.iter().filter_map(|(row, _)| activity.rows.source(row)).collect();
+        let found =
+            attacking(&activity, &carried, &sources, |_, count| count < 100, |row| !row.age.is_zero());
         let shown = |found: &AttackingPrefix| {
             let (network, length) = found.prefix.parts();
             format!("{network}/{length} {}", found.members.len())

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::activity::Activity;
 use super::gates::{self, Gate};
+use super::rows::SourceActivity;
 use super::settings::DetectionSettings;
 use super::vectors::{ManyPorts, Vector};
 
@@ -25,9 +26,10 @@ pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) 
         return Vec::new();
     };
     let standing = |vector: Vector| {
-        let carried_by = |row| gates::carried_by(vector, row, activity.hears_sent, ManyPorts::Scan);
-        let carried = carried_by(source);
-        let total: u64 = activity.rows.iter().map(carried_by).sum();
+        let carried_by =
+            |row: &SourceActivity<'_>| gates::carried_by(vector, row, activity.hears_sent, ManyPorts::Scan);
+        let carried = carried_by(&source);
+        let total: u64 = activity.rows.iter().map(|row| carried_by(&row)).sum();
         let mut gates =
             gates::total_gates(vector, vector.floors(), activity.per_second(total), None, settings);
         let floor = source_floor(vector, &source.change, activity.hears_sent, settings);

@@ -4,12 +4,11 @@
 //! program drives do not (Yu et al. 2012, "Discriminating DDoS attacks from flash crowds using flow
 //! correlation coefficient"). A fleet of equal machines does not either, but is served.
 
+use super::rows::SourceActivity;
 use std::time::Duration;
 
 use mitigator_common::SourceCounters;
 use rustc_hash::FxHashMap;
-
-use super::activity::SourceActivity;
 
 /// Sources from which equal behaviour is a swarm.
 pub const SWARM: usize = 100;
@@ -30,8 +29,8 @@ struct Behaviour {
 
 impl Behaviour {
     /// Of a new source that opened connections and was not served; `None` for others.
-    fn of(row: &SourceActivity) -> Option<Self> {
-        let SourceCounters { tcp_syn_packets, tcp_ack_packets, .. } = row.totals;
+    fn of(row: &SourceActivity<'_>) -> Option<Self> {
+        let SourceCounters { tcp_syn_packets, tcp_ack_packets, .. } = *row.totals;
         let has_connections = tcp_syn_packets > 0 && tcp_ack_packets > tcp_syn_packets;
         (has_connections && row.totals.sent_data_packets == 0 && row.age <= NEW).then_some(Self {
             port: row.totals.destination_port,
@@ -52,7 +51,7 @@ pub struct Crowd {
 
 impl Crowd {
     /// Takes in a row of the activity, each one in order.
-    pub fn note(&mut self, index: usize, row: &SourceActivity) {
+    pub fn note(&mut self, index: usize, row: &SourceActivity<'_>) {
         if let Some(behaviour) = Behaviour::of(row) {
             self.sources += 1;
             self.groups.entry(behaviour).or_default().push(index);
@@ -101,7 +100,7 @@ mod tests {
                 let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
                 let source = Source::from_v4_bytes([192, 0, high, low]);
                 let index = usize::try_from(number).unwrap();
-                crowd.note(index, &SourceActivity { source, change: totals, totals, age });
+                crowd.note(index, &SourceActivity { source, change: totals, totals: &totals, age });
             }
             assert_eq!(crowd.swarm().len(), expected, "{description}");
         }

@@ -210,16 +210,17 @@ fn limits_as_text<S: serde::Serializer>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::activity::{Activity, SourceActivity};
+    use crate::pipeline::activity::Activity;
     use crate::pipeline::features;
+    use crate::pipeline::rows::Rows;
 
     #[test]
     fn what_a_case_has_in_common_stands_in_the_evidence_of_each() {
         let source = mitigator_common::Source::from_v4_bytes([192, 0, 2, 7]);
-        let change = mitigator_common::SourceCounters { packets: 5, ..Default::default() };
-        let row = SourceActivity { source, change, totals: change, age: std::time::Duration::from_secs(3) };
-        let activity =
-            Activity { rows: vec![row], interval: std::time::Duration::from_secs(1), ..Activity::default() };
+        let counters = mitigator_common::SourceCounters { packets: 5, ..Default::default() };
+        let mut rows = Rows::at(Timestamp::from_ns(3_000_000_000));
+        rows.push(source, None, &counters, 0);
+        let activity = Activity { rows, interval: std::time::Duration::from_secs(1), ..Activity::default() };
         let gate = |name| Gate::at_least(name, 2.0, 1.0, "packets/s");
         let case = CaseEvidence {
             window_s: 0.25,

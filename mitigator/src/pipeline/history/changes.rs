@@ -7,8 +7,8 @@ use super::{Compared, earlier_port_bits};
 
 /// The rows as last seen.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
-    known: FxHashMap<Source, Known>,
+pub(super) struct Known {
+    rows: FxHashMap<Source, Row>,
 }
 
 /// What changed since a moment: each source that did with its counters of then, or none.
@@ -18,13 +18,13 @@ pub(super) struct Since {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct Row {
     counters: SourceCounters,
     /// Ports of the epoch before that of `counters`.
     earlier_port_bits: u64,
 }
 
-impl Rows {
+impl Known {
     /// Takes in the rows that changed and forgets those that are gone; notes in `marks` what the former were, and
     /// calls `each` for them in the order of their sources.
     pub(super) fn advance<'a>(
@@ -36,7 +36,7 @@ impl Rows {
     ) {
         let mut marks: Vec<&mut Since> = marks.collect();
         for source in gone {
-            self.known.remove(source);
+            self.rows.remove(source);
             for mark in &mut marks {
                 mark.before.remove(source);
             }
@@ -44,7 +44,7 @@ impl Rows {
         let mut rows: Vec<&(Source, SourceCounters)> = rows.iter().collect();
         rows.sort_unstable_by_key(|(source, _)| *source);
         for (source, now) in rows {
-            let before = self.known.get(source);
+            let before = self.rows.get(source);
             for mark in &mut marks {
                 mark.before.entry(*source).or_insert_with(|| before.map(|known| known.counters));
             }
@@ -52,7 +52,7 @@ impl Rows {
                 before.map_or(0, |before| earlier_port_bits(&before.counters, before.earlier_port_bits, now));
             let before = before.map(|known| &known.counters);
             each(Compared { source: *source, before, now, earlier_port_bits: bits });
-            self.known.insert(*source, Known { counters: *now, earlier_port_bits: bits });
+            self.rows.insert(*source, Row { counters: *now, earlier_port_bits: bits });
         }
     }
 
@@ -61,7 +61,7 @@ impl Rows {
         let mut changed: Vec<_> = mark.before.iter().collect();
         changed.sort_unstable_by_key(|(source, _)| **source);
         for (source, before) in changed {
-            if let Some(Known { counters: now, earlier_port_bits }) = self.known.get(source) {
+            if let Some(Row { counters: now, earlier_port_bits }) = self.rows.get(source) {
                 let (source, before, earlier_port_bits) = (*source, before.as_ref(), *earlier_port_bits);
                 each(Compared { source, before, now, earlier_port_bits });
             }
@@ -70,6 +70,6 @@ impl Rows {
 
     /// The counters of a source.
     pub(super) fn get(&self, source: Source) -> Option<&SourceCounters> {
-        self.known.get(&source).map(|known| &known.counters)
+        self.rows.get(&source).map(|known| &known.counters)
     }
 }

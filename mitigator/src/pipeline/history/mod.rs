@@ -13,9 +13,9 @@ use mitigator_common::{Signature, Source, SourceCounters};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::answers::Answers;
-use self::changes::{Rows, Since};
-use self::whole::Whole;
-use super::activity::{Activity, SourceActivity, is_same_row};
+use self::changes::{Known, Since};
+use super::activity::Activity;
+use super::rows::{Places, Rows, SourceActivity, Table, did_something, is_same_row};
 use super::snapshot::{Coverage, OutcomeTotals, Snapshot};
 use super::time::Timestamp;
 
@@ -26,12 +26,12 @@ pub struct History {
     /// The oldest first.
     marks: VecDeque<Mark>,
     /// Of a data plane that reads all of its rows.
-    whole: Arc<Whole>,
+    whole: Arc<Table>,
     /// Of one that reads those that changed.
-    changing: Rows,
+    changing: Known,
     answers: Answers,
     /// Memory of an activity that is over.
-    spare: Vec<SourceActivity>,
+    spare: Vec<Places>,
 }
 
 /// Whom an activity shows beside those who sent or were sent something, and whom it does not.
@@ -58,7 +58,7 @@ struct Mark {
     totals: Totals,
     /// Since then.
     elapsed: Elapsed,
-    whole: Arc<Whole>,
+    whole: Arc<Table>,
     changes: Since,
 }
 
@@ -78,11 +78,10 @@ struct Compared<'a> {
     earlier_port_bits: u64,
 }
 
-/// Rows of an activity that are gathered.
-struct Seen<'a> {
+/// Which rows an activity shows, told one by one.
+struct Filter<'a> {
     at: Timestamp,
     scope: &'a Scope<'a>,
-    rows: Vec<SourceActivity>,
     active_sources: usize,
 }
 
@@ -93,21 +92,15 @@ impl History {
     /// keeps rates finite when a capture's clock stands still. All snapshots have the same kind of coverage.
     pub fn advance(&mut self, snapshot: Snapshot, scope: &Scope<'_>, shortest: Duration) -> Activity {
         let Snapshot { at, rows, coverage, outcomes, limits } = snapshot;
-        let mut seen = Seen { at, scope, rows: self.memory(), active_sources: 0 };
-        let answers = &mut self.answers;
-        answers.fade();
-        let each = |row: Compared<'_>| seen.add(&row, |activity| answers.note(activity));
-        match coverage {
-            Coverage::All => self.whole = Arc::new(self.whole.followed_by(rows, each)),
-            Coverage::Changed { gone } => {
-                let marks = self.marks.iter_mut().map(|mark| &mut mark.changes);
-                self.changing.advance(&rows, &gone, marks, each);
-                seen.add_silent(&self.changing);
-            }
-        }
+        let mut filter = Filter { at, scope, active_sources: 0 };
+        self.answers.fade();
+        let rows = match coverage {
+            Coverage::All => self.read_whole(rows, &mut filter),
+            Coverage::Changed { gone } => self.read_changes(&rows, &gone, &mut filter),
+        };
         let limits = limits.into_iter().map(|(signature, limit)| (signature, limit.dropped)).collect();
         let now = Totals { at, outcomes, limits };
-        let (rows, active_sources) = (seen.rows, seen.active_sources);
+        let active_sources = filter.active_sources;
         let Some(last) = self.last.replace(now.clone()) else {
             self.mark(now);
             return Activity { at, ..Activity::default() };
@@ -140,23 +133,65 @@ impl History {
         let begin = if self.marks.len() > 1 { self.marks.pop_front() } else { None };
         self.mark(now.clone());
         let begin = begin?;
-        let mut seen = Seen { at: now.at, scope, rows: self.memory(), active_sources: 0 };
-        self.whole.compare_with(&begin.whole, |row| seen.add(&row, |_| {}));
-        self.changing.compare_with(&begin.changes, |row| seen.add(&row, |_| {}));
-        let (rows, active_sources) = (seen.rows, seen.active_sources);
+        let mut filter = Filter { at: now.at, scope, active_sources: 0 };
+        let mut places = std::mem::take(&mut self.spare);
+        whole::compare(&begin.whole, &self.whole, |row, place, before| {
+            filter.shows(&row, |_| {}).then(|| places.push(row.places(place, before)));
+        });
+        let mut rows = Rows::between(begin.whole, Arc::clone(&self.whole), now.at, places);
+        self.changing.compare_with(&begin.changes, |row| {
+            filter.shows(&row, |_| {}).then(|| row.add_to(&mut rows));
+        });
+        let active_sources = filter.active_sources;
         let since = now.since(&begin.totals, begin.elapsed);
         Some(Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since })
     }
 
     /// Takes the rows of an activity that was judged, so that the next ones need not be given memory a page at a time.
     pub fn reuse(&mut self, activity: &mut Activity) {
-        let mut rows = std::mem::take(&mut activity.rows);
-        rows.clear();
-        self.spare = rows;
+        self.spare = std::mem::take(&mut activity.rows).into_memory();
     }
 
-    fn memory(&mut self) -> Vec<SourceActivity> {
-        std::mem::take(&mut self.spare)
+    /// The rows to show of a data plane that reads all of its own.
+    fn read_whole(&mut self, rows: Vec<(Source, SourceCounters)>, filter: &mut Filter<'_>) -> Rows {
+        let mut places = std::mem::take(&mut self.spare);
+        let now = whole::follow(&self.whole, rows, |row, place, before| {
+            let is_shown = filter.shows(&row, |activity| self.answers.note(activity));
+            is_shown.then(|| places.push(row.places(place, before)));
+        });
+        let now = Arc::new(now);
+        let before = std::mem::replace(&mut self.whole, Arc::clone(&now));
+        Rows::between(before, now, filter.at, places)
+    }
+
+    /// The same of one that reads those that changed, and of those that are gone.
+    fn read_changes(
+        &mut self,
+        changed: &[(Source, SourceCounters)],
+        gone: &[Source],
+        filter: &mut Filter<'_>,
+    ) -> Rows {
+        let mut rows = Rows::at(filter.at);
+        let marks = self.marks.iter_mut().map(|mark| &mut mark.changes);
+        self.changing.advance(changed, gone, marks, |row| {
+            let is_shown = filter.shows(&row, |activity| self.answers.note(activity));
+            is_shown.then(|| row.add_to(&mut rows));
+        });
+        self.add_silent(&mut rows, filter.scope);
+        rows
+    }
+
+    /// Adds the watched sources that have no row, because none came with the snapshot.
+    fn add_silent(&self, rows: &mut Rows, scope: &Scope<'_>) {
+        let seen: FxHashSet<Source> =
+            if scope.watched.is_empty() { FxHashSet::default() } else { rows.sources().collect() };
+        let silent =
+            scope.watched.iter().filter(|source| !seen.contains(source) && !scope.leaves_out(**source));
+        for source in silent {
+            if let Some(counters) = self.changing.get(*source) {
+                rows.push(*source, Some(counters), counters, 0);
+            }
+        }
     }
 
     fn mark(&mut self, totals: Totals) {
@@ -190,35 +225,36 @@ impl Totals {
     }
 }
 
-impl Seen<'_> {
-    /// Adds a row if it has something to show; tells `noted` what its source did, if anything.
-    fn add(&mut self, row: &Compared<'_>, noted: impl FnOnce(&SourceActivity)) {
-        let Compared { source, before, now, earlier_port_bits } = *row;
-        let Some(activity) = SourceActivity::between(before, now, earlier_port_bits, source, self.at) else {
-            if self.scope.watched.binary_search(&source).is_ok() && !self.scope.leaves_out(source) {
-                self.rows.push(SourceActivity::silent(source, now, self.at));
-            }
-            return;
-        };
-        noted(&activity);
-        self.active_sources += usize::from(activity.change.packets > 0);
-        if !self.scope.leaves_out(source) {
-            self.rows.push(activity);
+impl Filter<'_> {
+    /// Whether a row has something to show; tells `noted` what its source did, if anything.
+    #[inline]
+    fn shows(&mut self, row: &Compared<'_>, noted: impl FnOnce(&SourceActivity<'_>)) -> bool {
+        let before = row.same_before();
+        let did_something = did_something(before, row.now);
+        if did_something {
+            let activity =
+                SourceActivity::between(before, row.now, row.earlier_port_bits, row.source, self.at);
+            noted(&activity);
+            self.active_sources += usize::from(activity.change.packets > 0);
         }
+        let is_watched = || self.scope.watched.binary_search(&row.source).is_ok();
+        (did_something || is_watched()) && !self.scope.leaves_out(row.source)
+    }
+}
+
+impl Compared<'_> {
+    /// What the row was before. One with another birth, or with less in it, was evicted and made anew: all of it is
+    /// new.
+    fn same_before(&self) -> Option<&SourceCounters> {
+        self.before.filter(|before| is_same_row(before, self.now))
     }
 
-    /// Adds the watched sources that have no row, because none came with the snapshot.
-    fn add_silent(&mut self, rows: &Rows) {
-        let scope = self.scope;
-        let seen: FxHashSet<Source> = if scope.watched.is_empty() {
-            FxHashSet::default()
-        } else {
-            self.rows.iter().map(|row| row.source).collect()
-        };
-        let silent =
-            scope.watched.iter().filter(|source| !seen.contains(source) && !scope.leaves_out(**source));
-        let row = |source: &Source| Some(SourceActivity::silent(*source, rows.get(*source)?, self.at));
-        self.rows.extend(silent.filter_map(row));
+    fn places(&self, place: usize, before: Option<usize>) -> Places {
+        Places::new(place, self.same_before().and(before))
+    }
+
+    fn add_to(&self, rows: &mut Rows) {
+        rows.push(self.source, self.same_before(), self.now, self.earlier_port_bits);
     }
 }
 
@@ -255,10 +291,8 @@ mod tests {
     fn only_what_changed_is_activity() {
         let mut history = History::default();
         let shortest = Duration::from_millis(1);
-        assert_eq!(
-            history.advance(snapshot(0, vec![row(1, 10, 0), row(2, 5, 0)]), &Scope::default(), shortest).rows,
-            []
-        );
+        let first = snapshot(0, vec![row(1, 10, 0), row(2, 5, 0)]);
+        assert!(history.advance(first, &Scope::default(), shortest).rows.is_empty());
         let activity = history.advance(
             snapshot(1_000_000_000, vec![row(1, 14, 0), row(2, 5, 0), row(3, 2, 900_000_000)]),
             &Scope::default(),
@@ -275,7 +309,7 @@ mod tests {
         let shortest = Duration::from_millis(1);
         history.advance(snapshot(0, vec![row(1, 1_000, 0)]), &Scope::default(), shortest);
         let activity = history.advance(snapshot(10, vec![row(1, 3, 5)]), &Scope::default(), shortest);
-        assert_eq!(activity.rows.first().map(|row| row.change.packets), Some(3));
+        assert_eq!(activity.rows.get(0).map(|row| row.change.packets), Some(3));
         assert_eq!(activity.interval, shortest);
     }
 
@@ -304,7 +338,7 @@ mod tests {
                 Duration::from_millis(1),
             );
             let mut known = Vec::new();
-            history.whole.compare_with(&Whole::default(), |row| known.push(row.source));
+            whole::compare(&Table::default(), &history.whole, |row, _, _| known.push(row.source));
             assert_eq!(known, [row(at_ns, 1, 0).0]);
         }
     }
@@ -317,7 +351,7 @@ mod tests {
             let counters = SourceCounters { ports_epoch, port_bits, ..counters };
             let snapshot = snapshot(u64::from(ports_epoch) << 30, vec![(source, counters)]);
             let activity = history.advance(snapshot, &Scope::default(), Duration::from_millis(1));
-            activity.rows.first().map(|row| row.change.port_bits)
+            activity.rows.get(0).map(|row| row.change.port_bits)
         };
         assert_eq!(ports_at(7, 1, 0b0011), None, "the first snapshot");
         assert_eq!(ports_at(7, 2, 0b0111), Some(0b0111), "the same epoch");

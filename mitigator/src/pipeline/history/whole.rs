@@ -3,49 +3,40 @@
 use mitigator_common::{Source, SourceCounters};
 
 use super::{Compared, earlier_port_bits};
+use crate::pipeline::rows::Table;
 
 type Row = (Source, SourceCounters);
-
-/// All rows of a snapshot, as they came.
-#[derive(Debug, Default)]
-pub(super) struct Whole {
-    rows: Vec<Row>,
-    /// By row: its ports of the epoch before that of its counters.
-    earlier_port_bits: Vec<u64>,
-}
 
 /// How far from where it is expected a row is looked for.
 const REACH: usize = 8;
 
-impl Whole {
-    /// The rows of the snapshot that follows; calls `each` for every one.
-    pub(super) fn followed_by(&self, rows: Vec<Row>, mut each: impl FnMut(Compared<'_>)) -> Self {
-        let mut bits_by_row = vec![0; rows.len()];
-        match_up(&self.rows, &rows, |place, (source, now), place_before| {
-            let before = place_before.and_then(|place| self.get(place));
-            let bits = before.map_or(0, |(before, bits)| earlier_port_bits(before, bits, now));
-            if let Some(place) = bits_by_row.get_mut(place) {
-                *place = bits;
-            }
-            let before = before.map(|(before, _)| before);
-            each(Compared { source: *source, before, now, earlier_port_bits: bits });
-        });
-        Self { rows, earlier_port_bits: bits_by_row }
-    }
+/// The table that follows on `before`; calls `each` for every row, with where it stands.
+pub(super) fn follow(
+    before: &Table,
+    rows: Vec<Row>,
+    mut each: impl FnMut(Compared<'_>, usize, Option<usize>),
+) -> Table {
+    let mut bits_by_row = vec![0; rows.len()];
+    match_up(&before.rows, &rows, |place, (source, now), place_before| {
+        let row_before = place_before.and_then(|place| before.get(place));
+        let bits = row_before.map_or(0, |(before, bits)| earlier_port_bits(before, bits, now));
+        if let Some(place) = bits_by_row.get_mut(place) {
+            *place = bits;
+        }
+        let before = row_before.map(|(before, _)| before);
+        each(Compared { source: *source, before, now, earlier_port_bits: bits }, place, place_before);
+    });
+    Table { rows, earlier_port_bits: bits_by_row }
+}
 
-    /// Calls `each` for every row, with the same source's row of `earlier`.
-    pub(super) fn compare_with(&self, earlier: &Self, mut each: impl FnMut(Compared<'_>)) {
-        match_up(&earlier.rows, &self.rows, |place, (source, now), place_before| {
-            let before = place_before.and_then(|place| earlier.get(place)).map(|(before, _)| before);
-            let earlier_port_bits = self.earlier_port_bits.get(place).copied().unwrap_or(0);
-            each(Compared { source: *source, before, now, earlier_port_bits });
-        });
-    }
-
-    fn get(&self, place: usize) -> Option<(&SourceCounters, u64)> {
-        let (_, counters) = self.rows.get(place)?;
-        Some((counters, *self.earlier_port_bits.get(place)?))
-    }
+/// Calls `each` for every row of `now`, with the same source's row of `before`, and where both stand.
+pub(super) fn compare(before: &Table, now: &Table, mut each: impl FnMut(Compared<'_>, usize, Option<usize>)) {
+    match_up(&before.rows, &now.rows, |place, (source, counters), place_before| {
+        let row_before = place_before.and_then(|place| before.get(place)).map(|(before, _)| before);
+        let earlier_port_bits = now.earlier_port_bits.get(place).copied().unwrap_or(0);
+        let row = Compared { source: *source, before: row_before, now: counters, earlier_port_bits };
+        each(row, place, place_before);
+    });
 }
 
 /// Calls `each` for every row of `now`, with its place and the place of its source in `before`.
