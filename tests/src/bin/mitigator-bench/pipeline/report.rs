@@ -23,8 +23,9 @@ pub(crate) struct Report {
     kernel: String,
     mode: &'static str,
     samples: u32,
-    /// Cases whose worst tick is over the limit.
+    /// Cases whose median tick is over the limit, and those whose worst tick is.
     misses: usize,
+    worst_misses: usize,
     cases: Vec<Case>,
 }
 
@@ -40,7 +41,8 @@ pub(crate) struct Case {
     ticks: usize,
     window_ticks: usize,
     limit_ms: Option<f64>,
-    is_within_limit: Option<bool>,
+    is_median_within_limit: Option<bool>,
+    is_worst_within_limit: Option<bool>,
     plain_k_means: Option<Median>,
     /// By vector.
     verdicts: BTreeMap<&'static str, Found>,
@@ -99,7 +101,8 @@ impl Case {
             ticks: times.ticks.len(),
             window_ticks: times.ticks.iter().filter(|tick| tick.closes_window).count(),
             limit_ms,
-            is_within_limit: limit_ms.map(|limit| worst_tick_ms <= limit),
+            is_median_within_limit: limit_ms.map(|limit| tick.median_ms <= limit),
+            is_worst_within_limit: limit_ms.map(|limit| worst_tick_ms <= limit),
             plain_k_means,
             verdicts: times.found,
         }
@@ -108,18 +111,20 @@ impl Case {
     /// The columns of its row.
     fn columns(&self) -> [String; 8] {
         let ms = |value: f64| if value < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") };
-        let mark = match self.is_within_limit {
+        let mark = |is_within_limit: Option<bool>| match is_within_limit {
             None => "",
             Some(true) => " ✓",
             Some(false) => " ✗",
         };
+        let Median { median_ms, lower_ms, upper_ms } = self.tick;
+        let median_mark = mark(self.is_median_within_limit);
         [
             self.state.to_owned(),
             thousands(f64::from(self.sources)),
-            format!("{} ({}–{})", ms(self.tick.median_ms), ms(self.tick.lower_ms), ms(self.tick.upper_ms)),
+            format!("{} ({}–{}){median_mark}", ms(median_ms), ms(lower_ms), ms(upper_ms)),
             self.worst_window_tick_ms.map_or_else(|| "–".to_owned(), ms),
-            ms(self.worst_tick_ms),
-            self.limit_ms.map_or_else(|| "–".to_owned(), |limit| format!("{limit:.0}{mark}")),
+            format!("{}{}", ms(self.worst_tick_ms), mark(self.is_worst_within_limit)),
+            self.limit_ms.map_or_else(|| "–".to_owned(), |limit| format!("{limit:.0}")),
             self.plain_k_means.map_or_else(|| "–".to_owned(), |plain| ms(plain.median_ms)),
             self.found(),
         ]
@@ -161,7 +166,8 @@ impl Report {
             kernel: machine::kernel(),
             mode: if cfg!(debug_assertions) { "debug build" } else { "release build" },
             samples,
-            misses: cases.iter().filter(|case| case.is_within_limit == Some(false)).count(),
+            misses: cases.iter().filter(|case| case.is_median_within_limit == Some(false)).count(),
+            worst_misses: cases.iter().filter(|case| case.is_worst_within_limit == Some(false)).count(),
             cases,
         }
     }
@@ -197,7 +203,8 @@ impl Report {
              verdicts, blocks. Its time is CPU time of the whole process in milliseconds, so that helper threads count \
              and other processes do not; criterion's median with its 95 % interval, and the worst of all ticks. Every half \
              second a window of one second closes, and what lasts is judged beside what is loud: the worst of those ticks has a column of its own.\n\n\
-             The limit, for the worst tick: {}. K-Means on all: linfa, k = 2, all sources, the columns that detection uses.\n\n\
+             The limit: {}. K-Means on all: linfa, k = 2, all sources, the columns that \
+             detection uses.\n\n\
              | {} |\n|{}\n",
             self.origin(),
             LIMITS
@@ -227,11 +234,12 @@ impl Report {
     }
 
     fn conclusion(&self) -> String {
-        let judged = self.cases.iter().filter(|case| case.is_within_limit.is_some()).count();
-        match self.misses {
-            0 => format!("✓ All {judged} cases with a limit keep it."),
-            misses => format!("✗ {misses} of {judged} cases are over their limit."),
-        }
+        let judged = self.cases.iter().filter(|case| case.limit_ms.is_some()).count();
+        let says = |misses: usize, what: &str| match misses {
+            0 => format!("✓ {what} keeps the limit in all {judged} cases with one."),
+            misses => format!("✗ {what} is over the limit in {misses} of {judged} cases with one."),
+        };
+        format!("{} {}", says(self.misses, "The median"), says(self.worst_misses, "The worst tick"))
     }
 }
 
