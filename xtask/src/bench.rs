@@ -10,8 +10,9 @@ use crate::{demo, workspace};
 
 /// Measures what mitigator costs: a packet in the kernel (`dataplane`, the default), a tick in user space (`pipeline`).
 ///
-/// `dataplane` needs root. `pipeline` needs no rights, takes some minutes, and writes docs/performance.md; criterion's
-/// samples go below target/. All arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.
+/// `dataplane` needs root, measures xdp-filter, too, where it is installed (Debian's package xdp-tools), and writes
+/// docs/performance-dataplane.md. `pipeline` needs no rights and writes docs/performance.md; criterion's samples go below
+/// target/. Both take some minutes. All arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Passed on to `mitigator-bench`
@@ -27,9 +28,17 @@ impl Arguments {
     /// As `mitigator-bench` takes them.
     fn spelled(&self) -> Result<Vec<String>> {
         let mut words = self.passed_on.clone();
-        if words.first().is_some_and(|part| part == "pipeline") {
-            add_default(&mut words, "--output", &workspace::root().join("docs/performance.md"))?;
-            add_default(&mut words, "--criterion", &workspace::target().join("criterion"))?;
+        let docs = workspace::root().join("docs");
+        match words.first().map(String::as_str) {
+            Some("pipeline") => {
+                add_default(&mut words, "--output", &docs.join("performance.md"))?;
+                add_default(&mut words, "--criterion", &workspace::target().join("criterion"))?;
+            }
+            Some("dataplane") | None => {
+                add_default(&mut words, "--output", &docs.join("performance-dataplane.md"))?;
+            }
+            // Help, or something that the program itself will complain of.
+            Some(_) => {}
         }
         Ok(words)
     }
@@ -53,13 +62,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pipeline_bench_writes_its_page_and_samples_unless_told_otherwise() {
+    fn each_part_writes_its_page_unless_told_otherwise() {
         let spelled = |words: &[&str]| {
             Arguments { passed_on: words.iter().map(|word| (*word).to_owned()).collect() }.spelled().unwrap()
         };
-        assert_eq!(spelled(&[]), Vec::<String>::new());
-        assert_eq!(spelled(&["--json"]), ["--json"]);
-        assert_eq!(spelled(&["dataplane", "--json"]), ["dataplane", "--json"]);
+        for words in [&[][..], &["dataplane", "--json"]] {
+            let default = spelled(words);
+            assert_eq!(default[..words.len()], *words);
+            assert_eq!(default[words.len()], "--output");
+            assert!(default[words.len() + 1].ends_with("docs/performance-dataplane.md"), "{default:?}");
+        }
+        assert_eq!(spelled(&["--help"]), ["--help"]);
         let default = spelled(&["pipeline", "--json"]);
         assert_eq!(default[..3], ["pipeline", "--json", "--output"]);
         assert!(

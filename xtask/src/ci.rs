@@ -10,7 +10,7 @@ use crate::process::{self, Stopwatch};
 use crate::setup::{self, Part};
 use crate::workspace;
 
-/// Checks format, lints, documentation, the XDP program and the dependencies.
+/// Checks format, lints, documentation, the BPF programs and the dependencies.
 ///
 /// Every check runs, also after one that failed; the summary at the end names them all. What each of them
 /// allows is written in rustfmt.toml, clippy.toml, the root Cargo.toml and deny.toml. cargo-deny is compiled
@@ -30,7 +30,7 @@ const CHECKS: [Check; 5] = [
     Check { name: "format", demands: "`cargo fmt --all` changes nothing", run: format },
     Check { name: "lints", demands: "clippy has no warning on any target", run: lints },
     Check { name: "documentation", demands: "rustdoc has no warning", run: documentation },
-    Check { name: "XDP program", demands: "rustc has no warning for the BPF target", run: xdp_program },
+    Check { name: "BPF programs", demands: "rustc has no warning for the BPF target", run: bpf_programs },
     Check { name: "dependencies", demands: "deny.toml allows every one", run: dependencies },
 ];
 
@@ -61,7 +61,7 @@ fn format() -> Result<()> {
 }
 
 /// The modules that exist for the BPF target alone are not seen here: clippy has to be of the very compiler,
-/// and Debian's comes without one. [`xdp_program`] has the compiler's own lints for them.
+/// and Debian's comes without one. [`bpf_programs`] has the compiler's own lints for them.
 fn lints() -> Result<()> {
     let mut clippy = workspace::cargo();
     process::run(clippy.args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
@@ -72,9 +72,13 @@ fn documentation() -> Result<()> {
     process::run(rustdoc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
-fn xdp_program() -> Result<()> {
+fn bpf_programs() -> Result<()> {
     let mut build = workspace::cargo();
-    process::run(build.args(["check", "--package", "mitigator"]).env("MITIGATOR_DENY_BPF_WARNINGS", "1"))
+    process::run(
+        build
+            .args(["check", "--package", "mitigator", "--package", "mitigator-tests"])
+            .env("MITIGATOR_DENY_BPF_WARNINGS", "1"),
+    )
 }
 
 fn dependencies() -> Result<()> {

@@ -1,5 +1,5 @@
 //! The compiler and the linker for the BPF target: which there are, which fit, and the note that
-//! `mitigator/build.rs` reads.
+//! `bpf-build` reads.
 //!
 //! The target is tier 3, so `core` is compiled from the sources of the very compiler. bpf-linker
 //! loads the compiler's own libLLVM, so the two never differ, but their major versions have to.
@@ -134,7 +134,7 @@ fn llvm_library(rustc: &Path) -> Result<PathBuf> {
     PathBuf::from(library).canonicalize().with_context(|| format!("cannot find {library}"))
 }
 
-/// What `mitigator/build.rs` reads. Written only when it changes, because the XDP program is compiled
+/// What `bpf-build` reads. Written only when it changes, because the XDP program is compiled
 /// again when it does.
 pub fn write_note(compiler: &BpfCompiler) -> Result<()> {
     let tools = workspace::tools();

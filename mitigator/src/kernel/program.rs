@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use aya::programs::{ProgramType, TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, ProgramType, TestRun, TestRunOptions, Xdp};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use mitigator_common::{DataPlaneSettings, Outcome};
@@ -54,6 +54,15 @@ impl LoadedProgram {
         let program =
             self.ebpf.program_mut(PROGRAM).context("the embedded object has no program `mitigate`")?;
         Ok(program.try_into()?)
+    }
+
+    /// The program's descriptor, for another program that goes on with it.
+    ///
+    /// # Errors
+    ///
+    /// Never: it is loaded.
+    pub fn descriptor(&mut self) -> Result<&ProgramFd> {
+        Ok(self.program_mut()?.fd()?)
     }
 
     /// Number of the program in the kernel.

@@ -21,10 +21,10 @@ struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Part {
-    /// Nanoseconds per packet by the kernel's own test run; needs root.
+    /// Nanoseconds per packet by the kernel's own test run, over bare drop, beside xdp-filter where it is installed;
+    /// needs root.
     ///
-    /// One packet is run over and over, so every table is hot in the cache: lower bounds, for comparing before with
-    /// after.
+    /// Every packet comes from another source, so that tables are as cold as they are in a flood.
     Dataplane(dataplane::Arguments),
     /// Milliseconds of one core per tick, from the counters to the changes of the block list, beside plain K-Means
     /// over all sources; needs no rights.

@@ -1,0 +1,89 @@
+//! The programs: one that varies packets and hands them on, one that drops them all.
+#![expect(unsafe_code, reason = "packet bytes and a map value through pointers, helper calls")]
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::btf_maps::{Array, ProgramArray};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+use mitigator_bench_ebpf::{Burst, address_of};
+
+/// The burst that is on.
+#[btf_map]
+pub static BURST: Array<Burst, 1> = Array::new();
+
+/// The program under test.
+#[btf_map]
+pub static UNDER_TEST: ProgramArray<1> = ProgramArray::new();
+
+/// Gives the packet another source and hands it on. Aborts where it cannot, which the bench takes for a failure.
+#[xdp]
+pub fn vary(ctx: XdpContext) -> u32 {
+    if let Some(burst) = BURST.get_ptr_mut(0) {
+        // SAFETY: the one value of the map; test runs of the bench are one after the other.
+        let burst = unsafe { &mut *burst };
+        note_time(burst);
+        if rewrite(&ctx, burst) {
+            // SAFETY: what follows it is only for when there is no program to go on with.
+            unsafe { UNDER_TEST.tail_call(&ctx, 0) };
+        }
+    }
+    xdp_action::XDP_ABORTED
+}
+
+/// The cheapest program there is.
+#[xdp]
+pub fn drop_all(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}
+
+/// The system call of a test run may wait for other things before and after, which are none of the packets' time.
+#[inline(always)]
+fn note_time(burst: &mut Burst) {
+    // SAFETY: takes no argument and cannot fail.
+    let now_ns = || unsafe { bpf_ktime_get_ns() };
+    if burst.done == 0 {
+        burst.began_ns = now_ns();
+    } else if burst.done + 1 == burst.packets {
+        burst.ended_ns = now_ns();
+    }
+    burst.done += 1;
+}
+
+#[inline(always)]
+fn rewrite(ctx: &XdpContext, burst: &mut Burst) -> bool {
+    let place = ctx.data() + (burst.offset & (Burst::OFFSETS - 1)) as usize;
+    if place + 4 > ctx.data_end() {
+        return false;
+    }
+    let bytes = address_of(burst.first.wrapping_add(next(burst))).to_be_bytes();
+    // SAFETY: the four bytes lie within the packet, by the check above.
+    unsafe { core::ptr::with_exposed_provenance_mut::<[u8; 4]>(place).write(bytes) };
+    true
+}
+
+/// The next source's number, from 0 (xorshift64*, Vigna 2016).
+#[inline(always)]
+fn next(burst: &mut Burst) -> u32 {
+    let mut state = burst.state;
+    if burst.sources == 0 {
+        burst.state = state + 1;
+        return state as u32;
+    }
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    burst.state = state;
+    let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+    ((random * u64::from(burst.sources)) >> 32) as u32
+}
+
+/// The helpers used are free for any licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

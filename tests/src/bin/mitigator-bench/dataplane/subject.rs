@@ -1,0 +1,118 @@
+//! The programs that are compared, each with so many blocked sources.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use aya::maps::{MapData, PerCpuHashMap, PerCpuValues};
+use aya::programs::{ProgramFd, Xdp};
+use aya::util::nr_cpus;
+use aya::{Ebpf, EbpfLoader};
+use mitigator::config::Capacities;
+use mitigator::kernel::blocks::NewBlock;
+use mitigator::kernel::pins::Pins;
+use mitigator::kernel::program::LoadedProgram;
+use mitigator::kernel::xdp::XdpDataPlane;
+use mitigator::pipeline::target::Target;
+use mitigator_bench_ebpf::address_of;
+use mitigator_common::{BlockOrigin, NEVER_EXPIRES, Source};
+
+use super::traffic::ipv6_source;
+
+/// A program in the kernel; its maps go with it.
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) program: ProgramFd,
+    /// Keeps maps and pins.
+    _held: Held,
+}
+
+enum Held {
+    Ours { _program: Box<LoadedProgram>, pins: Pins },
+    Peer { _ebpf: Box<Ebpf>, directory: PathBuf },
+}
+
+/// What mitigator is called in reports.
+pub(crate) const OURS: &str = "mitigator";
+/// The peer, as Debian's package `xdp-tools` has it: it allows what is not listed, and looks at IP addresses.
+pub(crate) const XDP_FILTER: &str = "xdp-filter";
+const XDP_FILTER_PROGRAM: &str = "xdpfilt_alw_ip";
+/// Blocked by its source address.
+const XDP_FILTER_BY_SOURCE: u64 = 1;
+/// What it is made for by default.
+const XDP_FILTER_ENTRIES: u32 = 10_000;
+
+/// mitigator with so many blocked sources of both families, and how many instructions the verifier walked through.
+pub(crate) fn ours(directory: &Path, entries: u32) -> Result<(Subject, Option<u32>)> {
+    let pins = Pins::below(directory);
+    let capacities =
+        Capacities { blocks: entries.saturating_mul(2).max(1_024) + 20_000, ..Capacities::default() };
+    let mut program = Box::new(LoadedProgram::load(&pins, &capacities)?);
+    let plane = XdpDataPlane::open(&pins)?;
+    let ipv6 = entries.min(super::FORMS_AT);
+    let addresses = (0..entries)
+        .map(|number| IpAddr::from(Ipv4Addr::from(address_of(number))))
+        .chain((0..ipv6).map(|number| IpAddr::from(Ipv6Addr::from(ipv6_source(address_of(number))))));
+    let blocks: Vec<NewBlock> = addresses
+        .map(|address| NewBlock {
+            target: Target::Source(Source::from(address)),
+            expires_at_ns: NEVER_EXPIRES,
+            origin: BlockOrigin::Import,
+        })
+        .collect();
+    plane.blocks().block_all(&blocks, |_| {})?;
+    let fd = program.descriptor()?.try_clone()?;
+    let instructions = program.verified_instructions()?;
+    let held = Held::Ours { _program: program, pins };
+    Ok((Subject { name: OURS, program: fd, _held: held }, instructions))
+}
+
+/// xdp-filter with so many blocked IPv4 sources; `None` where it is not installed.
+pub(crate) fn xdp_filter(directory: &Path, entries: u32) -> Result<Option<Subject>> {
+    let Some(object) = xdp_filter_object() else {
+        return Ok(None);
+    };
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    let mut ebpf = Box::new(
+        EbpfLoader::new()
+            .default_map_pin_directory(directory)
+            .map_max_entries("filter_ipv4", entries.max(XDP_FILTER_ENTRIES))
+            .load_file(&object)
+            .with_context(|| format!("cannot load {}", object.display()))?,
+    );
+    let program: &mut Xdp = ebpf
+        .program_mut(XDP_FILTER_PROGRAM)
+        .with_context(|| format!("{} has no program {XDP_FILTER_PROGRAM}", object.display()))?
+        .try_into()?;
+    program.load().context("the kernel refused xdp-filter")?;
+    let fd = program.fd()?.try_clone()?;
+    let map = ebpf.map_mut("filter_ipv4").context("xdp-filter has no map filter_ipv4")?;
+    let mut sources: PerCpuHashMap<&mut MapData, u32, u64> = map.try_into()?;
+    let cpus = nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
+    for number in 0..entries {
+        let value = PerCpuValues::try_from(vec![XDP_FILTER_BY_SOURCE; cpus])?;
+        sources.insert(address_of(number).to_be(), value, 0)?;
+    }
+    let held = Held::Peer { _ebpf: ebpf, directory: directory.to_owned() };
+    Ok(Some(Subject { name: XDP_FILTER, program: fd, _held: held }))
+}
+
+/// Where Debian's package puts it.
+fn xdp_filter_object() -> Option<PathBuf> {
+    let file = format!("{XDP_FILTER_PROGRAM}.o");
+    let directories = ["/usr/lib/x86_64-linux-gnu/bpf", "/usr/lib/aarch64-linux-gnu/bpf", "/usr/lib/bpf"];
+    directories.iter().map(|directory| Path::new(directory).join(&file)).find(|path| path.exists())
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let result = match self {
+            Self::Ours { pins, .. } => pins.remove(),
+            Self::Peer { directory, .. } => std::fs::remove_dir_all(&*directory).map_err(Into::into),
+        };
+        if let Err(error) = result {
+            eprintln!("pins stay behind: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Bursts of packets through a program by the kernel's own test run, each packet from another source.
+//!
+//! A test run repeats one packet, which would find every table in the cache. So what is run is a program of the bench
+//! that writes another source into the packet and then goes on with the program under test, which is as it is used.
+//! Bare drops go the same way, and what they take is taken off.
+#![expect(unsafe_code, reason = "a map value of the bench's own, as plain bytes")]
+
+use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{Array, MapData, ProgramArray};
+use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use etherparse::{PacketBuilder, PacketBuilderStep, VlanId};
+use mitigator_bench_ebpf::Burst;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.o"));
+
+/// Where the numbers of sources begin that send and are not blocked, and of those that were never there before.
+const GOOD: u32 = 100_000_000;
+const FORGED: u32 = 200_000_000;
+/// Sources that send and are not blocked.
+pub(crate) const GOOD_SOURCES: u32 = 10_000;
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Senders {
+    /// So many that are blocked, at random.
+    Blocked(u32),
+    /// [`GOOD_SOURCES`] that are not, at random.
+    Good,
+    /// Each packet from one that was never there before.
+    Forged,
+}
+
+/// What the packets look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Form {
+    Ipv4,
+    OneVlanTag,
+    TwoVlanTags,
+    Ipv6,
+}
+
+impl Form {
+    pub(crate) const ALL: [Self; 4] = [Self::Ipv4, Self::OneVlanTag, Self::TwoVlanTags, Self::Ipv6];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "IPv4",
+            Self::OneVlanTag => "IPv4, one VLAN tag",
+            Self::TwoVlanTags => "IPv4, two VLAN tags",
+            Self::Ipv6 => "IPv6",
+        }
+    }
+
+    /// A packet, and where in it the bytes stand that tell sources apart: the address, or the third and the fourth
+    /// group of an IPv6 one.
+    fn packet(self) -> Result<(Vec<u8>, u32)> {
+        let ethernet = PacketBuilder::ethernet2([2; 6], [4; 6]);
+        let (from, to) = ([0; 4], [198, 18, 0, 1]);
+        let tag = |number| VlanId::try_new(number).context("a VLAN id");
+        let (step, offset): (PacketBuilderStep<etherparse::IpHeaders>, u32) = match self {
+            Self::Ipv4 => (ethernet.ipv4(from, to, 64), 26),
+            Self::OneVlanTag => (ethernet.single_vlan(tag(7)?).ipv4(from, to, 64), 30),
+            Self::TwoVlanTags => (ethernet.double_vlan(tag(7)?, tag(8)?).ipv4(from, to, 64), 34),
+            Self::Ipv6 => (ethernet.ipv6(ipv6_source(0), [0x30; 16], 64), 26),
+        };
+        let mut packet = Vec::new();
+        step.udp(40_000, 53).write(&mut packet, &[0; 18])?;
+        Ok((packet, offset))
+    }
+}
+
+/// The IPv6 address of the source with these four bytes.
+pub(crate) const fn ipv6_source(bytes: u32) -> [u8; 16] {
+    let [a, b, c, d] = bytes.to_be_bytes();
+    [0x20, 1, 0xd, 0xb8, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 1]
+}
+
+/// What a burst took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    pub(crate) ns_per_packet: f64,
+    /// What became of the last packet.
+    pub(crate) is_dropped: bool,
+}
+
+/// Sends bursts.
+pub(crate) struct Generator {
+    ebpf: Ebpf,
+    burst: Array<MapData, Control>,
+    under_test: ProgramArray<MapData>,
+    bare_drop: ProgramFd,
+    random: u64,
+    forged: u64,
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Control(Burst);
+
+// SAFETY: numbers without padding; any bytes are one.
+unsafe impl aya::Pod for Control {}
+
+impl Generator {
+    pub(crate) fn load() -> Result<Self> {
+        let mut ebpf = EbpfLoader::new().load(OBJECT).context("cannot make the bench's own BPF maps")?;
+        for name in ["vary", "drop_all"] {
+            program(&mut ebpf, name)?.load().with_context(|| format!("the kernel refused `{name}`"))?;
+        }
+        let bare_drop = program(&mut ebpf, "drop_all")?.fd()?.try_clone()?;
+        let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
+        let burst = Array::try_from(map("BURST")?)?;
+        let under_test = ProgramArray::try_from(map("UNDER_TEST")?)?;
+        Ok(Self { ebpf, burst, under_test, bare_drop, random: 0x853c_49e6_748f_ea9b, forged: 0 })
+    }
+
+    /// A burst through bare `XDP_DROP`.
+    pub(crate) fn drop_all(&mut self, form: Form, senders: Senders, packets: u32) -> Result<Took> {
+        let program = self.bare_drop.try_clone()?;
+        self.send(&program, form, senders, packets)
+    }
+
+    /// A burst through a program.
+    pub(crate) fn send(
+        &mut self,
+        under_test: &ProgramFd,
+        form: Form,
+        senders: Senders,
+        packets: u32,
+    ) -> Result<Took> {
+        let (packet, offset) = form.packet()?;
+        let (first, sources, state) = match senders {
+            Senders::Blocked(sources) => (0, sources, self.random),
+            Senders::Good => (GOOD, GOOD_SOURCES, self.random),
+            Senders::Forged => (FORGED, 0, self.forged),
+        };
+        let burst = Burst { packets: packets.into(), offset, first, sources, state, ..Burst::default() };
+        self.burst.set(0, Control(burst), 0)?;
+        self.under_test.set(0, under_test, 0).context("the kernel will not go on with the program")?;
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&packet);
+        options.repeat = packets;
+        let result = program(&mut self.ebpf, "vary")?.test_run(options).context("a test run failed")?;
+        let Control(after) = self.burst.get(&0, 0)?;
+        match senders {
+            Senders::Forged => self.forged = after.state,
+            Senders::Blocked(_) | Senders::Good => self.random = after.state,
+        }
+        ensure!(after.done == burst.packets, "{} of {packets} packets were sent", after.done);
+        #[expect(clippy::cast_precision_loss, reason = "bursts are short")]
+        let ns_per_packet = (after.ended_ns - after.began_ns) as f64 / f64::from(packets - 1);
+        let is_dropped = match result.return_value {
+            XDP_DROP => true,
+            XDP_PASS => false,
+            other => bail!("the program returned the XDP action {other}"),
+        };
+        Ok(Took { ns_per_packet, is_dropped })
+    }
+}
+
+fn program<'ebpf>(ebpf: &'ebpf mut Ebpf, name: &str) -> Result<&'ebpf mut Xdp> {
+    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
