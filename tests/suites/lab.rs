@@ -90,7 +90,7 @@ fn cleans_up_after(signal: Signal) -> Result<()> {
 fn bench_leaves_no_pins(signal: Signal) -> Result<()> {
     let mut bench = Child::spawn(Child::piped(Command::new(env!("CARGO_BIN_EXE_mitigator-bench"))))?;
     let pins = PathBuf::from(format!("/sys/fs/bpf/mitigator-bench-{}", bench.pid()));
-    let maps = Pins::below(&pins).maps();
+    let maps = Pins::below(&pins.join("mitigator")).maps();
     wait_until("the bench has pinned its maps", || Ok(maps::ALL.iter().all(|map| maps.join(map).exists())))?;
     bench.signal(signal)?;
     bench.wait_for(Duration::from_secs(10))?.context("the bench goes on")?;

@@ -34,11 +34,12 @@ impl Arguments {
                 add_default(&mut words, "--output", &docs.join("performance.md"))?;
                 add_default(&mut words, "--criterion", &workspace::target().join("criterion"))?;
             }
-            Some("dataplane") | None => {
+            // A part of the cases is no page.
+            Some("dataplane") | None if !words.iter().any(|word| word.starts_with("--entries")) => {
                 add_default(&mut words, "--output", &docs.join("performance-dataplane.md"))?;
             }
             // Help, or something that the program itself will complain of.
-            Some(_) => {}
+            Some(_) | None => {}
         }
         Ok(words)
     }

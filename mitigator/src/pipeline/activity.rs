@@ -9,7 +9,7 @@ use super::snapshot::OutcomeTotals;
 use super::time::Timestamp;
 
 /// What every source did between two snapshots.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Activity {
     /// Time of the later snapshot.
     pub at: Timestamp,
@@ -18,7 +18,7 @@ pub struct Activity {
     /// Whether no time passed between the snapshots, so that every rate is a guess.
     pub is_clock_still: bool,
     /// Sources that sent something, or were sent something, each once, in the order of the data plane's
-    /// table, or of the sources where it tells changes alone.
+    /// table, newcomers last, or of the sources where it tells changes alone.
     pub rows: Rows,
     /// How many sources sent something, those included that were left out of `rows`.
     pub active_sources: usize,

@@ -37,9 +37,9 @@ const LEAST_SCAN_RATE: f64 = 100.0;
 const SCAN_BURST: f64 = 10_000.0;
 const LEAST_SCAN_BURST: f64 = 1_000.0;
 
-/// Of the floor of all sources, from where the pace of each is remembered.
 /// Rows for which memory is fetched at a time.
 const FETCHED: usize = 64;
+/// Of the floor of all sources, from where the pace of each is remembered.
 const WATCHED_SHARE: f64 = 0.2;
 /// On the floor of all sources for what an attack brings in its wake.
 const WAKE_FACTOR: f64 = 0.2;

@@ -61,8 +61,11 @@ impl Judgement {
         })
     }
 
-    fn blames(&self, vector: Vector) -> bool {
-        self.verdicts.iter().any(|verdict| verdict.vector == vector && verdict.is_attack())
+    /// Whether so many sources are to be blocked for a vector that a window would add none, and nothing about them all
+    /// that a tick does not say either: of forged SYN packets it says more.
+    fn is_full_of(&self, vector: Vector) -> bool {
+        let is_block = |verdict: &&Verdict| verdict.vector == vector && verdict.decision == Decision::Block;
+        vector != Vector::SynFlood && self.verdicts.iter().filter(is_block).count() >= MOST_SUSPECTS / 2
     }
 
     /// The vectors for which somebody is blamed.
@@ -173,8 +176,7 @@ impl Judge {
                 Span::Window => MOST_SUSPECTS / 2,
             };
             let most = most.saturating_sub(earlier_blocks);
-            if most == 0 && earlier.blames(alarm.vector) {
-                // What else there is of it comes with the next ticks.
+            if earlier.is_full_of(alarm.vector) {
                 continue;
             }
             let room = std::mem::take(&mut self.room);
@@ -503,4 +505,40 @@ fn source_gates(activity: &Activity, look: &Look, floor: f64, settings: &Detecti
         Gate::at_least("source_floor", rate, floor, look.vector.unit()),
         Gate::at_least("source_packets", look.carried as f64, settings.min_packets as f64, ""),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_left_out_only_where_its_tick_blocks_as_many_for_the_same_vector() {
+        let blocks = |vector: Vector, count: usize| {
+            (0..count).map(move |number| {
+                let source = Source::from_v4_bytes(u32::try_from(number).unwrap().to_be_bytes());
+                Verdict {
+                    subject: Subject::Target(Target::Source(source)),
+                    vector,
+                    decision: Decision::Block,
+                    limits: Vec::new(),
+                    since: Timestamp::default(),
+                    evidence: Evidence::default(),
+                }
+            })
+        };
+        let observed = |verdict| Verdict { decision: Decision::Observe, ..verdict };
+        let many = MOST_SUSPECTS / 2;
+        for (description, verdicts, expected) in [
+            ("nobody", Vec::new(), false),
+            ("many", blocks(Vector::UdpFlood, many).collect(), true),
+            ("one too few", blocks(Vector::UdpFlood, many - 1).collect(), false),
+            ("many of another vector", blocks(Vector::AckFlood, many).collect(), false),
+            ("many that are only observed", blocks(Vector::UdpFlood, many).map(observed).collect(), false),
+        ] {
+            let judgement = Judgement { verdicts, is_suspicious: true };
+            assert_eq!(judgement.is_full_of(Vector::UdpFlood), expected, "{description}");
+        }
+        let forged = Judgement { verdicts: blocks(Vector::SynFlood, many).collect(), is_suspicious: true };
+        assert!(!forged.is_full_of(Vector::SynFlood));
+    }
 }

@@ -26,15 +26,15 @@ pub struct SourceActivity<'a> {
 }
 
 /// All rows of the data plane at one instant, each source once, as they came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
     pub(super) rows: Vec<(Source, SourceCounters)>,
     /// By row: its ports of the epoch before that of its counters.
     pub(super) earlier_port_bits: Vec<u64>,
 }
 
 /// Some rows of a table, with what they were in an earlier one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Rows {
     at: Timestamp,
     before: Arc<Table>,
@@ -43,7 +43,7 @@ pub struct Rows {
 }
 
 /// Where a source stands in both tables, which are bounded far below 2^32 rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Places {
     now: u32,
     /// `None` for a row that was made since.

@@ -4,11 +4,12 @@
 //! program drives do not (Yu et al. 2012, "Discriminating DDoS attacks from flash crowds using flow
 //! correlation coefficient"). A fleet of equal machines does not either, but is served.
 
-use super::rows::SourceActivity;
 use std::time::Duration;
 
 use mitigator_common::SourceCounters;
 use rustc_hash::FxHashMap;
+
+use super::rows::SourceActivity;
 
 /// Sources from which equal behaviour is a swarm.
 pub const SWARM: usize = 100;

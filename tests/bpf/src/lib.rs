@@ -25,6 +25,9 @@ pub struct Burst {
     pub ended_ns: u64,
 }
 
+/// Without padding, so that any bytes are one.
+const _: () = assert!(size_of::<Burst>() == 56);
+
 impl Burst {
     /// Where the four bytes may stand; a power of two.
     pub const OFFSETS: u32 = 64;

@@ -79,7 +79,7 @@ struct Compared<'a> {
 }
 
 /// Which rows an activity shows, told one by one.
-struct Filter<'a> {
+struct Shown<'a> {
     at: Timestamp,
     scope: &'a Scope<'a>,
     active_sources: usize,
@@ -92,15 +92,15 @@ impl History {
     /// keeps rates finite when a capture's clock stands still. All snapshots have the same kind of coverage.
     pub fn advance(&mut self, snapshot: Snapshot, scope: &Scope<'_>, shortest: Duration) -> Activity {
         let Snapshot { at, rows, coverage, outcomes, limits } = snapshot;
-        let mut filter = Filter { at, scope, active_sources: 0 };
+        let mut shown = Shown { at, scope, active_sources: 0 };
         self.answers.fade();
         let rows = match coverage {
-            Coverage::All => self.read_whole(rows, &mut filter),
-            Coverage::Changed { gone } => self.read_changes(&rows, &gone, &mut filter),
+            Coverage::All => self.read_whole(rows, &mut shown),
+            Coverage::Changed { gone } => self.read_changes(&rows, &gone, &mut shown),
         };
         let limits = limits.into_iter().map(|(signature, limit)| (signature, limit.dropped)).collect();
         let now = Totals { at, outcomes, limits };
-        let active_sources = filter.active_sources;
+        let active_sources = shown.active_sources;
         let Some(last) = self.last.replace(now.clone()) else {
             self.mark(now);
             return Activity { at, ..Activity::default() };
@@ -133,16 +133,16 @@ impl History {
         let begin = if self.marks.len() > 1 { self.marks.pop_front() } else { None };
         self.mark(now.clone());
         let begin = begin?;
-        let mut filter = Filter { at: now.at, scope, active_sources: 0 };
+        let mut shown = Shown { at: now.at, scope, active_sources: 0 };
         let mut places = std::mem::take(&mut self.spare);
         whole::compare(&begin.whole, &self.whole, |row, place, before| {
-            filter.shows(&row, |_| {}).then(|| places.push(row.places(place, before)));
+            shown.takes(&row, |_| {}).then(|| places.push(row.places(place, before)));
         });
         let mut rows = Rows::between(begin.whole, Arc::clone(&self.whole), now.at, places);
         self.changing.compare_with(&begin.changes, |row| {
-            filter.shows(&row, |_| {}).then(|| row.add_to(&mut rows));
+            shown.takes(&row, |_| {}).then(|| row.add_to(&mut rows));
         });
-        let active_sources = filter.active_sources;
+        let active_sources = shown.active_sources;
         let since = now.since(&begin.totals, begin.elapsed);
         Some(Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since })
     }
@@ -153,15 +153,15 @@ impl History {
     }
 
     /// The rows to show of a data plane that reads all of its own.
-    fn read_whole(&mut self, rows: Vec<(Source, SourceCounters)>, filter: &mut Filter<'_>) -> Rows {
+    fn read_whole(&mut self, rows: Vec<(Source, SourceCounters)>, shown: &mut Shown<'_>) -> Rows {
         let mut places = std::mem::take(&mut self.spare);
         let now = whole::follow(&self.whole, rows, |row, place, before| {
-            let is_shown = filter.shows(&row, |activity| self.answers.note(activity));
+            let is_shown = shown.takes(&row, |activity| self.answers.note(activity));
             is_shown.then(|| places.push(row.places(place, before)));
         });
         let now = Arc::new(now);
         let before = std::mem::replace(&mut self.whole, Arc::clone(&now));
-        Rows::between(before, now, filter.at, places)
+        Rows::between(before, now, shown.at, places)
     }
 
     /// The same of one that reads those that changed, and of those that are gone.
@@ -169,15 +169,15 @@ impl History {
         &mut self,
         changed: &[(Source, SourceCounters)],
         gone: &[Source],
-        filter: &mut Filter<'_>,
+        shown: &mut Shown<'_>,
     ) -> Rows {
-        let mut rows = Rows::at(filter.at);
+        let mut rows = Rows::at(shown.at);
         let marks = self.marks.iter_mut().map(|mark| &mut mark.changes);
         self.changing.advance(changed, gone, marks, |row| {
-            let is_shown = filter.shows(&row, |activity| self.answers.note(activity));
+            let is_shown = shown.takes(&row, |activity| self.answers.note(activity));
             is_shown.then(|| row.add_to(&mut rows));
         });
-        self.add_silent(&mut rows, filter.scope);
+        self.add_silent(&mut rows, shown.scope);
         rows
     }
 
@@ -225,10 +225,10 @@ impl Totals {
     }
 }
 
-impl Filter<'_> {
+impl Shown<'_> {
     /// Whether a row has something to show; tells `noted` what its source did, if anything.
     #[inline]
-    fn shows(&mut self, row: &Compared<'_>, noted: impl FnOnce(&SourceActivity<'_>)) -> bool {
+    fn takes(&mut self, row: &Compared<'_>, noted: impl FnOnce(&SourceActivity<'_>)) -> bool {
         let before = row.same_before();
         let did_something = did_something(before, row.now);
         if did_something {

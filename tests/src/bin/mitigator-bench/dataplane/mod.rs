@@ -8,17 +8,18 @@ mod subject;
 mod traffic;
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use mitigator_tests::lab::{leave_nothing_behind, missing_for_bpf, remove_at_end};
-use nix::sched::{CpuSet, sched_setaffinity};
+use mitigator_tests::numbers::thousands;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use self::report::{Case, Report};
-use self::subject::{OURS, Subject};
+use self::report::{BARE_DROP, Case, Origin, Report, Samples};
+use self::subject::{OURS, Subject, XDP_FILTER};
 use self::traffic::{Form, Generator, Senders};
 
 /// What to measure, and how often.
@@ -47,10 +48,11 @@ pub(crate) struct Arguments {
 const FORMS_AT: u32 = 10_000;
 /// Packets of a burst of bare drops, which tells whether the machine is quiet.
 const CALIBRATION: u32 = 20_000;
-/// On the least time of those, what is still quiet.
+/// On the least time of those with the same traffic, what is still quiet.
 const QUIET: f64 = 1.2;
-/// Packets that bring the tables near after another program ran.
-const WARM_UP: u32 = 10_000;
+/// Packets that bring the tables near after another program ran: one for each entry, within this.
+const LEAST_WARM_UP: u32 = 10_000;
+const MOST_WARM_UP: u32 = 100_000;
 /// As many times as many bursts as are wanted are tried for that they be quiet.
 const TRIES: u32 = 3;
 const MOST_PACKETS: f64 = 5e6;
@@ -64,57 +66,76 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<String> {
     let directory = PathBuf::from(format!("/sys/fs/bpf/mitigator-bench-{}", std::process::id()));
     remove_at_end(&directory);
     let measured = measure_in(&directory, arguments);
-    if directory.exists() {
-        fs::remove_dir(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
-    }
+    let removed = remove(&directory);
     let report = measured?;
+    removed?;
     if let Some(file) = &arguments.output {
         fs::write(file, report.markdown()).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if arguments.json { Ok(serde_json::to_string_pretty(&report)? + "\n") } else { Ok(report.text()) }
 }
 
-/// The last one: the first serves most interrupts.
+/// The last one that there is for the bench: the first serves most interrupts.
 fn stay_on_one_core() -> Result<()> {
-    let count = std::thread::available_parallelism().context("cannot count the cores")?.get();
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).context("cannot tell the cores to run on")?;
+    let last = (0..CpuSet::count()).rev().find(|core| allowed.is_set(*core).unwrap_or(false));
     let mut cores = CpuSet::new();
-    cores.set(count - 1)?;
-    sched_setaffinity(Pid::from_raw(0), &cores).context("cannot stay on one core")
+    cores.set(last.context("there is no core to run on")?)?;
+    sched_setaffinity(this, &cores).context("cannot stay on one core")
+}
+
+/// Takes all pins away.
+fn remove(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn measure_in(directory: &Path, arguments: &Arguments) -> Result<Report> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let mut bench =
-        Bench { generator: Generator::load()?, best_drop_ns: f64::INFINITY, arguments, progress: progress() };
+    let mut bench = Bench { generator: Generator::load()?, arguments, progress: progress() };
     let mut cases = Vec::new();
-    let mut verified_instructions = None;
+    let mut origin = Origin::new(arguments.bursts);
     for entries in &arguments.entries {
-        bench.progress.set_message(format!("{entries} blocked sources: filling the tables"));
-        let (ours, instructions) = subject::ours(&directory.join("ours"), *entries)?;
-        verified_instructions = instructions;
-        let peer = subject::xdp_filter(&directory.join("xdp-filter"), *entries)?;
-        let subjects: Vec<Subject> = std::iter::once(ours).chain(peer).collect();
-        let mut traffics = vec![("blocked", Form::Ipv4, Senders::Blocked(*entries))];
+        let at = |form: Form| format!("{} blocked sources, {}", thousands(f64::from(*entries)), form.name());
+        bench.progress.set_message(at(Form::Ipv4) + ": filling the tables");
+        let (ours, instructions) = subject::ours(&directory.join(OURS), Form::Ipv4, *entries)?;
+        origin.verified_instructions = instructions;
+        let mut subjects = vec![ours];
+        match subject::xdp_filter(&directory.join(XDP_FILTER), *entries) {
+            Ok(peer) => subjects.push(peer),
+            Err(error) => origin.without_peer = Some(format!("{error:#}")),
+        }
+        let blocked = Senders::Blocked(*entries);
+        let mut traffics = vec![("blocked", Form::Ipv4, blocked)];
         if *entries == FORMS_AT {
-            let forms = Form::ALL.into_iter().skip(1);
-            traffics.extend(forms.map(|form| ("blocked", form, Senders::Blocked(*entries))));
+            traffics
+                .extend([("blocked", Form::OneVlanTag, blocked), ("blocked", Form::TwoVlanTags, blocked)]);
         }
         traffics.extend([("good", Form::Ipv4, Senders::Good), ("forged", Form::Ipv4, Senders::Forged)]);
         for (senders, form, traffic) in traffics {
-            bench.progress.set_message(format!("{entries} blocked sources: {senders}, {}", form.name()));
-            // The peer keeps IPv6 sources as whole addresses in a table of its own, which is not filled.
-            let taking_part: Vec<&Subject> =
-                subjects.iter().filter(|subject| subject.name == OURS || form != Form::Ipv6).collect();
-            cases.push(bench.compare(*entries, senders, form, traffic, &taking_part)?);
+            bench.progress.set_message(format!("{}: {senders}", at(form)));
+            cases.push(bench.compare(*entries, senders, form, traffic, &subjects)?);
+        }
+        drop(subjects);
+        remove(directory)?;
+        if *entries == FORMS_AT {
+            bench.progress.set_message(at(Form::Ipv6) + ": filling the tables");
+            // The peer keeps IPv6 sources as whole addresses in another table.
+            let (ours, _) = subject::ours(&directory.join(OURS), Form::Ipv6, *entries)?;
+            cases.push(bench.compare(*entries, "blocked", Form::Ipv6, blocked, &[ours])?);
+            remove(directory)?;
         }
     }
     bench.progress.finish_and_clear();
-    Ok(Report::new(bench.best_drop_ns, verified_instructions, arguments.bursts, cases))
+    Ok(Report::new(origin, cases))
 }
 
 struct Bench<'a> {
     generator: Generator,
-    best_drop_ns: f64,
     arguments: &'a Arguments,
     progress: ProgressBar,
 }
@@ -123,8 +144,14 @@ struct Bench<'a> {
 #[derive(Default)]
 struct Bursts {
     packets: u32,
-    quiet: Vec<f64>,
-    all: Vec<f64>,
+    taken: Vec<Burst>,
+}
+
+/// What a packet of a burst took, and of the bare drops right before and after it the slower.
+#[derive(Clone, Copy)]
+struct Burst {
+    ns: f64,
+    disturbance_ns: f64,
 }
 
 impl Bench<'_> {
@@ -135,37 +162,45 @@ impl Bench<'_> {
         senders: &'static str,
         form: Form,
         traffic: Senders,
-        subjects: &[&Subject],
+        subjects: &[Subject],
     ) -> Result<Case> {
         let mut bursts: Vec<Bursts> = Vec::new();
         bursts.resize_with(subjects.len() + 1, Bursts::default);
+        // Tables are near as far as the cache holds them: each entry was asked for about once.
+        let warm_up = entries.clamp(LEAST_WARM_UP, MOST_WARM_UP);
         for (place, bursts) in bursts.iter_mut().enumerate() {
-            self.send(place, form, traffic, subjects, WARM_UP)?;
-            let ns = self.send(place, form, traffic, subjects, WARM_UP)?.max(1.0);
+            let ns = self.send(place, form, traffic, subjects, warm_up)?.max(1.0);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
             let packets = (f64::from(self.arguments.burst_ms) * 1e6 / ns).clamp(1e3, MOST_PACKETS) as u32;
             bursts.packets = packets;
         }
         let wanted = self.arguments.bursts as usize;
         let mut before = self.calibrate(form, traffic)?;
+        let mut best = before;
         for _ in 0..self.arguments.bursts * TRIES {
-            if bursts.iter().all(|bursts| bursts.quiet.len() >= wanted) {
+            let is_quiet = |burst: &&Burst| burst.disturbance_ns <= best * QUIET;
+            if bursts.iter().all(|bursts| bursts.taken.iter().filter(is_quiet).count() >= wanted) {
                 break;
             }
             for (place, bursts) in bursts.iter_mut().enumerate() {
-                self.send(place, form, traffic, subjects, bursts.packets / 20 + 1_000)?;
+                self.send(place, form, traffic, subjects, warm_up)?;
                 let ns = self.send(place, form, traffic, subjects, bursts.packets)?;
                 let after = self.calibrate(form, traffic)?;
-                bursts.all.push(ns);
-                if before.max(after) <= self.best_drop_ns * QUIET {
-                    bursts.quiet.push(ns);
-                }
+                bursts.taken.push(Burst { ns, disturbance_ns: before.max(after) });
+                best = best.min(after);
                 before = after;
                 self.progress.tick();
             }
         }
-        let names = std::iter::once("bare drop").chain(subjects.iter().map(|subject| subject.name));
-        let measured = names.zip(bursts).map(|(name, bursts)| (name, bursts.quiet, bursts.all));
+        let names = std::iter::once(BARE_DROP).chain(subjects.iter().map(|subject| subject.name));
+        let samples = |bursts: Bursts| {
+            let quiet = bursts.taken.iter().filter(|burst| burst.disturbance_ns <= best * QUIET);
+            Samples {
+                quiet: quiet.map(|burst| burst.ns).collect(),
+                all: bursts.taken.iter().map(|burst| burst.ns).collect(),
+            }
+        };
+        let measured = names.zip(bursts.into_iter().map(samples));
         Ok(Case::new(entries, senders, form, measured.collect()))
     }
 
@@ -175,7 +210,7 @@ impl Bench<'_> {
         place: usize,
         form: Form,
         traffic: Senders,
-        subjects: &[&Subject],
+        subjects: &[Subject],
         packets: u32,
     ) -> Result<f64> {
         let Some(subject) = place.checked_sub(1).and_then(|place| subjects.get(place)) else {
@@ -193,10 +228,9 @@ impl Bench<'_> {
         Ok(took.ns_per_packet)
     }
 
+    /// What a packet takes in bare drop right now.
     fn calibrate(&mut self, form: Form, traffic: Senders) -> Result<f64> {
-        let ns = self.generator.drop_all(form, traffic, CALIBRATION)?.ns_per_packet;
-        self.best_drop_ns = self.best_drop_ns.min(ns);
-        Ok(ns)
+        Ok(self.generator.drop_all(form, traffic, CALIBRATION)?.ns_per_packet)
     }
 }
 

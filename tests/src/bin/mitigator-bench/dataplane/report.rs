@@ -12,16 +12,38 @@ use super::traffic::{Form, GOOD_SOURCES};
 /// Everything that was measured, and with what.
 #[derive(Serialize)]
 pub(crate) struct Report {
+    #[serde(flatten)]
+    origin: Origin,
+    cases: Vec<Case>,
+}
+
+/// What it was measured with.
+#[derive(Serialize)]
+pub(crate) struct Origin {
     version: &'static str,
     commit: Option<String>,
     processor: String,
     kernel: String,
-    /// The least that a packet took in bare `XDP_DROP`.
-    best_bare_drop_ns: f64,
     /// Instructions that the verifier walked through.
-    verified_instructions: Option<u32>,
+    pub(crate) verified_instructions: Option<u32>,
     bursts: u32,
-    cases: Vec<Case>,
+    /// Why xdp-filter took no part.
+    pub(crate) without_peer: Option<String>,
+}
+
+impl Origin {
+    /// This machine, with so many bursts per case.
+    pub(crate) fn new(bursts: u32) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: machine::commit(),
+            processor: machine::processor(),
+            kernel: machine::kernel(),
+            verified_instructions: None,
+            bursts,
+            without_peer: None,
+        }
+    }
 }
 
 /// The same traffic through each program.
@@ -31,6 +53,8 @@ pub(crate) struct Case {
     senders: &'static str,
     form: Form,
     bare_drop_ns: f64,
+    /// Whether bare drop was measured while the machine was quiet.
+    is_quiet: bool,
     programs: Vec<Program>,
     /// What mitigator takes as a share of what the peer does, both over bare drop.
     ratio: Option<f64>,
@@ -48,6 +72,12 @@ struct Program {
     are_quiet: bool,
 }
 
+/// Nanoseconds per packet by burst: of those while the machine was quiet, and of all.
+pub(crate) struct Samples {
+    pub(crate) quiet: Vec<f64>,
+    pub(crate) all: Vec<f64>,
+}
+
 /// Quiet bursts that are enough.
 const ENOUGH: usize = 3;
 
@@ -57,19 +87,19 @@ impl Case {
         blocked_sources: u32,
         senders: &'static str,
         form: Form,
-        bursts: Vec<(&'static str, Vec<f64>, Vec<f64>)>,
+        bursts: Vec<(&'static str, Samples)>,
     ) -> Self {
-        let mut bare_drop_ns = 0.0;
+        let (mut bare_drop_ns, mut is_quiet) = (0.0, false);
         let mut programs = Vec::new();
-        for (place, (name, quiet, all)) in bursts.into_iter().enumerate() {
+        for (name, Samples { quiet, all }) in bursts {
             let are_quiet = quiet.len() >= ENOUGH;
             let mut samples = if are_quiet { quiet } else { all };
             samples.sort_by(f64::total_cmp);
             let at = |quarter: usize| {
                 samples.get(samples.len().saturating_sub(1) * quarter / 4).copied().unwrap_or(f64::NAN)
             };
-            if place == 0 {
-                bare_drop_ns = at(2);
+            if name == BARE_DROP {
+                (bare_drop_ns, is_quiet) = (at(2), are_quiet);
                 continue;
             }
             programs.push(Program {
@@ -84,7 +114,7 @@ impl Case {
         let net =
             |wanted: &str| programs.iter().find(|program| program.name == wanted).map(|found| found.net_ns);
         let ratio = net(OURS).zip(net(XDP_FILTER)).map(|(ours, peer)| ours / peer);
-        Self { blocked_sources, senders, form, bare_drop_ns, programs, ratio }
+        Self { blocked_sources, senders, form, bare_drop_ns, is_quiet, programs, ratio }
     }
 
     /// The columns of its row.
@@ -97,7 +127,7 @@ impl Case {
             self.senders.to_owned(),
             self.form.name().to_owned(),
             thousands(f64::from(self.blocked_sources)),
-            format!("{:.1}", self.bare_drop_ns),
+            format!("{:.1}{}", self.bare_drop_ns, noise_mark(self.is_quiet)),
             of(OURS),
             of(XDP_FILTER),
             self.ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")),
@@ -108,31 +138,21 @@ impl Case {
 impl Program {
     fn cell(&self) -> String {
         let Self { net_ns, lower_quartile_ns, upper_quartile_ns, .. } = self;
-        let mark = if self.are_quiet { "" } else { " ~" };
+        let mark = noise_mark(self.are_quiet);
         format!("{net_ns:.1} ({lower_quartile_ns:.1}–{upper_quartile_ns:.1}){mark}")
     }
+}
+
+const fn noise_mark(is_quiet: bool) -> &'static str {
+    if is_quiet { "" } else { " ~" }
 }
 
 const HEADINGS: [&str; 7] =
     ["sources", "packets", "blocked", "bare drop", "mitigator, net ns", "xdp-filter, net ns", "ratio"];
 
 impl Report {
-    pub(crate) fn new(
-        best_bare_drop_ns: f64,
-        verified_instructions: Option<u32>,
-        bursts: u32,
-        cases: Vec<Case>,
-    ) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            commit: machine::commit(),
-            processor: machine::processor(),
-            kernel: machine::kernel(),
-            best_bare_drop_ns,
-            verified_instructions,
-            bursts,
-            cases,
-        }
+    pub(crate) const fn new(origin: Origin, cases: Vec<Case>) -> Self {
+        Self { origin, cases }
     }
 
     /// A table for people.
@@ -170,41 +190,30 @@ impl Report {
         for case in &self.cases {
             let _ = writeln!(text, "| {} |", case.columns().join(" | "));
         }
-        let _ = writeln!(text, "\n{}\n\n{METHOD}", self.notes());
+        let _ = write!(text, "\n{}\n\n{METHOD}", self.notes());
         text
     }
 
     fn origin(&self) -> String {
-        format!(
-            "mitigator {}{}, {}, Linux {}, {} bursts per case",
-            self.version,
-            self.commit.as_ref().map_or_else(String::new, |commit| format!(" ({commit})")),
-            self.processor,
-            self.kernel,
-            self.bursts
-        )
+        let Origin { version, commit, processor, kernel, bursts, .. } = &self.origin;
+        let commit = commit.as_ref().map_or_else(String::new, |commit| format!(" ({commit})"));
+        format!("mitigator {version}{commit}, {processor}, Linux {kernel}, {bursts} bursts per case")
     }
 
     fn notes(&self) -> String {
-        let noisy =
-            self.cases.iter().flat_map(|case| &case.programs).filter(|program| !program.are_quiet).count();
-        let mut notes = format!(
-            "Net: the median over that of bare XDP_DROP with the same traffic (quartiles), which took {:.1} ns at best.",
-            self.best_bare_drop_ns
-        );
-        if noisy > 0 {
-            let _ = write!(
-                notes,
-                " ~: the machine was hardly ever quiet, so that these {noisy} are of all bursts."
-            );
+        let is_noisy = |case: &Case| !case.is_quiet || case.programs.iter().any(|program| !program.are_quiet);
+        let mut notes =
+            "Net: nanoseconds per packet, the median over that of bare XDP_DROP with the same traffic \
+                         (quartiles)."
+                .to_owned();
+        if self.cases.iter().any(is_noisy) {
+            notes.push_str(" ~: the machine was hardly ever quiet, so that this is of all bursts.");
         }
-        if let Some(instructions) = self.verified_instructions {
+        if let Some(instructions) = self.origin.verified_instructions {
             let _ = write!(notes, " The verifier walked through {instructions} instructions.");
         }
-        if self.cases.iter().all(|case| case.ratio.is_none()) {
-            notes.push_str(
-                " xdp-filter is not installed (Debian's package xdp-tools), so that there is no peer.",
-            );
+        if let Some(why) = &self.origin.without_peer {
+            let _ = write!(notes, " xdp-filter took no part: {why}.");
         }
         let _ = write!(
             notes,
@@ -216,11 +225,14 @@ impl Report {
     }
 }
 
+/// What bare `XDP_DROP` is called among the programs.
+pub(crate) const BARE_DROP: &str = "bare drop";
+
 const METHOD: &str = "\
 Packets go through the kernel's own test run on one core. A program of the bench writes another source into each, with \
 addresses that are no neighbours in any table, and goes on with the program under test, which is as it is used; bare drop \
-goes the same way. Programs take turns burst by burst, and a burst counts when the bare drops right before and after it \
-took at most 1.2 times the least seen.
+goes the same way. Programs take turns burst by burst, each after a packet for every entry, 100,000 at most; a burst counts \
+when the bare drops right before and after it took at most 1.2 times the least with the same traffic.
 
 Not measured here: a network card, several cores that receive at once, the kernel's work around the program.
 ";

@@ -17,19 +17,19 @@ use mitigator::pipeline::target::Target;
 use mitigator_bench_ebpf::address_of;
 use mitigator_common::{BlockOrigin, NEVER_EXPIRES, Source};
 
-use super::traffic::ipv6_source;
+use super::traffic::{Form, ipv6_source};
 
-/// A program in the kernel; its maps go with it.
+/// A program in the kernel; its maps go with it. Pins are below the bench's directory, which is removed at the end.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     pub(crate) program: ProgramFd,
-    /// Keeps maps and pins.
+    /// Keeps the maps.
     _held: Held,
 }
 
 enum Held {
-    Ours { _program: Box<LoadedProgram>, pins: Pins },
-    Peer { _ebpf: Box<Ebpf>, directory: PathBuf },
+    Ours { _program: Box<LoadedProgram> },
+    Peer { _ebpf: Box<Ebpf> },
 }
 
 /// What mitigator is called in reports.
@@ -42,20 +42,19 @@ const XDP_FILTER_BY_SOURCE: u64 = 1;
 /// What it is made for by default.
 const XDP_FILTER_ENTRIES: u32 = 10_000;
 
-/// mitigator with so many blocked sources of both families, and how many instructions the verifier walked through.
-pub(crate) fn ours(directory: &Path, entries: u32) -> Result<(Subject, Option<u32>)> {
+/// mitigator with so many blocked sources, and how many instructions the verifier walked through.
+pub(crate) fn ours(directory: &Path, form: Form, entries: u32) -> Result<(Subject, Option<u32>)> {
     let pins = Pins::below(directory);
-    let capacities =
-        Capacities { blocks: entries.saturating_mul(2).max(1_024) + 20_000, ..Capacities::default() };
+    let capacities = Capacities { blocks: entries.saturating_mul(2).max(1_024), ..Capacities::default() };
     let mut program = Box::new(LoadedProgram::load(&pins, &capacities)?);
     let plane = XdpDataPlane::open(&pins)?;
-    let ipv6 = entries.min(super::FORMS_AT);
-    let addresses = (0..entries)
-        .map(|number| IpAddr::from(Ipv4Addr::from(address_of(number))))
-        .chain((0..ipv6).map(|number| IpAddr::from(Ipv6Addr::from(ipv6_source(address_of(number))))));
-    let blocks: Vec<NewBlock> = addresses
-        .map(|address| NewBlock {
-            target: Target::Source(Source::from(address)),
+    let address = |number: u32| match form {
+        Form::Ipv6 => IpAddr::from(Ipv6Addr::from(ipv6_source(address_of(number)))),
+        Form::Ipv4 | Form::OneVlanTag | Form::TwoVlanTags => Ipv4Addr::from(address_of(number)).into(),
+    };
+    let blocks: Vec<NewBlock> = (0..entries)
+        .map(|number| NewBlock {
+            target: Target::Source(Source::from(address(number))),
             expires_at_ns: NEVER_EXPIRES,
             origin: BlockOrigin::Import,
         })
@@ -63,15 +62,13 @@ pub(crate) fn ours(directory: &Path, entries: u32) -> Result<(Subject, Option<u3
     plane.blocks().block_all(&blocks, |_| {})?;
     let fd = program.descriptor()?.try_clone()?;
     let instructions = program.verified_instructions()?;
-    let held = Held::Ours { _program: program, pins };
+    let held = Held::Ours { _program: program };
     Ok((Subject { name: OURS, program: fd, _held: held }, instructions))
 }
 
-/// xdp-filter with so many blocked IPv4 sources; `None` where it is not installed.
-pub(crate) fn xdp_filter(directory: &Path, entries: u32) -> Result<Option<Subject>> {
-    let Some(object) = xdp_filter_object() else {
-        return Ok(None);
-    };
+/// xdp-filter with so many blocked IPv4 sources.
+pub(crate) fn xdp_filter(directory: &Path, entries: u32) -> Result<Subject> {
+    let object = xdp_filter_object().context("it is not installed (Debian's package xdp-tools)")?;
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot make the directory {}", directory.display()))?;
     let mut ebpf = Box::new(
@@ -94,8 +91,7 @@ pub(crate) fn xdp_filter(directory: &Path, entries: u32) -> Result<Option<Subjec
         let value = PerCpuValues::try_from(vec![XDP_FILTER_BY_SOURCE; cpus])?;
         sources.insert(address_of(number).to_be(), value, 0)?;
     }
-    let held = Held::Peer { _ebpf: ebpf, directory: directory.to_owned() };
-    Ok(Some(Subject { name: XDP_FILTER, program: fd, _held: held }))
+    Ok(Subject { name: XDP_FILTER, program: fd, _held: Held::Peer { _ebpf: ebpf } })
 }
 
 /// Where Debian's package puts it.
@@ -103,16 +99,4 @@ fn xdp_filter_object() -> Option<PathBuf> {
     let file = format!("{XDP_FILTER_PROGRAM}.o");
     let directories = ["/usr/lib/x86_64-linux-gnu/bpf", "/usr/lib/aarch64-linux-gnu/bpf", "/usr/lib/bpf"];
     directories.iter().map(|directory| Path::new(directory).join(&file)).find(|path| path.exists())
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let result = match self {
-            Self::Ours { pins, .. } => pins.remove(),
-            Self::Peer { directory, .. } => std::fs::remove_dir_all(&*directory).map_err(Into::into),
-        };
-        if let Err(error) = result {
-            eprintln!("pins stay behind: {error:#}");
-        }
-    }
 }

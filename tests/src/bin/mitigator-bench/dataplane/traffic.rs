@@ -45,8 +45,6 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    pub(crate) const ALL: [Self; 4] = [Self::Ipv4, Self::OneVlanTag, Self::TwoVlanTags, Self::Ipv6];
-
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ipv4 => "IPv4",
@@ -102,7 +100,7 @@ pub(crate) struct Generator {
 #[repr(transparent)]
 struct Control(Burst);
 
-// SAFETY: numbers without padding; any bytes are one.
+// SAFETY: numbers without padding, which is checked where it stands; any bytes are one.
 unsafe impl aya::Pod for Control {}
 
 impl Generator {
