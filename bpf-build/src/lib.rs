@@ -1,6 +1,6 @@
 //! Compiles a BPF program of the workspace for build scripts, which leave the object in `OUT_DIR` to be embedded:
 //!
-//! ```ignore
+//! ```text
 //! static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mitigator.o"));
 //! ```
 //!
