@@ -96,19 +96,25 @@ impl LoadedProgram {
         options.data_out = Some(&mut output);
         options.repeat = repeat;
         let result = self.program_mut()?.test_run(options).context("the kernel's test run failed")?;
-        Ok(TestRunResult {
-            is_dropped: match result.return_value {
-                XDP_DROP => true,
-                XDP_PASS => false,
-                other => anyhow::bail!("the program returned the XDP action {other}"),
-            },
-            duration: result.duration,
-        })
+        Ok(TestRunResult { is_dropped: is_drop(result.return_value)?, duration: result.duration })
     }
 }
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
+
+/// Whether what an XDP program returned drops the packet; otherwise it passes it.
+///
+/// # Errors
+///
+/// When it is neither of both.
+pub fn is_drop(action: u32) -> Result<bool> {
+    match action {
+        XDP_DROP => Ok(true),
+        XDP_PASS => Ok(false),
+        other => anyhow::bail!("the program returned the XDP action {other}"),
+    }
+}
 
 /// Opens the object over the pinned maps, making the maps that are not there yet; no program is loaded.
 pub(super) fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf> {

@@ -11,10 +11,8 @@ pub struct Burst {
     pub offset: u32,
     /// Number of the first source.
     pub first: u32,
-    /// How many there are, drawn at random; 0 for one after the other, each another.
-    pub sources: u32,
-    /// Unused.
-    pub padding: u32,
+    /// How many there are, drawn at random, below 2^32; 0 for one after the other, each another.
+    pub sources: u64,
     /// Of the random numbers; never 0.
     pub state: u64,
     /// Packets so far.

@@ -75,7 +75,7 @@ fn next(burst: &mut Burst) -> u32 {
     state ^= state >> 27;
     burst.state = state;
     let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-    ((random * u64::from(burst.sources)) >> 32) as u32
+    ((random * burst.sources) >> 32) as u32
 }
 
 /// The helpers used are free for any licence.

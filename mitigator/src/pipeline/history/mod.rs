@@ -136,11 +136,15 @@ impl History {
         let mut shown = Shown { at: now.at, scope, active_sources: 0 };
         let mut places = std::mem::take(&mut self.spare);
         whole::compare(&begin.whole, &self.whole, |row, place, before| {
-            shown.takes(&row, |_| {}).then(|| places.push(row.places(place, before)));
+            if shown.takes(&row, |_| {}) {
+                places.push(row.places(place, before));
+            }
         });
         let mut rows = Rows::between(begin.whole, Arc::clone(&self.whole), now.at, places);
         self.changing.compare_with(&begin.changes, |row| {
-            shown.takes(&row, |_| {}).then(|| row.add_to(&mut rows));
+            if shown.takes(&row, |_| {}) {
+                row.add_to(&mut rows);
+            }
         });
         let active_sources = shown.active_sources;
         let since = now.since(&begin.totals, begin.elapsed);
@@ -156,8 +160,9 @@ impl History {
     fn read_whole(&mut self, rows: Vec<(Source, SourceCounters)>, shown: &mut Shown<'_>) -> Rows {
         let mut places = std::mem::take(&mut self.spare);
         let now = whole::follow(&self.whole, rows, |row, place, before| {
-            let is_shown = shown.takes(&row, |activity| self.answers.note(activity));
-            is_shown.then(|| places.push(row.places(place, before)));
+            if shown.takes(&row, |activity| self.answers.note(activity)) {
+                places.push(row.places(place, before));
+            }
         });
         let now = Arc::new(now);
         let before = std::mem::replace(&mut self.whole, Arc::clone(&now));
@@ -174,8 +179,9 @@ impl History {
         let mut rows = Rows::at(shown.at);
         let marks = self.marks.iter_mut().map(|mark| &mut mark.changes);
         self.changing.advance(changed, gone, marks, |row| {
-            let is_shown = shown.takes(&row, |activity| self.answers.note(activity));
-            is_shown.then(|| row.add_to(&mut rows));
+            if shown.takes(&row, |activity| self.answers.note(activity)) {
+                row.add_to(&mut rows);
+            }
         });
         self.add_silent(&mut rows, shown.scope);
         rows

@@ -2,6 +2,7 @@
 
 mod dataplane;
 mod pipeline;
+mod table;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -110,15 +110,14 @@ fn measure_in(directory: &Path, arguments: &Arguments) -> Result<Report> {
             Err(error) => origin.without_peer = Some(format!("{error:#}")),
         }
         let blocked = Senders::Blocked(*entries);
-        let mut traffics = vec![("blocked", Form::Ipv4, blocked)];
+        let mut traffics = vec![(Form::Ipv4, blocked)];
         if *entries == FORMS_AT {
-            traffics
-                .extend([("blocked", Form::OneVlanTag, blocked), ("blocked", Form::TwoVlanTags, blocked)]);
+            traffics.extend([(Form::OneVlanTag, blocked), (Form::TwoVlanTags, blocked)]);
         }
-        traffics.extend([("good", Form::Ipv4, Senders::Good), ("forged", Form::Ipv4, Senders::Forged)]);
-        for (senders, form, traffic) in traffics {
-            bench.progress.set_message(format!("{}: {senders}", at(form)));
-            cases.push(bench.compare(*entries, senders, form, traffic, &subjects)?);
+        traffics.extend([(Form::Ipv4, Senders::Good), (Form::Ipv4, Senders::Forged)]);
+        for (form, traffic) in traffics {
+            bench.progress.set_message(format!("{}: {}", at(form), traffic.name()));
+            cases.push(bench.compare(*entries, form, traffic, &subjects)?);
         }
         drop(subjects);
         remove(directory)?;
@@ -126,7 +125,7 @@ fn measure_in(directory: &Path, arguments: &Arguments) -> Result<Report> {
             bench.progress.set_message(at(Form::Ipv6) + ": filling the tables");
             // The peer keeps IPv6 sources as whole addresses in another table.
             let (ours, _) = subject::ours(&directory.join(OURS), Form::Ipv6, *entries)?;
-            cases.push(bench.compare(*entries, "blocked", Form::Ipv6, blocked, &[ours])?);
+            cases.push(bench.compare(*entries, Form::Ipv6, blocked, &[ours])?);
             remove(directory)?;
         }
     }
@@ -156,14 +155,7 @@ struct Burst {
 
 impl Bench<'_> {
     /// The same traffic through bare drop and each program in turn.
-    fn compare(
-        &mut self,
-        entries: u32,
-        senders: &'static str,
-        form: Form,
-        traffic: Senders,
-        subjects: &[Subject],
-    ) -> Result<Case> {
+    fn compare(&mut self, entries: u32, form: Form, traffic: Senders, subjects: &[Subject]) -> Result<Case> {
         let mut bursts: Vec<Bursts> = Vec::new();
         bursts.resize_with(subjects.len() + 1, Bursts::default);
         // Tables are near as far as the cache holds them: each entry was asked for about once.
@@ -201,7 +193,7 @@ impl Bench<'_> {
             }
         };
         let measured = names.zip(bursts.into_iter().map(samples));
-        Ok(Case::new(entries, senders, form, measured.collect()))
+        Ok(Case::new(entries, traffic, form, measured.collect()))
     }
 
     /// A burst through bare drop, or the program at the place after it; nanoseconds per packet.

@@ -7,7 +7,8 @@ use mitigator_tests::numbers::thousands;
 use serde::Serialize;
 
 use super::subject::{OURS, XDP_FILTER};
-use super::traffic::{Form, GOOD_SOURCES};
+use super::traffic::{Form, GOOD_SOURCES, Senders};
+use crate::table;
 
 /// Everything that was measured, and with what.
 #[derive(Serialize)]
@@ -85,7 +86,7 @@ impl Case {
     /// Of the bursts of each program, bare drop first: those while the machine was quiet, and all.
     pub(crate) fn new(
         blocked_sources: u32,
-        senders: &'static str,
+        senders: Senders,
         form: Form,
         bursts: Vec<(&'static str, Samples)>,
     ) -> Self {
@@ -114,7 +115,7 @@ impl Case {
         let net =
             |wanted: &str| programs.iter().find(|program| program.name == wanted).map(|found| found.net_ns);
         let ratio = net(OURS).zip(net(XDP_FILTER)).map(|(ours, peer)| ours / peer);
-        Self { blocked_sources, senders, form, bare_drop_ns, is_quiet, programs, ratio }
+        Self { blocked_sources, senders: senders.name(), form, bare_drop_ns, is_quiet, programs, ratio }
     }
 
     /// The columns of its row.
@@ -157,41 +158,19 @@ impl Report {
 
     /// A table for people.
     pub(crate) fn text(&self) -> String {
-        let rows: Vec<[String; 7]> = std::iter::once(HEADINGS.map(str::to_owned))
-            .chain(self.cases.iter().map(Case::columns))
-            .collect();
-        let mut text = format!("{}\n\n", self.origin());
-        for row in &rows {
-            for (column, cell) in row.iter().enumerate() {
-                let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-                let padding = " ".repeat(width - cell.chars().count());
-                let _ = if column < 2 {
-                    write!(text, "{cell}{padding}  ")
-                } else {
-                    write!(text, "{padding}{cell}  ")
-                };
-            }
-            text.truncate(text.trim_end().len());
-            text.push('\n');
-        }
-        let _ = writeln!(text, "\n{}", self.notes());
-        text
+        let rows = self.cases.iter().map(Case::columns);
+        format!("{}\n\n{}\n{}\n", self.origin(), table::columns(HEADINGS, rows, &[0, 1]), self.notes())
     }
 
     /// The page of the documentation.
     pub(crate) fn markdown(&self) -> String {
-        let mut text = format!(
+        format!(
             "# What a packet costs, measured\n\nThis page is written by `cargo xtask bench dataplane`; nothing in it is by \
-             hand.\n\n{}\n\n| {} |\n|{}\n",
+             hand.\n\n{}\n\n{}\n{}\n\n{METHOD}",
             self.origin(),
-            HEADINGS.join(" | "),
-            "---|".repeat(HEADINGS.len()),
-        );
-        for case in &self.cases {
-            let _ = writeln!(text, "| {} |", case.columns().join(" | "));
-        }
-        let _ = write!(text, "\n{}\n\n{METHOD}", self.notes());
-        text
+            table::markdown(HEADINGS, self.cases.iter().map(Case::columns)),
+            self.notes()
+        )
     }
 
     fn origin(&self) -> String {

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use aya::EbpfLoader;
 use aya::maps::{MapData, PerCpuHashMap, PerCpuValues};
 use aya::programs::{ProgramFd, Xdp};
 use aya::util::nr_cpus;
-use aya::{Ebpf, EbpfLoader};
 use mitigator::config::Capacities;
 use mitigator::kernel::blocks::NewBlock;
 use mitigator::kernel::pins::Pins;
@@ -19,17 +19,11 @@ use mitigator_common::{BlockOrigin, NEVER_EXPIRES, Source};
 
 use super::traffic::{Form, ipv6_source};
 
-/// A program in the kernel; its maps go with it. Pins are below the bench's directory, which is removed at the end.
+/// A program in the kernel, which keeps its maps as long as it is there. Pins are below the bench's directory, which is
+/// removed at the end.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     pub(crate) program: ProgramFd,
-    /// Keeps the maps.
-    _held: Held,
-}
-
-enum Held {
-    Ours { _program: Box<LoadedProgram> },
-    Peer { _ebpf: Box<Ebpf> },
 }
 
 /// What mitigator is called in reports.
@@ -46,7 +40,7 @@ const XDP_FILTER_ENTRIES: u32 = 10_000;
 pub(crate) fn ours(directory: &Path, form: Form, entries: u32) -> Result<(Subject, Option<u32>)> {
     let pins = Pins::below(directory);
     let capacities = Capacities { blocks: entries.saturating_mul(2).max(1_024), ..Capacities::default() };
-    let mut program = Box::new(LoadedProgram::load(&pins, &capacities)?);
+    let mut program = LoadedProgram::load(&pins, &capacities)?;
     let plane = XdpDataPlane::open(&pins)?;
     let address = |number: u32| match form {
         Form::Ipv6 => IpAddr::from(Ipv6Addr::from(ipv6_source(address_of(number)))),
@@ -60,10 +54,8 @@ pub(crate) fn ours(directory: &Path, form: Form, entries: u32) -> Result<(Subjec
         })
         .collect();
     plane.blocks().block_all(&blocks, |_| {})?;
-    let fd = program.descriptor()?.try_clone()?;
     let instructions = program.verified_instructions()?;
-    let held = Held::Ours { _program: program };
-    Ok((Subject { name: OURS, program: fd, _held: held }, instructions))
+    Ok((Subject { name: OURS, program: program.descriptor()?.try_clone()? }, instructions))
 }
 
 /// xdp-filter with so many blocked IPv4 sources.
@@ -71,13 +63,11 @@ pub(crate) fn xdp_filter(directory: &Path, entries: u32) -> Result<Subject> {
     let object = xdp_filter_object().context("it is not installed (Debian's package xdp-tools)")?;
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot make the directory {}", directory.display()))?;
-    let mut ebpf = Box::new(
-        EbpfLoader::new()
-            .default_map_pin_directory(directory)
-            .map_max_entries("filter_ipv4", entries.max(XDP_FILTER_ENTRIES))
-            .load_file(&object)
-            .with_context(|| format!("cannot load {}", object.display()))?,
-    );
+    let mut ebpf = EbpfLoader::new()
+        .default_map_pin_directory(directory)
+        .map_max_entries("filter_ipv4", entries.max(XDP_FILTER_ENTRIES))
+        .load_file(&object)
+        .with_context(|| format!("cannot load {}", object.display()))?;
     let program: &mut Xdp = ebpf
         .program_mut(XDP_FILTER_PROGRAM)
         .with_context(|| format!("{} has no program {XDP_FILTER_PROGRAM}", object.display()))?
@@ -91,7 +81,7 @@ pub(crate) fn xdp_filter(directory: &Path, entries: u32) -> Result<Subject> {
         let value = PerCpuValues::try_from(vec![XDP_FILTER_BY_SOURCE; cpus])?;
         sources.insert(address_of(number).to_be(), value, 0)?;
     }
-    Ok(Subject { name: XDP_FILTER, program: fd, _held: Held::Peer { _ebpf: ebpf } })
+    Ok(Subject { name: XDP_FILTER, program: fd })
 }
 
 /// Where Debian's package puts it.

@@ -5,11 +5,12 @@
 //! Bare drops go the same way, and what they take is taken off.
 #![expect(unsafe_code, reason = "a map value of the bench's own, as plain bytes")]
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use etherparse::{PacketBuilder, PacketBuilderStep, VlanId};
+use mitigator::kernel::program::is_drop;
 use mitigator_bench_ebpf::Burst;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.o"));
@@ -20,9 +21,6 @@ const FORGED: u32 = 200_000_000;
 /// Sources that send and are not blocked.
 pub(crate) const GOOD_SOURCES: u32 = 10_000;
 
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
-
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Senders {
@@ -32,6 +30,16 @@ pub(crate) enum Senders {
     Good,
     /// Each packet from one that was never there before.
     Forged,
+}
+
+impl Senders {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Blocked(_) => "blocked",
+            Self::Good => "good",
+            Self::Forged => "forged",
+        }
+    }
 }
 
 /// What the packets look like.
@@ -132,8 +140,8 @@ impl Generator {
     ) -> Result<Took> {
         let (packet, offset) = form.packet()?;
         let (first, sources, state) = match senders {
-            Senders::Blocked(sources) => (0, sources, self.random),
-            Senders::Good => (GOOD, GOOD_SOURCES, self.random),
+            Senders::Blocked(sources) => (0, u64::from(sources), self.random),
+            Senders::Good => (GOOD, u64::from(GOOD_SOURCES), self.random),
             Senders::Forged => (FORGED, 0, self.forged),
         };
         let burst = Burst { packets: packets.into(), offset, first, sources, state, ..Burst::default() };
@@ -151,12 +159,7 @@ impl Generator {
         ensure!(after.done == burst.packets, "{} of {packets} packets were sent", after.done);
         #[expect(clippy::cast_precision_loss, reason = "bursts are short")]
         let ns_per_packet = (after.ended_ns - after.began_ns) as f64 / f64::from(packets - 1);
-        let is_dropped = match result.return_value {
-            XDP_DROP => true,
-            XDP_PASS => false,
-            other => bail!("the program returned the XDP action {other}"),
-        };
-        Ok(Took { ns_per_packet, is_dropped })
+        Ok(Took { ns_per_packet, is_dropped: is_drop(result.return_value)? })
     }
 }
 

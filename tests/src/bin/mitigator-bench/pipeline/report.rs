@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::estimates::Median;
 use super::population::State;
+use crate::table;
 
 /// Sources in a tick, and what it may take of one core.
 const LIMITS: [(u32, f64); 2] = [(100_000, 50.0), (1_000_000, 500.0)];
@@ -174,24 +175,13 @@ impl Report {
 
     /// A table for people.
     pub(crate) fn text(&self) -> String {
-        let rows: Vec<[String; 8]> = std::iter::once(HEADINGS.map(str::to_owned))
-            .chain(self.cases.iter().map(Case::columns))
-            .collect();
-        let mut text = format!("{}\n\n", self.origin());
-        for row in &rows {
-            for (column, cell) in row.iter().enumerate() {
-                let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-                if column == 0 || column == HEADINGS.len() - 1 {
-                    let _ = write!(text, "{cell:<width$}  ");
-                } else {
-                    let _ = write!(text, "{cell:>width$}  ");
-                }
-            }
-            text.truncate(text.trim_end().len());
-            text.push('\n');
-        }
-        let _ = writeln!(text, "\n{}", self.conclusion());
-        text
+        let rows = self.cases.iter().map(Case::columns);
+        format!(
+            "{}\n\n{}\n{}\n",
+            self.origin(),
+            table::columns(HEADINGS, rows, &[0, HEADINGS.len() - 1]),
+            self.conclusion()
+        )
     }
 
     /// The page of the documentation.
@@ -205,17 +195,13 @@ impl Report {
              second a window of one second closes, and what lasts is judged beside what is loud: the worst of those ticks has a column of its own.\n\n\
              The limit: {}. K-Means on all: linfa, k = 2, all sources, the columns that \
              detection uses.\n\n\
-             | {} |\n|{}\n",
+             {}",
             self.origin(),
             LIMITS
                 .map(|(sources, ms)| format!("{ms:.0} ms with {} sources", thousands(f64::from(sources))))
                 .join(", "),
-            HEADINGS.join(" | "),
-            "---|".repeat(HEADINGS.len()),
+            table::markdown(HEADINGS, self.cases.iter().map(Case::columns)),
         );
-        for case in &self.cases {
-            let _ = writeln!(text, "| {} |", case.columns().join(" | "));
-        }
         let _ = writeln!(text, "\n{}", self.conclusion());
         text.push_str(STATES);
         text
