@@ -7,6 +7,7 @@
 mod address;
 mod allow;
 mod block;
+mod block_table;
 mod counters;
 mod outcome;
 mod settings;
@@ -15,7 +16,8 @@ mod source;
 
 pub use address::{PrefixKey, WideAddress};
 pub use allow::{AllowEntry, AllowReason};
-pub use block::{BLOCKED_PREFIXES, BLOCKED_SOURCES, BlockEntry, BlockOrigin, LIMITS, NEVER_EXPIRES};
+pub use block::{BlockEntry, BlockOrigin, BlockTerms, NEVER_EXPIRES, PlacedBlock};
+pub use block_table::{BlockRegion, ENTRIES_PER_LINE};
 pub use counters::SourceCounters;
 pub use outcome::Outcome;
 pub use settings::{DataPlaneSettings, SCHEMA};

@@ -36,6 +36,13 @@ impl Source {
         if upper >> 32 == 0 { Self::RESERVED_V6 } else { Self(upper) }
     }
 
+    /// The source that [`Source::number`] stands for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The number that stands for the source, for hashing and sorting.
     #[inline(always)]
     #[must_use]

@@ -1,12 +1,13 @@
-//! Judges one packet by the block tables.
+//! Judges one packet by the block table and the blocked prefixes.
 #![expect(unsafe_code, reason = "reads and counts through map value pointers")]
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use mitigator_common::{BLOCKED_PREFIXES, BlockEntry, Outcome, PrefixKey};
+use mitigator_common::{BlockEntry, BlockRegion, Outcome, PrefixKey, Source};
+use mitigator_ebpf::block_table::{LiveBlock, LiveHeader, LiveLine, Standing, find};
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::shared::SharedU64;
 
-use crate::maps::{BLOCK_COUNTS, BLOCK_PREFIXES, BLOCKLIST};
+use crate::maps::{BLOCK_OVERFLOW, BLOCK_PREFIXES, BLOCK_TABLE};
 use crate::{allowlist, clock};
 
 /// What the block tables say of a packet.
@@ -19,32 +20,84 @@ pub enum Verdict {
     NotListed,
 }
 
+/// The header of the block table.
+#[inline(always)]
+pub fn header() -> Option<&'static LiveHeader> {
+    let line = BLOCK_TABLE.get_ptr(0)?;
+    // SAFETY: the map is never freed while the program runs; its first line is a header, of the same size.
+    Some(unsafe { &*line.cast::<LiveHeader>() })
+}
+
 /// Looks up the source, then, while prefixes are blocked, the full address.
 #[inline(always)]
-pub fn judge(packet: &Packet) -> Verdict {
+pub fn judge(header: &LiveHeader, packet: &Packet) -> Verdict {
     let mut excepted = false;
-    if let Some(entry) = BLOCKLIST.get_ptr_mut(&packet.source) {
-        match judge_entry(entry, packet) {
-            EntryVerdict::Drop => return Verdict::Blocked(Outcome::DropBlocked),
-            EntryVerdict::Excepted => excepted = true,
-            EntryVerdict::Expired => {}
+    if header.sources.get() != 0 {
+        match judge_source(header, packet) {
+            Judgement::Drop => return Verdict::Blocked(Outcome::DropBlocked),
+            Judgement::Excepted => excepted = true,
+            Judgement::Pass => {}
         }
     }
-    if !excepted && BLOCK_COUNTS.get(BLOCKED_PREFIXES).is_some_and(|count| *count != 0) {
+    if !excepted && header.prefixes.get() != 0 {
         match judge_prefixes(packet) {
-            EntryVerdict::Drop => return Verdict::Blocked(Outcome::DropBlockedPrefix),
-            EntryVerdict::Excepted => excepted = true,
-            EntryVerdict::Expired => {}
+            Judgement::Drop => return Verdict::Blocked(Outcome::DropBlockedPrefix),
+            Judgement::Excepted => excepted = true,
+            Judgement::Pass => {}
         }
     }
     if excepted { Verdict::Excepted } else { Verdict::NotListed }
+}
+
+enum Judgement {
+    Drop,
+    Excepted,
+    Pass,
+}
+
+#[inline(always)]
+fn judge_source(header: &LiveHeader, packet: &Packet) -> Judgement {
+    let region = BlockRegion::from_bits(header.region.get());
+    match find(region, header.seed.get(), packet.source, line) {
+        Standing::InLine(block) => judge_block(block, packet),
+        Standing::MaybeOverflowing if header.overflowing.get() != 0 => match overflowing(&packet.source) {
+            Some(block) => judge_block(block, packet),
+            None => Judgement::Pass,
+        },
+        Standing::MaybeOverflowing | Standing::Nowhere => Judgement::Pass,
+    }
+}
+
+#[inline(always)]
+fn line(index: u32) -> Option<&'static LiveLine> {
+    let line = BLOCK_TABLE.get_ptr(index)?;
+    // SAFETY: the map is never freed while the program runs, and its lines are shared numbers.
+    Some(unsafe { &*line })
+}
+
+#[inline(always)]
+fn overflowing(source: &Source) -> Option<&'static LiveBlock> {
+    let block = BLOCK_OVERFLOW.get_ptr_mut(source)?;
+    // SAFETY: the value pointer stays valid until the program returns; user space replaces values as a whole.
+    let block = unsafe { &*block };
+    // From 6.1 on, the kernel may give the memory of a removed element to another before the program returns.
+    if block.is_of(*source) { Some(block) } else { None }
+}
+
+#[inline(always)]
+fn judge_block(block: &LiveBlock, packet: &Packet) -> Judgement {
+    let terms = block.terms();
+    if !terms.is_endless() && terms.is_over(clock::now_ns()) {
+        return Judgement::Pass;
+    }
+    drop_unless_allowed(terms.has_exceptions(), packet, || block.add_hits(1))
 }
 
 /// Nested prefixes looked at before a packet passes: an expired longer one may hide a live shorter one.
 const MAX_NESTED_PREFIXES: usize = 8;
 
 #[inline(always)]
-fn judge_prefixes(packet: &Packet) -> EntryVerdict {
+fn judge_prefixes(packet: &Packet) -> Judgement {
     let mut key = Key::new(PrefixKey::FULL, packet.address);
     for _ in 0..MAX_NESTED_PREFIXES {
         let Some(entry) = BLOCK_PREFIXES.get(&key) else {
@@ -52,32 +105,33 @@ fn judge_prefixes(packet: &Packet) -> EntryVerdict {
         };
         let length = entry.prefix_length();
         match judge_entry(core::ptr::from_ref(entry).cast_mut(), packet) {
-            EntryVerdict::Expired if length > 0 => key = Key::new(length - 1, packet.address),
-            verdict => return verdict,
+            Judgement::Pass if length > 0 => key = Key::new(length - 1, packet.address),
+            judgement => return judgement,
         }
     }
-    EntryVerdict::Expired
-}
-
-enum EntryVerdict {
-    Drop,
-    Excepted,
-    Expired,
+    Judgement::Pass
 }
 
 #[inline(always)]
-fn judge_entry(entry: *mut BlockEntry, packet: &Packet) -> EntryVerdict {
+fn judge_entry(entry: *mut BlockEntry, packet: &Packet) -> Judgement {
     // SAFETY: a value pointer that the map returned stays readable until the program returns; user
     // space replaces values as a whole.
     let (is_expired, has_exceptions) =
         unsafe { ((*entry).is_expired(clock::now_ns()), (*entry).has_exceptions()) };
     if is_expired {
-        return EntryVerdict::Expired;
+        return Judgement::Pass;
     }
+    drop_unless_allowed(has_exceptions, packet, || {
+        // SAFETY: as above; the field is aligned, and other CPUs add to it atomically too.
+        unsafe { &*(&raw const (*entry).hits).cast::<SharedU64>() }.add(1);
+    })
+}
+
+#[inline(always)]
+fn drop_unless_allowed(has_exceptions: bool, packet: &Packet, count: impl FnOnce()) -> Judgement {
     if has_exceptions && allowlist::covers(packet.address) {
-        return EntryVerdict::Excepted;
+        return Judgement::Excepted;
     }
-    // SAFETY: as above; the field is aligned, and other CPUs add to it atomically too.
-    unsafe { &*(&raw const (*entry).hits).cast::<SharedU64>() }.add(1);
-    EntryVerdict::Drop
+    count();
+    Judgement::Drop
 }

@@ -1,17 +1,18 @@
 //! Judges one packet by the limits of its signature, while there are any.
 #![expect(unsafe_code, reason = "counts through map value pointers")]
 
-use mitigator_common::{LIMITS, Signature};
+use mitigator_common::Signature;
+use mitigator_ebpf::block_table::LiveHeader;
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::signature::{LiveLimit, signature_of};
 
-use crate::maps::{BLOCK_COUNTS, SIGNATURE_LIMITS};
+use crate::maps::SIGNATURE_LIMITS;
 use crate::{allowlist, clock, sources};
 
 /// Whether the packet is beyond a limit.
 #[inline(always)]
-pub fn drops(packet: &Packet) -> bool {
-    if BLOCK_COUNTS.get(LIMITS).is_none_or(|count| *count == 0) {
+pub fn drops(header: &LiveHeader, packet: &Packet) -> bool {
+    if header.limits.get() == 0 {
         return false;
     }
     let signature = signature_of(packet);

@@ -3,12 +3,13 @@
 //! Capacities are the loader's to set; the figures here are the defaults. Names have at most 15
 //! characters, the kernel's limit.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use mitigator_common::{
-    AllowEntry, BlockEntry, Limit, Outcome, Signature, Source, SourceCounters, WideAddress,
+    AllowEntry, BlockEntry, BlockRegion, Limit, Outcome, Signature, Source, SourceCounters, WideAddress,
 };
+use mitigator_ebpf::block_table::{LiveBlock, LiveLine};
 
 /// Totals per source since first seen.
 ///
@@ -17,10 +18,22 @@ use mitigator_common::{
 #[btf_map]
 pub static SOURCE_COUNTERS: LruHashMap<Source, SourceCounters, 262_144> = LruHashMap::new();
 
-/// Blocked sources. Written by user space, hits added here. When full, writing fails and says so:
-/// nothing is ever evicted.
+/// Blocked sources, in the lines of [`mitigator_common::BlockRegion`]; the first line is a [`LiveHeader`]. Written by user space through
+/// a mapping of the memory (5.5), by whom it is copied into the other half when it is to grow; hits added here.
+/// When it holds as many as were asked to fit, writing fails and says so: nothing is ever evicted.
+///
+/// [`LiveHeader`]: mitigator_ebpf::block_table::LiveHeader
 #[btf_map]
-pub static BLOCKLIST: HashMap<Source, BlockEntry, 1_048_576, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+pub static BLOCK_TABLE: Array<
+    LiveLine,
+    { BlockRegion::map_lines_for(1_048_576) as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
+
+/// Blocked sources that found both their lines full. Written by user space, hits added here. When full, the table
+/// above grows.
+#[btf_map]
+pub static BLOCK_OVERFLOW: HashMap<Source, LiveBlock, 65_536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// Blocked prefixes finer or coarser than a source. Written by user space, hits added here.
 #[btf_map]
@@ -29,16 +42,6 @@ pub static BLOCK_PREFIXES: LpmTrie<WideAddress, BlockEntry, 65_536> = LpmTrie::n
 /// Prefixes that no block may touch. Written by user space.
 #[btf_map]
 pub static ALLOWLIST: LpmTrie<WideAddress, AllowEntry, 65_536> = LpmTrie::new();
-
-/// How many sources ([`BLOCKED_SOURCES`]) and prefixes ([`BLOCKED_PREFIXES`]) are blocked and how many
-/// limits ([`LIMITS`]) there are, or more, never fewer: without any, no packet pays for the look-up, and nobody walks an empty table. Written by user space
-/// before blocks go in and after they are gone.
-///
-/// [`BLOCKED_SOURCES`]: mitigator_common::BLOCKED_SOURCES
-/// [`BLOCKED_PREFIXES`]: mitigator_common::BLOCKED_PREFIXES
-/// [`LIMITS`]: mitigator_common::LIMITS
-#[btf_map]
-pub static BLOCK_COUNTS: Array<u32, 3> = Array::new();
 
 /// How many packets of each signature pass. Written by user space, which keeps them few; counted here.
 #[btf_map]

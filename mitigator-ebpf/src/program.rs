@@ -30,10 +30,13 @@ fn decide(ctx: &XdpContext) -> Outcome {
         Some(Unparsed::NotIp) => return Outcome::PassNotIp,
         Some(Unparsed::Malformed) => return Outcome::PassUnparsed,
     }
-    match blocklist::judge(&packet) {
+    let Some(header) = blocklist::header() else {
+        return Outcome::PassUncounted;
+    };
+    match blocklist::judge(header, &packet) {
         Verdict::Blocked(outcome) => outcome,
         Verdict::Excepted => Outcome::PassAllowed,
-        Verdict::NotListed if limits::drops(&packet) => Outcome::DropLimited,
+        Verdict::NotListed if limits::drops(header, &packet) => Outcome::DropLimited,
         Verdict::NotListed => sources::count(&packet, bytes.length() as u64),
     }
 }

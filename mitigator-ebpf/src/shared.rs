@@ -4,7 +4,7 @@
 //! addition, so that one instruction is written out; the host uses the standard library's.
 
 #[cfg(not(target_arch = "bpf"))]
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 #[cfg(not(target_arch = "bpf"))]
 macro_rules! shared_number {
@@ -29,6 +29,17 @@ macro_rules! shared_number {
             /// Writes; of several writers one wins.
             pub fn set(&self, value: $number) {
                 self.0.store(value, Relaxed);
+            }
+
+            /// Like [`Self::get`]; what its writer wrote before [`Self::publish`] can be seen.
+            #[must_use]
+            pub fn consult(&self) -> $number {
+                self.0.load(Acquire)
+            }
+
+            /// Like [`Self::set`], after all that was written before.
+            pub fn publish(&self, value: $number) {
+                self.0.store(value, Release);
             }
         }
     };

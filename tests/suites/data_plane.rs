@@ -22,7 +22,7 @@ use anyhow::{Context, Result, ensure};
 use mitigator::clock::Clock;
 use mitigator::pipeline::limits::NewLimit;
 use mitigator::pipeline::time::Timestamp;
-use mitigator_common::{Outcome, PacketKind, Signature, Source};
+use mitigator_common::{BlockTerms, Outcome, PacketKind, Signature, Source};
 use mitigator_ebpf::counters::LiveCounters;
 use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::packet::{Packet as ParsedPacket, Unparsed};
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
             Needs::Bpf,
             capacity::stays_within_capacity,
         ),
-        Trial::new("a_hundred_thousand_blocks_in_batches", Needs::Bpf, capacity::batches_of_blocks),
+        Trial::new("a_hundred_thousand_blocks_in_a_table_that_grows", Needs::Bpf, capacity::many_blocks),
         Trial::new("ten_thousand_prefixes_in_batches", Needs::Bpf, capacity::batches_of_prefixes),
     ]);
     let code = suite::run(trials);
@@ -332,8 +332,10 @@ fn ends_at_its_time(bench: &mut Bench) -> Result<()> {
         bench.outcome_of(&neighbour)?;
         Ok(bench.counters_of(Source::from_v4_bytes([192, 0, 2, 8]))?.last_seen_ns)
     };
-    let end = kernel_time(bench)? + LASTS_NS;
-    bench.change(Change::BlockUntil("192.0.2.7", end))?;
+    let asked = kernel_time(bench)? + LASTS_NS;
+    bench.change(Change::BlockUntil("192.0.2.7", asked))?;
+    let end = bench.plane().blocks().get(&"192.0.2.7".parse()?)?.context("it stands")?.expires_at_ns;
+    ensure!((asked..asked + BlockTerms::UNIT_NS).contains(&end), "{end} instead of {asked}");
     let mut dropped = 0_u32;
     for _ in 0..ATTEMPTS {
         let before = kernel_time(bench)?;
@@ -360,7 +362,7 @@ fn clears_expired(bench: &mut Bench) -> Result<()> {
     ] {
         bench.change(change)?;
     }
-    let removed = bench.plane().blocks().remove_expired(2)?;
+    let removed = bench.plane().blocks().remove_expired(BlockTerms::UNIT_NS)?;
     ensure!(removed == 2, "{removed} removed");
     for (source, expected) in [
         ("192.0.2.7", Outcome::PassCounted),

@@ -6,14 +6,16 @@
 //! allow list revises the marks of all blocks before it lets go.
 
 use std::fs::File;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use mitigator_common::{
-    AllowEntry, AllowReason, BLOCKED_PREFIXES, BLOCKED_SOURCES, BlockEntry, BlockOrigin, LIMITS, Limit,
-    PrefixKey, Signature, Source,
+    AllowEntry, AllowReason, BlockEntry, BlockOrigin, BlockTerms, Limit, PrefixKey, Signature, Source,
 };
+use mitigator_ebpf::shared::SharedU32;
 use nix::fcntl::Flock;
 
+use super::blocked_sources::{BlockedSources, NotWritten};
 use super::maps;
 use super::pins::Pins;
 use super::table::Table;
@@ -21,16 +23,17 @@ use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::limits::NewLimit;
 use crate::pipeline::target::Target;
 
-/// Blocks written under one lock: some ten milliseconds.
-const AT_ONCE: usize = 16_384;
+/// Blocks written under one lock: less than a millisecond.
+const AT_ONCE: usize = 2_048;
+/// Between two parts of a long list, so that who waits for the lock gets it.
+const TURN: Duration = Duration::from_micros(20);
 
 /// The tables of blocks and of what they may not touch.
 #[derive(Debug)]
 pub struct BlockTables {
     pins: Pins,
-    sources: Table<Source, BlockEntry>,
+    sources: BlockedSources,
     prefixes: Table<PrefixKey, BlockEntry>,
-    counts: Table<u32, u32>,
     allowed: Table<PrefixKey, AllowEntry>,
     limits: Table<Signature, Limit>,
 }
@@ -64,6 +67,13 @@ pub struct Fill {
     pub capacity: usize,
 }
 
+/// What became of a part of a list.
+enum Part {
+    Written { excepted: usize },
+    /// The table of sources is to grow first.
+    Crowded,
+}
+
 impl BlockTables {
     /// Opens the pinned tables.
     ///
@@ -73,9 +83,8 @@ impl BlockTables {
     pub fn open(pins: &Pins) -> Result<Self> {
         let directory = pins.maps();
         Ok(Self {
-            sources: Table::open(&directory, maps::BLOCKLIST)?,
+            sources: BlockedSources::open(pins)?,
             prefixes: Table::open(&directory, maps::BLOCK_PREFIXES)?,
-            counts: Table::open(&directory, maps::BLOCK_COUNTS)?,
             allowed: Table::open(&directory, maps::ALLOWLIST)?,
             limits: Table::open(&directory, maps::SIGNATURE_LIMITS)?,
             pins: pins.clone(),
@@ -98,7 +107,7 @@ impl BlockTables {
     ///
     /// When the kernel refuses.
     pub fn standing(&self) -> Result<Vec<StandingBlock>> {
-        let sources = self.read_sources()?;
+        let sources = self.sources.read_all()?;
         let prefixes = self.prefixes.read_all()?;
         Ok(sources
             .into_iter()
@@ -109,11 +118,6 @@ impl BlockTables {
             .collect())
     }
 
-    /// Walking a large empty table costs as much as a large full one.
-    fn read_sources(&self) -> Result<Vec<(Source, BlockEntry)>> {
-        if self.count(BLOCKED_SOURCES)? == 0 { Ok(Vec::new()) } else { self.sources.read_all() }
-    }
-
     /// The block of exactly this target, expired or not.
     ///
     /// # Errors
@@ -121,7 +125,7 @@ impl BlockTables {
     /// When the kernel refuses.
     pub fn get(&self, target: &Target) -> Result<Option<BlockEntry>> {
         match target {
-            Target::Source(source) => self.sources.get(source),
+            Target::Source(source) => self.sources.get(*source),
             // A trie answers with the longest match, which may be a shorter prefix.
             Target::Prefix(key) => Ok(self
                 .prefixes
@@ -141,7 +145,7 @@ impl BlockTables {
         let source = Source::from(address);
         let stands = |entry: &BlockEntry| !entry.is_expired(now_ns);
         let by_source =
-            self.sources.get(&source)?.filter(stands).map(|entry| (Target::Source(source), entry));
+            self.sources.get(source)?.filter(stands).map(|entry| (Target::Source(source), entry));
         let wanted = Target::Prefix(PrefixKey::new(address, 128)).range();
         let by_prefix = self
             .prefixes
@@ -169,43 +173,71 @@ impl BlockTables {
     ///
     /// When a table is full or the kernel refuses.
     pub fn block_all(&self, blocks: &[NewBlock], mut progress: impl FnMut(usize)) -> Result<usize> {
+        let is_source = |block: &&NewBlock| matches!(block.target, Target::Source(_));
+        self.sources.reserve(blocks.iter().filter(is_source).count())?;
         let mut excepted = 0;
-        let mut done = 0;
-        for part in blocks.chunks(AT_ONCE) {
-            excepted += self.block_part(part, |written| progress(done + written))?;
-            done += part.len();
+        for (number, part) in blocks.chunks(AT_ONCE).enumerate() {
+            if number > 0 {
+                std::thread::sleep(TURN);
+            }
+            excepted += loop {
+                match self.block_part(part)? {
+                    Part::Written { excepted } => break excepted,
+                    Part::Crowded => ensure!(self.sources.double()?, "{}", self.full()),
+                }
+            };
+            progress(number * AT_ONCE + part.len());
         }
         Ok(excepted)
     }
 
-    fn block_part(&self, blocks: &[NewBlock], mut progress: impl FnMut(usize)) -> Result<usize> {
+    fn block_part(&self, blocks: &[NewBlock]) -> Result<Part> {
         let _lock = self.pins.lock()?;
         let allowed = self.allow_list()?;
         let mut excepted = 0;
-        let mut sources = (Vec::with_capacity(blocks.len()), Vec::with_capacity(blocks.len()));
+        let mut sources = Vec::with_capacity(blocks.len());
         let mut prefixes = (Vec::new(), Vec::new());
         for block in blocks {
             let is_excepted = allowed.relation_to(&block.target) != Relation::Apart;
             excepted += usize::from(is_excepted);
-            let entry = BlockEntry::new(block.expires_at_ns, block.origin).with_exceptions(is_excepted);
             match block.target {
                 Target::Source(source) => {
-                    sources.0.push(source);
-                    sources.1.push(entry);
+                    let terms = BlockTerms::new(block.expires_at_ns, block.origin);
+                    sources.push((source, terms.with_exceptions(is_excepted)));
                 }
                 Target::Prefix(key) => {
+                    let entry = BlockEntry::new(block.expires_at_ns, block.origin);
                     prefixes.0.push(key);
-                    prefixes.1.push(entry.with_prefix_length(key.length));
+                    prefixes.1.push(entry.with_exceptions(is_excepted).with_prefix_length(key.length));
                 }
             }
         }
-        // Blocks in place of older ones are counted twice until the next exact count.
-        self.set_count(BLOCKED_PREFIXES, self.count(BLOCKED_PREFIXES)?.saturating_add(prefixes.0.len()))?;
-        self.prefixes.insert_all(&prefixes.0, &prefixes.1, &mut progress)?;
-        self.set_count(BLOCKED_SOURCES, self.count(BLOCKED_SOURCES)?.saturating_add(sources.0.len()))?;
-        let before = prefixes.0.len();
-        self.sources.insert_all(&sources.0, &sources.1, |done| progress(before + done))?;
-        Ok(excepted)
+        if !prefixes.0.is_empty() {
+            // Blocks in place of older ones are counted twice until the next exact count.
+            self.prefix_count().add(count_of(prefixes.0.len()));
+            self.prefixes.insert_all(&prefixes.0, &prefixes.1, |_| {})?;
+        }
+        for (source, terms) in &sources {
+            match self.sources.put(*source, *terms) {
+                Ok(()) => {}
+                Err(NotWritten::Full) => bail!("{}", self.full()),
+                Err(NotWritten::Crowded) => return Ok(Part::Crowded),
+                Err(NotWritten::Failed(error)) => return Err(error),
+            }
+        }
+        for (source, terms) in &sources {
+            ensure!(self.sources.holds(*source, *terms)?, "the block of {source} was written and is not there");
+        }
+        Ok(Part::Written { excepted })
+    }
+
+    fn full(&self) -> String {
+        format!(
+            "the map {} is full: {} entries; raise its capacity in the configuration, then `mitigator detach` and \
+             `mitigator run`",
+            maps::BLOCK_TABLE,
+            self.sources.capacity()
+        )
     }
 
     /// Removes the blocks of exactly these targets; returns how many there were.
@@ -227,32 +259,33 @@ impl BlockTables {
                 Target::Prefix(key) => prefixes.push(*key),
             }
         }
-        let removed_sources = self.sources.remove_all(&sources)?;
-        self.set_count(BLOCKED_SOURCES, self.count(BLOCKED_SOURCES)?.saturating_sub(removed_sources))?;
-        let removed_prefixes = self.prefixes.remove_all(&prefixes)?;
-        if !prefixes.is_empty() {
-            self.set_count(BLOCKED_PREFIXES, self.prefixes.read_all()?.len())?;
+        let mut removed = 0;
+        for source in sources {
+            removed += usize::from(self.sources.take_back(source)?);
         }
-        Ok(removed_sources + removed_prefixes)
+        if !prefixes.is_empty() {
+            removed += self.prefixes.remove_all(&prefixes)?;
+            self.prefix_count().set(count_of(self.prefixes.read_all()?.len()));
+        }
+        Ok(removed)
     }
 
-    /// Removes blocks that are over; returns how many.
+    /// Removes blocks that are over, and makes room where blocks were taken back; returns how many were over.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
     pub fn remove_expired(&self, now_ns: u64) -> Result<usize> {
+        let sources = self.sources.clear_away(now_ns)?;
         let _lock = self.pins.lock()?;
-        let standing = self.standing()?;
-        let sources = standing.iter().filter(|block| matches!(block.target, Target::Source(_))).count();
-        self.set_count(BLOCKED_SOURCES, sources)?;
-        self.set_count(BLOCKED_PREFIXES, standing.len() - sources)?;
-        let expired: Vec<Target> = standing
+        let prefixes = self.prefixes.read_all()?;
+        self.prefix_count().set(count_of(prefixes.len()));
+        let expired: Vec<Target> = prefixes
             .into_iter()
-            .filter(|block| block.entry.is_expired(now_ns))
-            .map(|block| block.target)
+            .filter(|(_, entry)| entry.is_expired(now_ns))
+            .map(|(key, _)| Target::Prefix(key))
             .collect();
-        self.remove(&expired)
+        Ok(sources + self.remove(&expired)?)
     }
 
     /// The limits as they stand.
@@ -261,7 +294,7 @@ impl BlockTables {
     ///
     /// When the kernel refuses.
     pub fn limits(&self) -> Result<Vec<(Signature, Limit)>> {
-        if self.count(LIMITS)? == 0 { Ok(Vec::new()) } else { self.limits.read_all() }
+        if self.limit_count().get() == 0 { Ok(Vec::new()) } else { self.limits.read_all() }
     }
 
     /// Writes limits, in place of older ones of the same signatures, and removes others.
@@ -274,12 +307,13 @@ impl BlockTables {
             return Ok(());
         }
         let _lock = self.pins.lock()?;
-        self.set_count(LIMITS, self.count(LIMITS)?.saturating_add(written.len()))?;
+        self.limit_count().add(count_of(written.len()));
         for limit in written {
             self.limits.insert(&limit.signature, &limit.entry())?;
         }
         self.limits.remove_all(ended)?;
-        self.set_count(LIMITS, self.limits.read_all()?.len())
+        self.limit_count().set(count_of(self.limits.read_all()?.len()));
+        Ok(())
     }
 
     /// Allows a prefix and revises every block.
@@ -337,8 +371,8 @@ impl BlockTables {
         Ok(change)
     }
 
-    /// Sets the exception mark of every block by the allow list as it stands. Hits that arrive between
-    /// the reading and the writing of a changed entry are not counted.
+    /// Sets the exception mark of every block by the allow list as it stands. Hits of a prefix that arrive between
+    /// the reading and the writing of its changed entry are not counted.
     fn revise(&self, _lock: &Flock<File>) -> Result<()> {
         let allowed = self.allow_list()?;
         for StandingBlock { target, entry } in self.standing()? {
@@ -348,20 +382,29 @@ impl BlockTables {
             }
             let entry = entry.with_exceptions(is_excepted);
             match target {
-                Target::Source(source) => self.sources.insert(&source, &entry)?,
+                Target::Source(source) => {
+                    let terms = BlockTerms::new(entry.expires_at_ns, entry.origin());
+                    self.sources.change(source, terms.with_exceptions(is_excepted))?;
+                }
                 Target::Prefix(key) => self.prefixes.insert(&key, &entry)?,
             }
         }
         Ok(())
     }
 
-    /// How many blocks stand of the kind counted at `place`, or more, never fewer.
-    fn count(&self, place: u32) -> Result<usize> {
-        Ok(self.counts.get(&place)?.unwrap_or_default() as usize)
+    /// How many blocked prefixes there are, or more, never fewer.
+    fn prefix_count(&self) -> &SharedU32 {
+        &self.sources.header().prefixes
     }
 
-    fn set_count(&self, place: u32, count: usize) -> Result<()> {
-        self.counts.insert(&place, &u32::try_from(count).unwrap_or(u32::MAX))
+    /// How many limits there are, or more, never fewer.
+    fn limit_count(&self) -> &SharedU32 {
+        &self.sources.header().limits
+    }
+
+    /// How many blocked sources fit.
+    pub(super) fn room(&self) -> u32 {
+        self.sources.header().capacity.get()
     }
 
     /// How full the two block tables are, sources first.
@@ -370,10 +413,14 @@ impl BlockTables {
     ///
     /// When the kernel refuses.
     pub fn fill(&self) -> Result<(Fill, Fill)> {
-        let sources = Fill { used: self.read_sources()?.len(), capacity: self.sources.capacity() };
+        let sources = Fill { used: self.sources.count(), capacity: self.sources.capacity() };
         let prefixes = Fill { used: self.prefixes.read_all()?.len(), capacity: self.prefixes.capacity() };
         Ok((sources, prefixes))
     }
+}
+
+fn count_of(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// What [`BlockTables::set_guarded`] changed.

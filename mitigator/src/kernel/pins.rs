@@ -185,12 +185,25 @@ impl Pins {
     ///
     /// When the directory of the maps cannot be opened.
     pub fn lock(&self) -> Result<Flock<File>> {
-        let path = self.maps();
-        let directory = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        Flock::lock(directory, FlockArg::LockExclusive)
-            .map_err(|(_, error)| error)
-            .with_context(|| format!("cannot lock {}", path.display()))
+        lock(&self.maps())
     }
+
+    /// Waits for, then holds, the right to make the block table larger or to clear it up, which takes longer than
+    /// other writers are to wait. Who holds [`Pins::lock`] does not ask for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pins::lock`].
+    pub fn lock_upkeep(&self) -> Result<Flock<File>> {
+        lock(&self.maps().join(LINKS))
+    }
+}
+
+fn lock(directory: &Path) -> Result<Flock<File>> {
+    let file = File::open(directory).with_context(|| format!("cannot open {}", directory.display()))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .with_context(|| format!("cannot lock {}", directory.display()))
 }
 
 /// bpffs takes no dots in names, and VLAN interfaces have one: `eth0.100` is pinned as `eth0%2E100`.
@@ -262,7 +275,7 @@ mod tests {
     #[test]
     fn a_directory_outside_of_bpffs_is_neither_used_nor_removed() {
         let home = tempfile::tempdir().unwrap();
-        let precious = home.path().join(format!("v{SCHEMA}")).join(maps::BLOCKLIST);
+        let precious = home.path().join(format!("v{SCHEMA}")).join(maps::BLOCK_TABLE);
         fs::create_dir(precious.parent().unwrap()).unwrap();
         fs::write(&precious, "letters").unwrap();
         for root in [home.path().to_owned(), home.path().join("missing")] {

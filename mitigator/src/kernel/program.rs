@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use aya::programs::{ProgramFd, ProgramType, TestRun, TestRunOptions, Xdp};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
-use mitigator_common::{DataPlaneSettings, Outcome};
+use mitigator_common::{BlockRegion, DataPlaneSettings, Outcome};
 
+use super::blocked_sources::BlockedSources;
 use super::maps;
 use super::pins::Pins;
 use crate::config::Capacities;
@@ -125,13 +126,15 @@ pub(super) fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf> {
     loader
         .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
         .map_max_entries(maps::SOURCE_COUNTERS, capacities.sources)
-        .map_max_entries(maps::BLOCKLIST, capacities.blocks)
+        .map_max_entries(maps::BLOCK_TABLE, BlockRegion::map_lines_for(capacities.blocks))
         .map_max_entries(maps::BLOCK_PREFIXES, capacities.prefixes)
         .map_max_entries(maps::ALLOWLIST, capacities.prefixes);
     for name in maps::ALL {
         loader.map_pin_path(name, directory.join(name));
     }
-    load_object(&mut loader, &directory)
+    let ebpf = load_object(&mut loader, &directory)?;
+    BlockedSources::prepare(pins, capacities.blocks)?;
+    Ok(ebpf)
 }
 
 fn load_object(loader: &mut EbpfLoader<'_>, directory: &Path) -> Result<Ebpf> {

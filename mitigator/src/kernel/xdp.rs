@@ -59,7 +59,7 @@ impl XdpDataPlane {
         };
         Ok(Capacities {
             sources: entries(maps::SOURCE_COUNTERS)?,
-            blocks: entries(maps::BLOCKLIST)?,
+            blocks: BlockTables::open(pins)?.room(),
             prefixes: entries(maps::BLOCK_PREFIXES)?,
         })
     }

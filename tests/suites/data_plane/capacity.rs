@@ -2,11 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use mitigator::config::Capacities;
-use mitigator::kernel::blocks::NewBlock;
+use mitigator::kernel::blocks::{BlockTables, NewBlock};
 use mitigator::kernel::maps;
 use mitigator::kernel::table::Table;
 use mitigator::pipeline::target::Target;
-use mitigator_common::{BlockEntry, BlockOrigin, NEVER_EXPIRES, Outcome, PrefixKey, Source, SourceCounters};
+use mitigator_common::{
+    BlockEntry, BlockOrigin, BlockTerms, NEVER_EXPIRES, Outcome, PrefixKey, Source, SourceCounters,
+};
 use mitigator_tests::packet::{tcp_syn, udp};
 
 use super::bench::{Bench, difference};
@@ -18,7 +20,7 @@ pub fn full_tables_say_so() -> Result<()> {
         |number| Target::Source(Source::from_v4_bytes([10, 0, 0, number])),
         |number| Target::Prefix(PrefixKey::new([10, 0, number, 0].into(), 24)),
     ];
-    for (target, table) in targets.into_iter().zip([maps::BLOCKLIST, maps::BLOCK_PREFIXES]) {
+    for (target, table) in targets.into_iter().zip([maps::BLOCK_TABLE, maps::BLOCK_PREFIXES]) {
         let block = |number| NewBlock {
             target: target(number),
             expires_at_ns: NEVER_EXPIRES,
@@ -74,40 +76,69 @@ pub fn stays_within_capacity() -> Result<()> {
     Ok(())
 }
 
-pub fn batches_of_blocks() -> Result<()> {
+pub fn many_blocks() -> Result<()> {
     const COUNT: u32 = 100_000;
-    let mut bench = Bench::new(&Capacities { sources: 1_024, blocks: 131_072, prefixes: 64 })?;
-    let table: Table<Source, BlockEntry> = Table::open(&bench.pins().maps(), maps::BLOCKLIST)?;
-    ensure!(table.read_all()?.is_empty(), "begins empty");
-    let address = |number: u32| (0x0a00_0000 + number).to_be_bytes();
-    let keys: Vec<Source> = (0..COUNT).map(|number| Source::from_v4_bytes(address(number))).collect();
-    let values: Vec<BlockEntry> =
-        (0..u64::from(COUNT)).map(|end| BlockEntry::new(u64::MAX - end, BlockOrigin::Import)).collect();
+    let mut bench = Bench::new(&Capacities { sources: 1_024, blocks: COUNT, prefixes: 64 })?;
+    let tables = BlockTables::open(&bench.pins())?;
+    ensure!(tables.standing()?.is_empty(), "begins empty");
+    let target = |number: u32| Target::Source(Source::from_v4_bytes((0x0a00_0000 + number).to_be_bytes()));
+    let end = |number: u32| BlockTerms::UNIT_NS * (1_000_000 + u64::from(number));
+    let block = |number: u32| NewBlock {
+        target: target(number),
+        expires_at_ns: end(number),
+        origin: BlockOrigin::Import,
+    };
+    let blocks: Vec<NewBlock> = (0..COUNT).map(block).collect();
+    // The first ones are dropped before the table grows for the others, and their hits go along.
+    tables.block_all(&blocks[..200], |_| {})?;
+    for number in 0..200 {
+        bench.outcome_of_all(&udp(&format!("10.0.0.{number}"), 40_000).bytes(), number + 1)?;
+    }
     let mut reported = Vec::new();
-    table.insert_all(&keys, &values, |done| reported.push(done))?;
-    ensure!(reported.is_sorted() && reported.last() == Some(&keys.len()), "{reported:?}");
-    read_back(&table, &keys, &values)?;
-    // Again, over what is there.
-    table.insert_all(&keys, &values, |_| {})?;
-    read_back(&table, &keys, &values)?;
-    // An even one, which goes below: the hit changes its value.
-    let last = bench.outcome_of(&tcp_syn("10.1.134.158").bytes())?;
-    let past = bench.outcome_of(&tcp_syn("10.1.134.160").bytes())?;
+    tables.block_all(&blocks[200..], |done| reported.push(done))?;
+    ensure!(reported.is_sorted() && reported.last() == Some(&(blocks.len() - 200)), "{reported:?}");
+    read_back(&tables, &blocks, |number| if number < 200 { number + 1 } else { 0 })?;
+    // Again, over what is there, by somebody who knew the smaller table.
+    bench.plane().blocks().block_all(&blocks, |_| {})?;
+    read_back(&tables, &blocks, |_| 0)?;
+    let error = tables.block_all(&[block(COUNT)], |_| {}).err().context("one too many is written")?;
+    ensure!(format!("{error:#}").contains("100000 entries"), "{error:#}");
+    let last = bench.outcome_of(&udp("10.1.134.159", 40_000).bytes())?;
+    let past = bench.outcome_of(&udp("10.1.134.160", 40_000).bytes())?;
     ensure!((last, past) == (Outcome::DropBlocked, Outcome::PassCounted), "{last:?} {past:?}");
 
-    // Every second one, with keys between that are not there.
-    let missing = (0..100).map(|number: u32| Source::from_v4_bytes((0xac10_0000 + number).to_be_bytes()));
-    let mut half: Vec<Source> = keys.iter().copied().step_by(2).collect();
-    for (number, key) in missing.enumerate() {
-        half.insert(number * 500, key);
+    // Every second one, with targets between that are not there; and their places are taken again.
+    for _ in 0..3 {
+        let half: Vec<Target> = (0..COUNT + 1_000).step_by(2).map(target).collect();
+        let removed = tables.unblock_all(&half)?;
+        ensure!(removed == 50_000, "{removed} removed");
+        let odd: Vec<NewBlock> = blocks.iter().copied().skip(1).step_by(2).collect();
+        let standing = tables.standing()?.len();
+        ensure!(standing == odd.len(), "{standing} left");
+        tables.remove_expired(0)?;
+        tables.block_all(&blocks, |_| {})?;
     }
-    let removed = table.remove_all(&half)?;
-    ensure!(removed == 50_000, "{removed} removed");
-    let keys: Vec<Source> = keys.into_iter().skip(1).step_by(2).collect();
-    let values: Vec<BlockEntry> = values.into_iter().skip(1).step_by(2).collect();
-    read_back(&table, &keys, &values)?;
-    let removed = table.remove_all(&keys)?;
-    ensure!(removed == 50_000 && table.read_all()?.is_empty(), "{removed} removed in the end");
+    ensure!(tables.remove_expired(end(49_999))? == 50_000, "half of them are over");
+    read_back(&tables, &blocks[50_000..], |_| 0)?;
+    let (first, last) = (udp("10.0.0.1", 40_000).bytes(), udp("10.1.134.159", 40_000).bytes());
+    let outcomes = (bench.outcome_of(&first)?, bench.outcome_of(&last)?);
+    ensure!(outcomes == (Outcome::PassCounted, Outcome::DropBlocked), "{outcomes:?}");
+    let all: Vec<Target> = blocks.iter().map(|block| block.target).collect();
+    ensure!(tables.unblock_all(&all)? == 50_000 && tables.standing()?.is_empty(), "something is left");
+    Ok(())
+}
+
+/// All of them, each once, with so many hits.
+fn read_back(tables: &BlockTables, blocks: &[NewBlock], hits: impl Fn(u32) -> u32) -> Result<()> {
+    let mut standing = tables.standing()?;
+    standing.sort_by_key(|block| block.target);
+    ensure!(standing.len() == blocks.len(), "{} blocks instead of {}", standing.len(), blocks.len());
+    for (number, (found, block)) in (0..).zip(standing.iter().zip(blocks)) {
+        let mut entry = BlockEntry::new(block.expires_at_ns, block.origin);
+        entry.hits = hits(number).into();
+        ensure!((found.target, found.entry) == (block.target, entry), "{number}: {found:?}");
+        ensure!(tables.get(&block.target)? == Some(entry), "{number} is not found by its target");
+    }
     Ok(())
 }
 
@@ -125,23 +156,10 @@ pub fn batches_of_prefixes() -> Result<()> {
         .map(|key| BlockEntry::new(NEVER_EXPIRES, BlockOrigin::Import).with_prefix_length(key.length))
         .collect();
     table.insert_all(&keys, &values, |_| {})?;
-    read_back(&table, &keys, &values)?;
-    let removed = table.remove_all(&keys)?;
-    ensure!(removed == keys.len() && table.read_all()?.is_empty(), "{removed} removed");
-    Ok(())
-}
-
-/// Everything, in any order, each element once; `keys` are sorted.
-fn read_back<K, V>(table: &Table<K, V>, keys: &[K], values: &[V]) -> Result<()>
-where
-    K: bytemuck::Pod + Ord,
-    V: bytemuck::Pod + PartialEq,
-{
     let mut found = table.read_all()?;
     found.sort_by_key(|(key, _)| *key);
-    ensure!(found.len() == keys.len(), "{} elements instead of {}", found.len(), keys.len());
-    let is_same =
-        found.iter().zip(keys.iter().zip(values)).all(|((key, value), (k, v))| key == k && value == v);
-    ensure!(is_same, "other elements than were written");
+    ensure!(found.iter().copied().eq(keys.iter().copied().zip(values)), "other elements than were written");
+    let removed = table.remove_all(&keys)?;
+    ensure!(removed == keys.len() && table.read_all()?.is_empty(), "{removed} removed");
     Ok(())
 }

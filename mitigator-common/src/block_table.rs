@@ -1,0 +1,154 @@
+//! Where the block of a source stands: the layout of the block table, one array map that the kernel reads and user
+//! space writes through a mapping of its memory.
+//!
+//! The map's elements are lines of 64 bytes. The first holds the header; from [`BlockRegion::FIRST_LINE`] on there is room for two
+//! tables, of which one is in use: its place is one number in the header, so that a change from one to the other
+//! is one store.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::Source;
+
+/// Entries per line.
+pub const ENTRIES_PER_LINE: usize = 4;
+
+/// The table in use: a run of lines, a power of two of them.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct BlockRegion(u64);
+
+impl BlockRegion {
+    /// Where the first table may begin: on a page of its own, whatever size pages have (64 KiB at most).
+    pub const FIRST_LINE: u32 = 1_024;
+    /// Lines of the smallest table: one page.
+    pub const LEAST_LINES: u32 = 64;
+
+    /// `lines` lines from `first` on; `lines` is a power of two.
+    #[must_use]
+    pub const fn new(first: u32, lines: u32) -> Self {
+        Self((first as u64) << 32 | (lines - 1) as u64)
+    }
+
+    /// As it stands in the header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// As it stands in the header.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Index of the first line.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// How many lines there are.
+    #[must_use]
+    pub const fn lines(self) -> u32 {
+        self.mask() + 1
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    const fn mask(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Indices of the two lines in which a source may stand; the second is of use when the first is full.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lines_of(self, source: Source, seed: u64) -> (u32, u32) {
+        let hash = hash_of(source, seed);
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+        let (low, high) = (hash as u32, (hash >> 32) as u32);
+        (self.first() + (low & self.mask()), self.first() + (high & self.mask()))
+    }
+
+    /// Lines for `entries` entries: no more than half of the places are taken.
+    #[must_use]
+    pub const fn lines_for(entries: u32) -> u32 {
+        let lines = entries.div_ceil(ENTRIES_PER_LINE as u32 / 2).next_power_of_two();
+        if lines < Self::LEAST_LINES { Self::LEAST_LINES } else { lines }
+    }
+
+    /// Elements of a map with room for two tables of `entries` entries, each on pages of its own.
+    #[must_use]
+    pub const fn map_lines_for(entries: u32) -> u32 {
+        let lines = Self::lines_for(entries);
+        Self::FIRST_LINE + 2 * if lines < Self::FIRST_LINE { Self::FIRST_LINE } else { lines }
+    }
+
+    /// Where the other table begins, in a map of `map_lines` elements.
+    #[must_use]
+    pub const fn other_first(self, map_lines: u32) -> u32 {
+        if self.first() == Self::FIRST_LINE {
+            Self::FIRST_LINE + Self::most_lines(map_lines)
+        } else {
+            Self::FIRST_LINE
+        }
+    }
+
+    /// Lines of the largest table, in a map of `map_lines` elements.
+    #[must_use]
+    pub const fn most_lines(map_lines: u32) -> u32 {
+        (map_lines - Self::FIRST_LINE) / 2
+    }
+}
+
+/// The finaliser of MurmurHash3 (Appleby 2011) over the source and a secret, so that nobody who chooses addresses
+/// can choose lines.
+#[inline(always)]
+const fn hash_of(source: Source, seed: u64) -> u64 {
+    let mut bits = source.number() ^ seed;
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    bits ^= bits >> 33;
+    bits = bits.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    bits ^ (bits >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_lie_apart_and_have_room() {
+        for entries in [1, 64, 128, 129, 1_000_000, 1_048_576, 8_388_608] {
+            let lines = BlockRegion::lines_for(entries);
+            let map_lines = BlockRegion::map_lines_for(entries);
+            assert!(lines.is_power_of_two() && lines * 2 >= entries, "{entries}");
+            let most = BlockRegion::most_lines(map_lines);
+            assert_eq!(most, lines.max(1_024));
+            let one = BlockRegion::new(BlockRegion::FIRST_LINE, most);
+            let other = BlockRegion::new(one.other_first(map_lines), most);
+            assert_eq!(one.first() + one.lines(), other.first());
+            assert_eq!(other.first() + other.lines(), map_lines);
+            assert_eq!(other.other_first(map_lines), one.first());
+            assert_eq!(BlockRegion::from_bits(other.bits()), other);
+        }
+    }
+
+    #[test]
+    fn sources_spread_over_all_lines_as_the_seed_has_it() {
+        const LINES: u32 = 1_024;
+        let region = BlockRegion::new(2_048, LINES);
+        let mut firsts = [0_u32; LINES as usize];
+        let mut moved = 0;
+        for number in 0..8 * LINES {
+            let source = Source::from_v4_bytes((0x0a00_0000 + number).to_be_bytes());
+            let (first, second) = region.lines_of(source, 7);
+            assert!((2_048..3_072).contains(&first) && (2_048..3_072).contains(&second));
+            firsts[(first - 2_048) as usize] += 1;
+            moved += u32::from(region.lines_of(source, 8) != (first, second));
+        }
+        assert!(firsts.iter().all(|sources| *sources < 30), "neighbours crowd into one line");
+        assert!(moved > 8 * LINES - 50);
+    }
+}

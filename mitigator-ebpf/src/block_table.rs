@@ -1,0 +1,158 @@
+//! Finds the block of a source in the block table, whose layout `mitigator_common` tells. What is
+//! written there, and in which order, is told in `block_writing`.
+
+use mitigator_common::{BlockRegion, BlockTerms, ENTRIES_PER_LINE, PlacedBlock, Source};
+
+use crate::shared::{SharedU32, SharedU64};
+
+/// No source: the number of 0.0.0.0, which therefore stands in the overflow.
+pub(crate) const NOBODY: u64 = 0;
+/// The last place of a line, free although the line was full. These two are numbers of addresses in `0:1::/32`, which
+/// nobody has; they stand in the overflow, too.
+pub(crate) const NOBODY_ANY_MORE: u64 = (1 << 32) | 1;
+/// A place that waits for its grace period.
+pub(crate) const SPENT: u64 = (1 << 32) | 2;
+
+/// Whether a source has a number that stands for none, so that it cannot stand in a line.
+#[inline(always)]
+pub(crate) const fn is_reserved(number: u64) -> bool {
+    number == NOBODY || number == NOBODY_ANY_MORE || number == SPENT
+}
+
+/// A place, or the block in it.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct LiveBlock {
+    pub(crate) source: SharedU64,
+    pub(crate) terms: SharedU32,
+    pub(crate) hits: SharedU32,
+}
+
+const _: () = assert!(size_of::<LiveBlock>() == size_of::<PlacedBlock>());
+
+impl LiveBlock {
+    /// Whether it is the source's, in the overflow.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_of(&self, source: Source) -> bool {
+        self.source.get() == source.number()
+    }
+
+    /// Its terms as they stand.
+    #[inline(always)]
+    #[must_use]
+    pub fn terms(&self) -> BlockTerms {
+        BlockTerms::from_bits(self.terms.get())
+    }
+
+    /// Adds packets that were dropped.
+    #[inline(always)]
+    pub fn add_hits(&self, packets: u32) {
+        self.hits.add(packets);
+    }
+
+}
+
+/// One cache line of entries, filled from the front.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct LiveLine {
+    /// The places.
+    pub blocks: [LiveBlock; ENTRIES_PER_LINE],
+}
+
+const _: () = assert!(size_of::<LiveLine>() == 64);
+
+impl LiveLine {
+    #[inline(always)]
+    fn find(&self, number: u64) -> Option<&LiveBlock> {
+        let [a, b, c, d] = &self.blocks;
+        if a.source.get() == number {
+            Some(a)
+        } else if b.source.get() == number {
+            Some(b)
+        } else if c.source.get() == number {
+            Some(c)
+        } else if d.source.get() == number {
+            Some(d)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a source of this line may stand elsewhere.
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        let [_, _, _, last] = &self.blocks;
+        last.source.get() != NOBODY
+    }
+}
+
+/// The first line of the map: which table is in use, and how much there is to look up. Written by user space.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct LiveHeader {
+    /// [`BlockRegion`]; 0 before the table is made ready.
+    pub region: SharedU64,
+    /// Of the hash; never 0 when the table is ready.
+    pub seed: SharedU64,
+    /// How many entries are asked to fit.
+    pub capacity: SharedU32,
+    /// Blocked sources: those that are over included.
+    pub sources: SharedU32,
+    /// Of them, those for which both lines were full, which stand in a hash of their own; or more, never fewer.
+    pub overflowing: SharedU32,
+    /// Blocked prefixes, or more, never fewer: without any, no packet pays for the look-up.
+    pub prefixes: SharedU32,
+    /// Limits, or more, never fewer.
+    pub limits: SharedU32,
+    /// Lines of the table that is not in use which may hold remains of former use; the others are zero.
+    pub stale: SharedU32,
+    reserved: [u32; 6],
+}
+
+const _: () = assert!(size_of::<LiveHeader>() == 64);
+
+/// Where the block of a source stands.
+#[derive(Debug)]
+pub enum Standing<'t> {
+    /// In a line.
+    InLine(&'t LiveBlock),
+    /// In the overflow, if there is one.
+    MaybeOverflowing,
+    /// Nowhere.
+    Nowhere,
+}
+
+/// Looks for the block of a source, where `line` gives the lines of the map.
+#[inline(always)]
+#[must_use]
+pub fn find<'t>(
+    region: BlockRegion,
+    seed: u64,
+    source: Source,
+    line: impl Fn(u32) -> Option<&'t LiveLine>,
+) -> Standing<'t> {
+    let number = source.number();
+    if is_reserved(number) {
+        return Standing::MaybeOverflowing;
+    }
+    let (first, second) = region.lines_of(source, seed);
+    let Some(first) = line(first) else {
+        return Standing::Nowhere;
+    };
+    if let Some(block) = first.find(number) {
+        return Standing::InLine(block);
+    }
+    if !first.is_full() {
+        return Standing::Nowhere;
+    }
+    let Some(second) = line(second) else {
+        return Standing::Nowhere;
+    };
+    match second.find(number) {
+        Some(block) => Standing::InLine(block),
+        None if second.is_full() => Standing::MaybeOverflowing,
+        None => Standing::Nowhere,
+    }
+}

@@ -1,0 +1,99 @@
+//! Changes the block table, in place. On the host alone.
+//!
+//! The kernel looks up and adds to the hits; user space, one writer at a time, does the rest through a mapping of
+//! the same memory, while packets are being judged. So that none is ever judged by half an entry:
+//!
+//! - A block appears by its source, which is written last, when its terms stand.
+//! - It is changed by its terms alone, which are one number, and taken back by [`BlockTerms::NONE`].
+//! - Its place is first taken from its source, and gets another one only after a grace period: when every packet
+//!   that may have seen the former source has been judged.
+//!
+//! `tests/interleavings.rs` tries every order in which a packet and a writer may meet.
+
+use mitigator_common::{BlockTerms, Source};
+
+use crate::block_table::{LiveBlock, LiveLine, NOBODY, NOBODY_ANY_MORE, SPENT, is_reserved};
+
+/// Whether a source may stand in a line, and not in the overflow alone.
+#[must_use]
+pub const fn can_stand_in_a_line(source: Source) -> bool {
+    !is_reserved(source.number())
+}
+
+impl LiveBlock {
+    /// The source whose block this is or was; `None` for a place that is free or will be.
+    #[must_use]
+    pub fn source(&self) -> Option<Source> {
+        let number = self.source.consult();
+        if is_reserved(number) { None } else { Some(Source::from_number(number)) }
+    }
+
+    /// Packets dropped since it was written.
+    #[must_use]
+    pub fn hits(&self) -> u32 {
+        self.hits.get()
+    }
+
+    /// Whether a block can be put here.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        matches!(self.source.get(), NOBODY | NOBODY_ANY_MORE)
+    }
+
+    /// Puts the block of a source here, where it [is free](Self::is_free).
+    pub fn put(&self, source: Source, terms: BlockTerms) {
+        self.hits.set(0);
+        self.terms.set(terms.bits());
+        self.source.publish(source.number());
+    }
+
+    /// Begins the block anew with other terms.
+    pub fn renew(&self, terms: BlockTerms) {
+        self.hits.set(0);
+        self.change(terms);
+    }
+
+    /// Changes the terms and keeps the hits.
+    pub fn change(&self, terms: BlockTerms) {
+        self.terms.publish(terms.bits());
+    }
+
+    /// Takes the block back, whose place then waits to be [spent](Self::spend).
+    pub fn take_back(&self) {
+        self.change(BlockTerms::NONE);
+    }
+
+    /// Takes the place from its source when its block was taken back, and says whether it was.
+    /// The writer lets a grace period pass before [`LiveLine::free_spent`].
+    pub fn spend(&self) -> bool {
+        let is_dead = self.source().is_some() && self.terms() == BlockTerms::NONE;
+        if is_dead {
+            self.source.publish(SPENT);
+        }
+        is_dead
+    }
+
+    /// Forgets everything, where no packet is judged by it.
+    pub fn clear(&self) {
+        self.source.set(NOBODY);
+        self.terms.set(0);
+        self.hits.set(0);
+    }
+}
+
+impl LiveLine {
+    /// A place for another block.
+    #[must_use]
+    pub fn free_place(&self) -> Option<&LiveBlock> {
+        self.blocks.iter().find(|block| block.is_free())
+    }
+
+    /// Frees the places that were spent before the grace period that is past.
+    pub fn free_spent(&self) {
+        let [.., last] = &self.blocks;
+        for block in self.blocks.iter().filter(|block| block.source.get() == SPENT) {
+            // That the line was full is known by its last place: sources that did not fit stand elsewhere.
+            block.source.publish(if core::ptr::eq(block, last) { NOBODY_ANY_MORE } else { NOBODY });
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! `BlockedSources`: the block table, written in place, and the hash for the few that find no place in it.
+//!
+//! Who writes holds the lock of [`Pins`]. Who makes the table larger or clears away what was taken back holds
+//! [`Pins::lock_upkeep`] too, for longer: it waits for packets, and for that time lets others write.
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use aya::maps::MapData;
+use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, PlacedBlock, Source};
+use mitigator_ebpf::block_table::{LiveBlock, LiveHeader, LiveLine, Standing, find};
+use mitigator_ebpf::block_writing::can_stand_in_a_line;
+
+use super::mapped::{MappedLines, wait_for_packets};
+use super::maps;
+use super::pins::Pins;
+use super::table::Table;
+
+/// The block table of this installation.
+#[derive(Debug)]
+pub(super) struct BlockedSources {
+    pins: Pins,
+    map: MapData,
+    map_lines: u32,
+    header: MappedLines,
+    in_use: Mutex<Option<Arc<InUse>>>,
+    overflow: Table<Source, PlacedBlock>,
+}
+
+/// The table in use, which is another one after it grew.
+#[derive(Debug)]
+struct InUse {
+    region: BlockRegion,
+    seed: u64,
+    lines: MappedLines,
+}
+
+/// Why a block was not written.
+#[derive(Debug)]
+pub(super) enum NotWritten {
+    /// As many stand as were asked to fit.
+    Full,
+    /// Too many of the same lines: the table is to grow.
+    Crowded,
+    /// The kernel refused.
+    Failed(anyhow::Error),
+}
+
+impl BlockedSources {
+    pub(super) fn open(pins: &Pins) -> Result<Self> {
+        let directory = pins.maps();
+        let path = directory.join(maps::BLOCK_TABLE);
+        let map =
+            MapData::from_pin(&path).with_context(|| format!("cannot open the map at {}", path.display()))?;
+        let map_lines = map.info().context("cannot ask the kernel about the map BLOCK_TABLE")?.max_entries();
+        let header = MappedLines::new(map.fd().as_fd(), 0, BlockRegion::FIRST_LINE)
+            .context("cannot map the memory of the map BLOCK_TABLE")?;
+        Ok(Self {
+            pins: pins.clone(),
+            map,
+            map_lines,
+            header,
+            in_use: Mutex::new(None),
+            overflow: Table::open(&directory, maps::BLOCK_OVERFLOW)?,
+        })
+    }
+
+    /// Makes a table that was just made ready for so many entries.
+    pub(super) fn prepare(pins: &Pins, capacity: u32) -> Result<()> {
+        let table = Self::open(pins)?;
+        let _lock = pins.lock()?;
+        let header = table.header();
+        if header.seed.get() != 0 {
+            return Ok(());
+        }
+        let mut secret = [0; 8];
+        rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
+            .context("the kernel gives no random numbers")?;
+        header.capacity.set(capacity);
+        header.region.set(BlockRegion::new(BlockRegion::FIRST_LINE, BlockRegion::LEAST_LINES).bits());
+        header.seed.publish(u64::from_ne_bytes(secret).max(1));
+        Ok(())
+    }
+
+    pub(super) fn header(&self) -> &LiveHeader {
+        self.header.header()
+    }
+
+    /// How many entries are asked to fit.
+    pub(super) fn capacity(&self) -> usize {
+        self.header().capacity.get() as usize
+    }
+
+    /// How many there are, those that are over included.
+    pub(super) fn count(&self) -> usize {
+        self.header().sources.get() as usize
+    }
+
+    fn in_use(&self) -> Result<Arc<InUse>> {
+        let header = self.header();
+        let region = BlockRegion::from_bits(header.region.consult());
+        let mut known = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some(known) if known.region == region => Ok(Arc::clone(known)),
+            _ => {
+                let fresh = Arc::new(self.map_region(region)?);
+                *known = Some(Arc::clone(&fresh));
+                Ok(fresh)
+            }
+        }
+    }
+
+    fn map_region(&self, region: BlockRegion) -> Result<InUse> {
+        let lines = MappedLines::new(self.map.fd().as_fd(), region.first(), region.lines())
+            .context("cannot map the memory of the map BLOCK_TABLE")?;
+        Ok(InUse { region, seed: self.header().seed.get(), lines })
+    }
+
+    /// The block of a source, over or not.
+    pub(super) fn get(&self, source: Source) -> Result<Option<BlockEntry>> {
+        let in_use = self.in_use()?;
+        match in_use.find(source) {
+            Standing::InLine(block) => Ok(block.terms().entry(block.hits())),
+            Standing::MaybeOverflowing => {
+                Ok(self.overflowing(source)?.and_then(|block| block.terms.entry(block.hits)))
+            }
+            Standing::Nowhere => Ok(None),
+        }
+    }
+
+    fn overflowing(&self, source: Source) -> Result<Option<PlacedBlock>> {
+        if self.header().overflowing.get() == 0 { Ok(None) } else { self.overflow.get(&source) }
+    }
+
+    /// Every block, over or not, in no order.
+    pub(super) fn read_all(&self) -> Result<Vec<(Source, BlockEntry)>> {
+        let mut found = Vec::new();
+        if self.count() == 0 {
+            return Ok(found);
+        }
+        loop {
+            let in_use = self.in_use()?;
+            found.clear();
+            found.reserve(self.count());
+            for block in in_use.blocks() {
+                let Some(source) = block.source() else {
+                    continue;
+                };
+                let entry = block.terms().entry(block.hits());
+                // Another one may have its place by now.
+                if let Some(entry) = entry.filter(|_| block.source() == Some(source)) {
+                    found.push((source, entry));
+                }
+            }
+            if self.header().overflowing.get() != 0 {
+                let overflow = self.overflow.read_all()?;
+                found.extend(
+                    overflow
+                        .iter()
+                        .filter_map(|(source, block)| Some((*source, block.terms.entry(block.hits)?))),
+                );
+            }
+            if self.in_use()?.region == in_use.region {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Makes room for so many more, as far as the capacity goes. Not to be called under the lock of the writers.
+    pub(super) fn reserve(&self, more: usize) -> Result<()> {
+        let wanted = self.count().saturating_add(more).min(self.capacity());
+        let lines = BlockRegion::lines_for(u32::try_from(wanted).unwrap_or(u32::MAX));
+        self.grow_to(|region| (region.lines() < lines).then_some(lines)).map(drop)
+    }
+
+    /// Twice the room; `false` when there is no more. Not to be called under the lock of the writers.
+    pub(super) fn double(&self) -> Result<bool> {
+        let lines = self.in_use()?.region.lines().saturating_mul(2);
+        self.grow_to(|region| (region.lines() < lines).then_some(lines))
+    }
+
+    /// Writes a block, in place of an older one. Under the lock.
+    pub(super) fn put(&self, source: Source, terms: BlockTerms) -> Result<(), NotWritten> {
+        let in_use = self.in_use().map_err(NotWritten::Failed)?;
+        match in_use.find(source) {
+            Standing::InLine(block) => {
+                if block.terms() == BlockTerms::NONE {
+                    self.count_another()?;
+                }
+                block.renew(terms);
+                return Ok(());
+            }
+            Standing::MaybeOverflowing => {
+                if self.overflowing(source).map_err(NotWritten::Failed)?.is_some() {
+                    return self.overflow(source, terms);
+                }
+            }
+            Standing::Nowhere => {}
+        }
+        self.count_another()?;
+        let written = match in_use.free_place(source) {
+            Some(place) => {
+                place.put(source, terms);
+                Ok(())
+            }
+            None => {
+                self.header().overflowing.add(1);
+                self.overflow(source, terms)
+            }
+        };
+        if written.is_err() {
+            self.header().sources.add(u32::MAX);
+        }
+        written
+    }
+
+    /// Counted before it is written, so that it is looked up from its first packet on.
+    fn count_another(&self) -> Result<(), NotWritten> {
+        if self.count() >= self.capacity() {
+            return Err(NotWritten::Full);
+        }
+        self.header().sources.add(1);
+        Ok(())
+    }
+
+    fn overflow(&self, source: Source, terms: BlockTerms) -> Result<(), NotWritten> {
+        self.overflow.insert(&source, &PlacedBlock { source, terms, hits: 0 }).map_err(|error| {
+            let in_it = self.overflow.read_all().map_or(0, |blocks| blocks.len());
+            if in_it < self.overflow.capacity() { NotWritten::Failed(error) } else { NotWritten::Crowded }
+        })
+    }
+
+    /// Whether the kernel finds a block of these terms.
+    pub(super) fn holds(&self, source: Source, terms: BlockTerms) -> Result<bool> {
+        Ok(match self.in_use()?.find(source) {
+            Standing::InLine(block) => block.terms() == terms,
+            Standing::MaybeOverflowing => {
+                self.overflowing(source)?.is_some_and(|block| block.terms == terms)
+            }
+            Standing::Nowhere => false,
+        })
+    }
+
+    /// Changes the terms of a block that stands, and keeps its hits; but those of an overflowing one that arrive at
+    /// this moment are not counted. Under the lock.
+    pub(super) fn change(&self, source: Source, terms: BlockTerms) -> Result<()> {
+        match self.in_use()?.find(source) {
+            Standing::InLine(block) => block.change(terms),
+            Standing::MaybeOverflowing => {
+                if let Some(block) = self.overflowing(source)? {
+                    self.overflow.insert(&source, &PlacedBlock { terms, ..block })?;
+                }
+            }
+            Standing::Nowhere => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a block back; `false` when there was none. Under the lock.
+    pub(super) fn take_back(&self, source: Source) -> Result<bool> {
+        let is_taken = match self.in_use()?.find(source) {
+            Standing::InLine(block) => {
+                let stands = block.terms() != BlockTerms::NONE;
+                block.take_back();
+                stands
+            }
+            Standing::MaybeOverflowing if self.header().overflowing.get() != 0 => {
+                let stood = self.overflow.remove(&source)?;
+                if stood {
+                    self.header().overflowing.add(u32::MAX);
+                }
+                stood
+            }
+            Standing::MaybeOverflowing | Standing::Nowhere => false,
+        };
+        if is_taken {
+            self.header().sources.add(u32::MAX);
+        }
+        Ok(is_taken)
+    }
+
+    /// Takes back the blocks that are over at `now_ns`, and frees the places of those that were taken back; returns
+    /// how many were over. Not to be called under the lock of the writers.
+    pub(super) fn clear_away(&self, now_ns: u64) -> Result<usize> {
+        let _upkeep = self.pins.lock_upkeep()?;
+        let (over, spent) = {
+            let _lock = self.pins.lock()?;
+            let standing = self.read_all()?;
+            // A writer that was killed may have counted one that it did not write.
+            self.header().sources.set(u32::try_from(standing.len()).unwrap_or(u32::MAX));
+            let over = standing.iter().filter(|(_, entry)| entry.is_expired(now_ns));
+            let mut taken = 0;
+            for (source, _) in over {
+                taken += usize::from(self.take_back(*source)?);
+            }
+            (taken, self.in_use()?.blocks().filter(|block| block.spend()).count())
+        };
+        if spent > 0 {
+            wait_for_packets();
+            let _lock = self.pins.lock()?;
+            self.in_use()?.lines.lines().iter().for_each(LiveLine::free_spent);
+        }
+        Ok(over)
+    }
+
+    /// Copies the table to the other half of the map, with as many lines as `wanted` says of the table in use, and
+    /// lets the packets go on with that one; `false` when there is no need or no room.
+    fn grow_to(&self, wanted: impl Fn(BlockRegion) -> Option<u32>) -> Result<bool> {
+        if wanted(self.in_use()?.region).is_none() {
+            return Ok(false);
+        }
+        let _upkeep = self.pins.lock_upkeep()?;
+        let old = self.in_use()?;
+        let most = BlockRegion::most_lines(self.map_lines);
+        let lines = wanted(old.region).map(|lines| lines.min(most));
+        let Some(lines) = lines.filter(|lines| *lines > old.region.lines()) else {
+            return Ok(false);
+        };
+        let first = old.region.other_first(self.map_lines);
+        let header = self.header();
+        self.wipe(first, header.stale.get())?;
+        let new = Arc::new(self.map_region(BlockRegion::new(first, lines))?);
+        let moved = {
+            let _lock = self.pins.lock()?;
+            header.stale.publish(lines.max(old.region.lines()));
+            let moved = self.copy(&old, &new)?;
+            header.region.publish(new.region.bits());
+            *self.in_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&new));
+            moved
+        };
+        wait_for_packets();
+        self.carry_hits(&old, &moved)?;
+        self.wipe(old.region.first(), old.region.lines())?;
+        header.stale.publish(0);
+        Ok(true)
+    }
+
+    /// Puts every block that stands into `new`; returns the overflowing ones that found a place there.
+    fn copy(&self, old: &InUse, new: &InUse) -> Result<Vec<Source>> {
+        for block in old.blocks() {
+            let (Some(source), terms) = (block.source(), block.terms()) else {
+                continue;
+            };
+            if terms == BlockTerms::NONE {
+                continue;
+            }
+            match new.free_place(source) {
+                Some(place) => place.put(source, terms),
+                None => {
+                    self.header().overflowing.add(1);
+                    self.overflow.insert(&source, &PlacedBlock { source, terms, hits: 0 })?;
+                }
+            }
+        }
+        let mut moved = Vec::new();
+        if self.header().overflowing.get() != 0 {
+            for (source, block) in self.overflow.read_all()? {
+                let is_new = matches!(old.find(source), Standing::InLine(_));
+                if let Some(place) = new.free_place(source).filter(|_| !is_new) {
+                    place.put(source, block.terms);
+                    moved.push(source);
+                }
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Adds what was dropped by the former table to the blocks in the one in use.
+    fn carry_hits(&self, old: &InUse, moved: &[Source]) -> Result<()> {
+        for blocks in old.lines.lines().chunks(CARRIED_AT_ONCE) {
+            let _lock = self.pins.lock()?;
+            let in_use = self.in_use()?;
+            for block in blocks.iter().flat_map(|line| &line.blocks).filter(|block| block.hits() != 0) {
+                let Some(source) = block.source() else {
+                    continue;
+                };
+                if let Standing::InLine(now) = in_use.find(source) {
+                    now.add_hits(block.hits());
+                } else if let Some(now) = self.overflowing(source)? {
+                    let hits = now.hits.wrapping_add(block.hits());
+                    self.overflow.insert(&source, &PlacedBlock { hits, ..now })?;
+                }
+            }
+        }
+        let _lock = self.pins.lock()?;
+        let in_use = self.in_use()?;
+        for source in moved {
+            let left = self.overflow.get(source)?;
+            if let (Some(left), Standing::InLine(now)) = (left, in_use.find(*source)) {
+                now.add_hits(left.hits);
+            }
+            if self.overflow.remove(source)? {
+                self.header().overflowing.add(u32::MAX);
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears lines of the table that is not in use.
+    fn wipe(&self, first: u32, lines: u32) -> Result<()> {
+        if lines == 0 {
+            return Ok(());
+        }
+        let lines = lines.min(BlockRegion::most_lines(self.map_lines));
+        let region = self.map_region(BlockRegion::new(first, lines))?;
+        region.blocks().for_each(LiveBlock::clear);
+        Ok(())
+    }
+}
+
+/// Lines whose hits are carried over under one lock.
+const CARRIED_AT_ONCE: usize = 4_096;
+
+impl InUse {
+    fn blocks(&self) -> impl Iterator<Item = &LiveBlock> {
+        self.lines.lines().iter().flat_map(|line| &line.blocks)
+    }
+
+    fn line(&self, index: u32) -> Option<&LiveLine> {
+        let place = index.checked_sub(self.region.first())?;
+        self.lines.lines().get(place as usize)
+    }
+
+    fn find(&self, source: Source) -> Standing<'_> {
+        find(self.region, self.seed, source, |index| self.line(index))
+    }
+
+    /// A place in one of the source's lines; `None` when both are full, or the source cannot stand in a line.
+    fn free_place(&self, source: Source) -> Option<&LiveBlock> {
+        if !can_stand_in_a_line(source) {
+            return None;
+        }
+        let (first, second) = self.region.lines_of(source, self.seed);
+        [first, second].into_iter().find_map(|index| self.line(index)?.free_place())
+    }
+}
