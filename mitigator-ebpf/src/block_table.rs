@@ -1,7 +1,7 @@
 //! Finds the block of a source in the block table, whose layout `mitigator_common` tells. What is
 //! written there, and in which order, is told in `block_writing`.
 
-use mitigator_common::{BlockRegion, BlockTerms, ENTRIES_PER_LINE, PlacedBlock, Source};
+use mitigator_common::{BlockRegion, BlockTerms, ENTRIES_PER_LINE, Source};
 
 use crate::shared::{SharedU32, SharedU64};
 
@@ -19,7 +19,9 @@ pub(crate) const fn is_reserved(number: u64) -> bool {
     number == NOBODY || number == NOBODY_ANY_MORE || number == SPENT
 }
 
-/// A place, or the block in it.
+/// A place, or the block in it: [`PlacedBlock`] while packets are judged, field by field the same.
+///
+/// [`PlacedBlock`]: mitigator_common::PlacedBlock
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct LiveBlock {
@@ -27,8 +29,6 @@ pub struct LiveBlock {
     pub(crate) terms: SharedU32,
     pub(crate) hits: SharedU32,
 }
-
-const _: () = assert!(size_of::<LiveBlock>() == size_of::<PlacedBlock>());
 
 impl LiveBlock {
     /// Whether it is the source's, in the overflow.
@@ -60,8 +60,6 @@ pub struct LiveLine {
     /// The places.
     pub blocks: [LiveBlock; ENTRIES_PER_LINE],
 }
-
-const _: () = assert!(size_of::<LiveLine>() == 64);
 
 impl LiveLine {
     #[inline(always)]
@@ -110,8 +108,6 @@ pub struct LiveHeader {
     pub stale: SharedU32,
     reserved: [u32; 6],
 }
-
-const _: () = assert!(size_of::<LiveHeader>() == 64);
 
 /// Where the block of a source stands.
 #[derive(Debug)]

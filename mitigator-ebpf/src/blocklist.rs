@@ -57,7 +57,7 @@ enum Judgement {
 
 #[inline(always)]
 fn judge_source(header: &LiveHeader, packet: &Packet) -> Judgement {
-    let region = BlockRegion::from_bits(header.region.get());
+    let region = BlockRegion::from_bits(header.region.consult());
     match find(region, header.seed.get(), packet.source, line) {
         Standing::InLine(block) => judge_block(block, packet),
         Standing::MaybeOverflowing if header.overflowing.get() != 0 => match overflowing(&packet.source) {

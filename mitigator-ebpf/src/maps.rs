@@ -7,9 +7,12 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use mitigator_common::{
-    AllowEntry, BlockEntry, BlockRegion, Limit, Outcome, Signature, Source, SourceCounters, WideAddress,
+    AllowEntry, BlockEntry, BlockRegion, Limit, Outcome, PlacedBlock, Signature, Source, SourceCounters,
+    WideAddress,
 };
 use mitigator_ebpf::block_table::{LiveBlock, LiveLine};
+
+const _: () = assert!(size_of::<LiveLine>() == 64 && size_of::<LiveBlock>() == size_of::<PlacedBlock>());
 
 /// Totals per source since first seen.
 ///

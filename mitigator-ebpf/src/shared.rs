@@ -77,6 +77,14 @@ macro_rules! shared_number {
                 unsafe { self.0.get().read_volatile() }
             }
 
+            /// Like [`Self::get`], for what tells where to read on: loads whose address depends on a load come
+            /// after it on every CPU for which the kernel compiles BPF.
+            #[inline(always)]
+            #[must_use]
+            pub fn consult(&self) -> $number {
+                self.get()
+            }
+
             /// Writes; of several writers one wins.
             #[inline(always)]
             pub fn set(&self, value: $number) {

@@ -11,6 +11,9 @@ use mitigator_ebpf::block_table::{LiveHeader, LiveLine};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::{MembarrierCommand, membarrier};
 
+// One cache line each, as the kernel has them.
+const _: () = assert!(size_of::<LiveLine>() == 64 && size_of::<LiveHeader>() == 64);
+
 /// Some lines of the map, from a page's start on, as long as this lives.
 #[derive(Debug)]
 pub(super) struct MappedLines {

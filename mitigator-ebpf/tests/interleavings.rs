@@ -1,0 +1,194 @@
+//! Every order in which packets and the writer of the block table may meet, and every value that the memory model
+//! lets them see, tried by loom (after CDSChecker, Norris and Demsky 2013).
+//!
+//! The files of the crate are compiled once more, with numbers that loom watches. A grace period is a lock that a
+//! packet holds while it is judged: what was written before is seen by whoever comes after.
+#![expect(dead_code, reason = "parts of the files that are not looked at")]
+
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use mitigator_common::{BlockOrigin, BlockRegion, BlockTerms, NEVER_EXPIRES, Source};
+
+#[path = "../src/block_table.rs"]
+mod block_table;
+#[path = "../src/block_writing.rs"]
+mod block_writing;
+
+/// The shared numbers of the crate, of loom's atomics.
+mod shared {
+    use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+    macro_rules! shared_number {
+        ($name:ident, $number:ty, $atomic:ty) => {
+            #[derive(Debug, Default)]
+            pub struct $name($atomic);
+
+            impl $name {
+                pub fn add(&self, amount: $number) {
+                    self.0.fetch_add(amount, Relaxed);
+                }
+
+                pub fn get(&self) -> $number {
+                    self.0.load(Relaxed)
+                }
+
+                pub fn consult(&self) -> $number {
+                    self.0.load(Acquire)
+                }
+
+                pub fn set(&self, value: $number) {
+                    self.0.store(value, Relaxed);
+                }
+
+                pub fn publish(&self, value: $number) {
+                    self.0.store(value, Release);
+                }
+            }
+        };
+    }
+
+    shared_number!(SharedU64, u64, loom::sync::atomic::AtomicU64);
+    shared_number!(SharedU32, u32, loom::sync::atomic::AtomicU32);
+}
+
+use block_table::{LiveLine, Standing, find};
+use shared::SharedU64;
+
+const ONE: Source = Source::from_v4_bytes([192, 0, 2, 1]);
+const OTHER: Source = Source::from_v4_bytes([192, 0, 2, 2]);
+/// Tables of one line each.
+const REGIONS: [BlockRegion; 2] = [BlockRegion::new(0, 1), BlockRegion::new(1, 1)];
+
+fn terms(origin: BlockOrigin) -> BlockTerms {
+    BlockTerms::new(NEVER_EXPIRES, origin)
+}
+
+/// The block table, and the lock that stands for the grace period.
+struct Plane {
+    region: SharedU64,
+    lines: [LiveLine; 2],
+    judging: Mutex<()>,
+}
+
+impl Plane {
+    fn new() -> Self {
+        let region = SharedU64::default();
+        region.set(REGIONS[0].bits());
+        Self { region, lines: Default::default(), judging: Mutex::new(()) }
+    }
+
+    /// The terms by which a packet of the source is judged, as the kernel comes to them.
+    fn judge(&self, source: Source) -> Option<BlockTerms> {
+        let _judging = self.judging.lock().unwrap();
+        let region = BlockRegion::from_bits(self.region.consult());
+        match find(region, 7, source, |index| self.lines.get(index as usize)) {
+            Standing::InLine(block) => {
+                let terms = block.terms();
+                block.add_hits(1);
+                Some(terms)
+            }
+            Standing::MaybeOverflowing => panic!("the line has free places"),
+            Standing::Nowhere => None,
+        }
+    }
+
+    fn wait_for_packets(&self) {
+        drop(self.judging.lock().unwrap());
+    }
+
+    fn block(&self, source: Source, terms: BlockTerms) {
+        let [line, _] = &self.lines;
+        line.free_place().unwrap().put(source, terms);
+    }
+
+    /// Gives the place of the one source to the other.
+    fn hand_over(&self, with_grace: bool) {
+        let [line, _] = &self.lines;
+        let [place, ..] = &line.blocks;
+        place.take_back();
+        assert!(place.spend());
+        if with_grace {
+            self.wait_for_packets();
+        }
+        line.free_spent();
+        self.block(OTHER, terms(BlockOrigin::Import));
+        assert_eq!(place.source(), Some(OTHER));
+    }
+}
+
+/// Packets of the one source while its place is taken, changed, and handed over to the other.
+fn no_packet_is_judged_by_anothers_terms(with_grace: bool) {
+    loom::model(move || {
+        let plane = Arc::new(Plane::new());
+        plane.block(ONE, terms(BlockOrigin::Agent));
+        let packets = Arc::clone(&plane);
+        let packets = thread::spawn(move || {
+            for _ in 0..2 {
+                let found = packets.judge(ONE).unwrap_or_default();
+                assert_ne!(found, terms(BlockOrigin::Import), "another's terms");
+            }
+            let found = packets.judge(OTHER).unwrap_or_default();
+            assert_ne!(found, terms(BlockOrigin::Agent), "another's terms");
+        });
+        plane.hand_over(with_grace);
+        packets.join().unwrap();
+        assert_eq!(plane.judge(ONE), None);
+        assert_eq!(plane.judge(OTHER), Some(terms(BlockOrigin::Import)));
+    });
+}
+
+#[test]
+fn a_place_that_is_handed_over_judges_nobody_wrongly() {
+    no_packet_is_judged_by_anothers_terms(true);
+}
+
+/// That the test above can fail.
+#[test]
+#[should_panic(expected = "another's terms")]
+fn without_a_grace_period_it_would() {
+    no_packet_is_judged_by_anothers_terms(false);
+}
+
+#[test]
+fn a_block_appears_whole_changes_at_once_and_goes() {
+    loom::model(|| {
+        let plane = Arc::new(Plane::new());
+        let packets = Arc::clone(&plane);
+        let packets = thread::spawn(move || {
+            let known = [BlockTerms::NONE, terms(BlockOrigin::Agent), terms(BlockOrigin::Operator)];
+            for _ in 0..2 {
+                let found = packets.judge(ONE).unwrap_or_default();
+                assert!(known.contains(&found), "half an entry");
+            }
+        });
+        plane.block(ONE, terms(BlockOrigin::Agent));
+        let [place, ..] = &plane.lines[0].blocks;
+        place.change(terms(BlockOrigin::Operator));
+        place.take_back();
+        packets.join().unwrap();
+        assert_eq!(plane.judge(ONE), Some(BlockTerms::NONE));
+    });
+}
+
+#[test]
+fn a_table_that_grows_never_lets_a_blocked_source_through() {
+    loom::model(|| {
+        let plane = Arc::new(Plane::new());
+        plane.block(ONE, terms(BlockOrigin::Agent));
+        let packets = Arc::clone(&plane);
+        let packets = thread::spawn(move || {
+            for _ in 0..2 {
+                assert_eq!(packets.judge(ONE), Some(terms(BlockOrigin::Agent)), "let through");
+            }
+        });
+        let [old, new] = &plane.lines;
+        new.free_place().unwrap().put(ONE, terms(BlockOrigin::Agent));
+        plane.region.publish(REGIONS[1].bits());
+        plane.wait_for_packets();
+        let dropped: u32 = old.blocks.iter().map(block_table::LiveBlock::hits).sum();
+        old.blocks.iter().for_each(block_table::LiveBlock::clear);
+        new.blocks[0].add_hits(dropped);
+        packets.join().unwrap();
+        assert_eq!(new.blocks[0].hits(), 2, "a hit is lost");
+    });
+}
