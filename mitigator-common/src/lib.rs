@@ -17,7 +17,7 @@ mod source;
 pub use address::{PrefixKey, WideAddress};
 pub use allow::{AllowEntry, AllowReason};
 pub use block::{BlockEntry, BlockOrigin, BlockTerms, NEVER_EXPIRES, PlacedBlock};
-pub use block_table::{BlockRegion, ENTRIES_PER_LINE};
+pub use block_table::{BlockRegion, ENTRIES_PER_LINE, Seeds};
 pub use counters::SourceCounters;
 pub use outcome::Outcome;
 pub use settings::{DataPlaneSettings, SCHEMA};

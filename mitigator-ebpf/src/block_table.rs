@@ -5,18 +5,12 @@ use mitigator_common::{BlockRegion, BlockTerms, ENTRIES_PER_LINE, Source};
 
 use crate::shared::{SharedU32, SharedU64};
 
-/// No source: the number of 0.0.0.0, which therefore stands in the overflow.
+/// No source: the number of 0.0.0.0.
 pub(crate) const NOBODY: u64 = 0;
-/// The last place of a line, free although the line was full. These two are numbers of addresses in `0:1::/32`, which
-/// nobody has; they stand in the overflow, too.
-pub(crate) const NOBODY_ANY_MORE: u64 = (1 << 32) | 1;
-/// A place that waits for its grace period.
-pub(crate) const SPENT: u64 = (1 << 32) | 2;
-
-/// Whether a source has a number that stands for none, so that it cannot stand in a line.
+/// Whether a number is among those of `0:1::/32`, which are nobody's: two of them stand for places without a block.
 #[inline(always)]
 pub(crate) const fn is_reserved(number: u64) -> bool {
-    number == NOBODY || number == NOBODY_ANY_MORE || number == SPENT
+    number >> 32 == 1
 }
 
 /// A place, or the block in it: [`PlacedBlock`] while packets are judged, field by field the same.
@@ -50,7 +44,6 @@ impl LiveBlock {
     pub fn add_hits(&self, packets: u32) {
         self.hits.add(packets);
     }
-
 }
 
 /// One cache line of entries, filled from the front.
@@ -92,8 +85,10 @@ impl LiveLine {
 pub struct LiveHeader {
     /// [`BlockRegion`]; 0 before the table is made ready.
     pub region: SharedU64,
-    /// Of the hash; never 0 when the table is ready.
-    pub seed: SharedU64,
+    /// Of the hashes, as [`Seeds`] tells; never 0 when the table is ready.
+    pub first_seed: SharedU64,
+    /// As `first_seed`.
+    pub second_seed: SharedU64,
     /// How many entries are asked to fit.
     pub capacity: SharedU32,
     /// Blocked sources: those that are over included.
@@ -106,7 +101,20 @@ pub struct LiveHeader {
     pub limits: SharedU32,
     /// Lines of the table that is not in use which may hold remains of former use; the others are zero.
     pub stale: SharedU32,
-    reserved: [u32; 6],
+    /// Nanoseconds of a jiffy, 0 where jiffies do not tell the time.
+    pub tick_ns: SharedU32,
+    reserved: u32,
+    /// The monotonic clock at jiffy 0, modulo 2^64.
+    pub jiffy_zero_ns: SharedU64,
+}
+
+/// Which of its two lines a source is looked for in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The one that is filled first.
+    First,
+    /// The other.
+    Second,
 }
 
 /// Where the block of a source stands.
@@ -120,30 +128,30 @@ pub enum Standing<'t> {
     Nowhere,
 }
 
-/// Looks for the block of a source, where `line` gives the lines of the map.
+/// Looks for the block of a source, where `line` gives the lines of the map. A source that cannot stand in a line may be found
+/// in a place without a block, with [`BlockTerms::NONE`]: then it may be in the overflow.
 #[inline(always)]
 #[must_use]
 pub fn find<'t>(
     region: BlockRegion,
-    seed: u64,
+    seed_of: impl Fn(Choice) -> u64,
     source: Source,
     line: impl Fn(u32) -> Option<&'t LiveLine>,
 ) -> Standing<'t> {
     let number = source.number();
-    if is_reserved(number) {
-        return Standing::MaybeOverflowing;
-    }
-    let (first, second) = region.lines_of(source, seed);
-    let Some(first) = line(first) else {
+    let Some(first) = line(region.line_of(source, seed_of(Choice::First))) else {
         return Standing::Nowhere;
     };
     if let Some(block) = first.find(number) {
         return Standing::InLine(block);
     }
+    if is_reserved(number) {
+        return Standing::MaybeOverflowing;
+    }
     if !first.is_full() {
         return Standing::Nowhere;
     }
-    let Some(second) = line(second) else {
+    let Some(second) = line(region.line_of(source, seed_of(Choice::Second))) else {
         return Standing::Nowhere;
     };
     match second.find(number) {

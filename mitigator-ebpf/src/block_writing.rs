@@ -12,12 +12,17 @@
 
 use mitigator_common::{BlockTerms, Source};
 
-use crate::block_table::{LiveBlock, LiveLine, NOBODY, NOBODY_ANY_MORE, SPENT, is_reserved};
+use crate::block_table::{LiveBlock, LiveLine, NOBODY, is_reserved};
+
+/// The last place of a line, free although the line was full. A number of `0:1::/32`, as is the next.
+const NOBODY_ANY_MORE: u64 = (1 << 32) | 1;
+/// A place that waits for its grace period.
+const SPENT: u64 = (1 << 32) | 2;
 
 /// Whether a source may stand in a line, and not in the overflow alone.
 #[must_use]
 pub const fn can_stand_in_a_line(source: Source) -> bool {
-    !is_reserved(source.number())
+    source.number() != NOBODY && !is_reserved(source.number())
 }
 
 impl LiveBlock {
@@ -25,7 +30,8 @@ impl LiveBlock {
     #[must_use]
     pub fn source(&self) -> Option<Source> {
         let number = self.source.consult();
-        if is_reserved(number) { None } else { Some(Source::from_number(number)) }
+        let source = Source::from_number(number);
+        if can_stand_in_a_line(source) { Some(source) } else { None }
     }
 
     /// Packets dropped since it was written.

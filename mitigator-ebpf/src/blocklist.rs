@@ -2,9 +2,10 @@
 #![expect(unsafe_code, reason = "reads and counts through map value pointers")]
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use mitigator_common::{BlockEntry, BlockRegion, Outcome, PrefixKey, Source};
-use mitigator_ebpf::block_table::{LiveBlock, LiveHeader, LiveLine, Standing, find};
-use mitigator_ebpf::packet::Packet;
+use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, Outcome, PrefixKey, Source, WideAddress};
+use mitigator_ebpf::block_table::{Choice, LiveBlock, LiveHeader, LiveLine, Standing, find};
+use mitigator_ebpf::cursor::Cursor;
+use mitigator_ebpf::envelope::Envelope;
 use mitigator_ebpf::shared::SharedU64;
 
 use crate::maps::{BLOCK_OVERFLOW, BLOCK_PREFIXES, BLOCK_TABLE};
@@ -30,17 +31,17 @@ pub fn header() -> Option<&'static LiveHeader> {
 
 /// Looks up the source, then, while prefixes are blocked, the full address.
 #[inline(always)]
-pub fn judge(header: &LiveHeader, packet: &Packet) -> Verdict {
+pub fn judge(header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Verdict {
     let mut excepted = false;
     if header.sources.get() != 0 {
-        match judge_source(header, packet) {
+        match judge_source(header, envelope, bytes) {
             Judgement::Drop => return Verdict::Blocked(Outcome::DropBlocked),
             Judgement::Excepted => excepted = true,
             Judgement::Pass => {}
         }
     }
     if !excepted && header.prefixes.get() != 0 {
-        match judge_prefixes(packet) {
+        match judge_prefixes(header, envelope.address(bytes)) {
             Judgement::Drop => return Verdict::Blocked(Outcome::DropBlockedPrefix),
             Judgement::Excepted => excepted = true,
             Judgement::Pass => {}
@@ -56,15 +57,28 @@ enum Judgement {
 }
 
 #[inline(always)]
-fn judge_source(header: &LiveHeader, packet: &Packet) -> Judgement {
+fn judge_source(header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Judgement {
     let region = BlockRegion::from_bits(header.region.consult());
-    match find(region, header.seed.get(), packet.source, line) {
-        Standing::InLine(block) => judge_block(block, packet),
-        Standing::MaybeOverflowing if header.overflowing.get() != 0 => match overflowing(&packet.source) {
-            Some(block) => judge_block(block, packet),
-            None => Judgement::Pass,
-        },
-        Standing::MaybeOverflowing | Standing::Nowhere => Judgement::Pass,
+    let standing = find(region, |choice| seed_of(header, choice), envelope.source, line);
+    if let Standing::InLine(block) = standing
+        && block.terms() != BlockTerms::NONE
+    {
+        return judge_block(header, block, envelope, bytes);
+    }
+    if matches!(standing, Standing::Nowhere) || header.overflowing.get() == 0 {
+        return Judgement::Pass;
+    }
+    match overflowing(&envelope.source) {
+        Some(block) => judge_block(header, block, envelope, bytes),
+        None => Judgement::Pass,
+    }
+}
+
+#[inline(always)]
+fn seed_of(header: &LiveHeader, choice: Choice) -> u64 {
+    match choice {
+        Choice::First => header.first_seed.get(),
+        Choice::Second => header.second_seed.get(),
     }
 }
 
@@ -85,27 +99,27 @@ fn overflowing(source: &Source) -> Option<&'static LiveBlock> {
 }
 
 #[inline(always)]
-fn judge_block(block: &LiveBlock, packet: &Packet) -> Judgement {
+fn judge_block(header: &LiveHeader, block: &LiveBlock, envelope: &Envelope, bytes: &Cursor<'_>) -> Judgement {
     let terms = block.terms();
-    if !terms.is_endless() && terms.is_over(clock::now_ns()) {
+    if !terms.is_endless() && terms.is_over(clock::now_ns(header)) {
         return Judgement::Pass;
     }
-    drop_unless_allowed(terms.has_exceptions(), packet, || block.add_hits(1))
+    drop_unless_allowed(terms.has_exceptions(), || envelope.address(bytes), || block.add_hits(1))
 }
 
 /// Nested prefixes looked at before a packet passes: an expired longer one may hide a live shorter one.
 const MAX_NESTED_PREFIXES: usize = 8;
 
 #[inline(always)]
-fn judge_prefixes(packet: &Packet) -> Judgement {
-    let mut key = Key::new(PrefixKey::FULL, packet.address);
+fn judge_prefixes(header: &LiveHeader, address: WideAddress) -> Judgement {
+    let mut key = Key::new(PrefixKey::FULL, address);
     for _ in 0..MAX_NESTED_PREFIXES {
         let Some(entry) = BLOCK_PREFIXES.get(&key) else {
             break;
         };
         let length = entry.prefix_length();
-        match judge_entry(core::ptr::from_ref(entry).cast_mut(), packet) {
-            Judgement::Pass if length > 0 => key = Key::new(length - 1, packet.address),
+        match judge_entry(core::ptr::from_ref(entry).cast_mut(), header, address) {
+            Judgement::Pass if length > 0 => key = Key::new(length - 1, address),
             judgement => return judgement,
         }
     }
@@ -113,23 +127,31 @@ fn judge_prefixes(packet: &Packet) -> Judgement {
 }
 
 #[inline(always)]
-fn judge_entry(entry: *mut BlockEntry, packet: &Packet) -> Judgement {
+fn judge_entry(entry: *mut BlockEntry, header: &LiveHeader, address: WideAddress) -> Judgement {
     // SAFETY: a value pointer that the map returned stays readable until the program returns; user
     // space replaces values as a whole.
     let (is_expired, has_exceptions) =
-        unsafe { ((*entry).is_expired(clock::now_ns()), (*entry).has_exceptions()) };
+        unsafe { ((*entry).is_expired(clock::now_ns(header)), (*entry).has_exceptions()) };
     if is_expired {
         return Judgement::Pass;
     }
-    drop_unless_allowed(has_exceptions, packet, || {
-        // SAFETY: as above; the field is aligned, and other CPUs add to it atomically too.
-        unsafe { &*(&raw const (*entry).hits).cast::<SharedU64>() }.add(1);
-    })
+    drop_unless_allowed(
+        has_exceptions,
+        || address,
+        || {
+            // SAFETY: as above; the field is aligned, and other CPUs add to it atomically too.
+            unsafe { &*(&raw const (*entry).hits).cast::<SharedU64>() }.add(1);
+        },
+    )
 }
 
 #[inline(always)]
-fn drop_unless_allowed(has_exceptions: bool, packet: &Packet, count: impl FnOnce()) -> Judgement {
-    if has_exceptions && allowlist::covers(packet.address) {
+fn drop_unless_allowed(
+    has_exceptions: bool,
+    address: impl FnOnce() -> WideAddress,
+    count: impl FnOnce(),
+) -> Judgement {
+    if has_exceptions && allowlist::covers(address()) {
         return Judgement::Excepted;
     }
     count();

@@ -1,4 +1,4 @@
-//! `Cursor`: the one bounds-checked read of packet bytes, over a packet in the kernel or a slice on
+//! `Cursor`: the bounds-checked reads of packet bytes, over a packet in the kernel or a slice on
 //! the host. Nothing else in the crate touches packet memory.
 #![expect(unsafe_code, reason = "the one place that dereferences packet pointers")]
 
@@ -58,6 +58,66 @@ impl<'packet> Cursor<'packet> {
     }
 }
 
+/// `N` bytes of a packet that are there, so that what lies within them is read without another check.
+#[derive(Clone, Copy, Debug)]
+pub struct Span<'packet, const N: usize> {
+    start: usize,
+    bytes: PhantomData<&'packet [u8; N]>,
+}
+
+impl<'packet> Cursor<'packet> {
+    /// The `N` bytes from `offset` on, or `None` when the packet ends before their end.
+    #[inline(always)]
+    #[must_use]
+    pub const fn span<const N: usize>(&self, offset: usize) -> Option<Span<'packet, N>> {
+        let start = self.start + offset;
+        // As in `read`.
+        if start + N > self.end { None } else { Some(Span { start, bytes: PhantomData }) }
+    }
+}
+
+/// Numbers in network order. The compiler would put them together byte by byte, because they may lie at any address;
+/// the kernel takes them at once on every architecture that can (x86, arm64, ppc64, s390x).
+macro_rules! read_number {
+    ($name:ident, $number:ty, $bits:literal) => {
+        impl<const N: usize> Span<'_, N> {
+            #[doc = concat!("The ", $bits, "-bit number at `OFFSET`, which lies within.")]
+            #[inline(always)]
+            #[must_use]
+            pub fn $name<const OFFSET: usize>(&self) -> $number {
+                const { assert!(OFFSET + size_of::<$number>() <= N) };
+                #[cfg(not(target_arch = "bpf"))]
+                let number = {
+                    let place = core::ptr::with_exposed_provenance::<$number>(self.start + OFFSET);
+                    // SAFETY: within the span, which was checked; at any alignment.
+                    unsafe { place.read_unaligned() }
+                };
+                #[cfg(target_arch = "bpf")]
+                let number = {
+                    let number: u64;
+                    // SAFETY: within the span, which was checked.
+                    unsafe {
+                        core::arch::asm!(
+                            concat!("{number} = *(u", $bits, " *)({place} + {offset})"),
+                            place = in(reg) self.start,
+                            offset = const OFFSET,
+                            number = out(reg) number,
+                            options(nostack, readonly, pure),
+                        );
+                    }
+                    number as $number
+                };
+                <$number>::from_be(number)
+            }
+        }
+    };
+}
+
+read_number!(u8, u8, "8");
+read_number!(u16, u16, "16");
+read_number!(u32, u32, "32");
+read_number!(u64, u64, "64");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +131,9 @@ mod tests {
         assert_eq!(cursor.read::<1>(4), None);
         assert_eq!(cursor.read::<2>(3), None);
         assert_eq!(Cursor::over(&[]).read::<1>(0), None);
+        let span = cursor.span::<3>(1).unwrap();
+        assert_eq!((span.u8::<2>(), span.u16::<0>(), span.u16::<1>()), (4, 0x0203, 0x0304));
+        assert_eq!(cursor.span::<4>(0).map(|span| span.u32::<0>()), Some(0x0102_0304));
+        assert!(cursor.span::<4>(1).is_none());
     }
 }

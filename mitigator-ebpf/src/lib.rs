@@ -11,6 +11,8 @@ pub mod block_table;
 pub mod block_writing;
 pub mod counters;
 pub mod cursor;
+pub mod envelope;
 pub mod packet;
 pub mod shared;
 pub mod signature;
+pub mod transport;

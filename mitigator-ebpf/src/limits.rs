@@ -19,7 +19,7 @@ pub fn drops(header: &LiveHeader, packet: &Packet) -> bool {
     let Some(limit) = find(&signature).or_else(|| find(&signature.on_every_port())) else {
         return false;
     };
-    let now_ns = clock::now_ns();
+    let now_ns = clock::now_ns(header);
     let since_ns = limit.since_ns.get();
     if limit.is_expired(now_ns) || since_ns != 0 && sources::is_known(&packet.source, since_ns) {
         return false;

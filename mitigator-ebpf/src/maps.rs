@@ -36,7 +36,8 @@ pub static BLOCK_TABLE: Array<
 /// Blocked sources that found both their lines full. Written by user space, hits added here. When full, the table
 /// above grows.
 #[btf_map]
-pub static BLOCK_OVERFLOW: HashMap<Source, LiveBlock, 65_536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+pub static BLOCK_OVERFLOW: HashMap<Source, LiveBlock, 65_536, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 
 /// Blocked prefixes finer or coarser than a source. Written by user space, hits added here.
 #[btf_map]

@@ -7,10 +7,11 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use mitigator_common::Outcome;
 use mitigator_ebpf::cursor::Cursor;
-use mitigator_ebpf::packet::{Direction, Packet, Reading, Unparsed};
+use mitigator_ebpf::envelope::{Direction, Envelope, Reading, Unparsed};
+use mitigator_ebpf::packet::Packet;
 
 use crate::blocklist::{self, Verdict};
-use crate::{limits, outcomes, sources};
+use crate::{clock, limits, outcomes, sources};
 
 /// Passes or drops one packet.
 #[xdp]
@@ -22,23 +23,29 @@ pub fn mitigate(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn decide(ctx: &XdpContext) -> Outcome {
+    let Some(header) = blocklist::header() else {
+        return Outcome::PassUncounted;
+    };
     // SAFETY: `data..data_end` is the packet, readable until the program returns.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    let Reading { failure, packet } = Packet::read(&bytes, Direction::Arriving);
+    let Reading { failure, envelope } = Envelope::read(&bytes, Direction::Arriving);
     match failure {
         None => {}
         Some(Unparsed::NotIp) => return Outcome::PassNotIp,
         Some(Unparsed::Malformed) => return Outcome::PassUnparsed,
     }
-    let Some(header) = blocklist::header() else {
-        return Outcome::PassUncounted;
-    };
-    match blocklist::judge(header, &packet) {
-        Verdict::Blocked(outcome) => outcome,
-        Verdict::Excepted => Outcome::PassAllowed,
-        Verdict::NotListed if limits::drops(header, &packet) => Outcome::DropLimited,
-        Verdict::NotListed => sources::count(&packet, bytes.length() as u64),
+    match blocklist::judge(header, &envelope, &bytes) {
+        Verdict::Blocked(outcome) => return outcome,
+        Verdict::Excepted => return Outcome::PassAllowed,
+        Verdict::NotListed => {}
     }
+    // SAFETY: as above; taken from the context again, so that they need not be kept meanwhile.
+    let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
+    let packet = Packet::open(&envelope, &bytes);
+    if limits::drops(header, &packet) {
+        return Outcome::DropLimited;
+    }
+    sources::count(header, &packet, bytes.length() as u64)
 }
 
 /// Counts one packet that this host sends, for its receiver. Never changes what becomes of it.
@@ -46,11 +53,19 @@ fn decide(ctx: &XdpContext) -> Outcome {
 pub fn count_sent(ctx: TcContext) -> i32 {
     // SAFETY: `data..data_end` is the linear part of the packet, readable until the program returns.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    let Reading { failure, packet } = Packet::read(&bytes, Direction::Leaving);
-    if failure.is_none() {
-        sources::count_sent(&packet);
+    let Reading { failure, envelope } = Envelope::read(&bytes, Direction::Leaving);
+    if failure.is_none()
+        && let Some(header) = blocklist::header()
+    {
+        sources::count_sent(header, &Packet::open(&envelope, &bytes));
     }
     TC_ACT_UNSPEC
+}
+
+/// Tells the lower half of the jiffies, for the loader to find out how they and the clock go together. Never attached.
+#[xdp]
+pub fn tell_jiffies(_ctx: XdpContext) -> u32 {
+    clock::jiffies() as u32
 }
 
 /// The helpers used are free for any licence; the maps' atomics and BTF need no GPL either.

@@ -3,6 +3,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use mitigator_common::{Outcome, Source, SourceCounters};
+use mitigator_ebpf::block_table::LiveHeader;
 use mitigator_ebpf::counters::{LiveCounters, asks};
 use mitigator_ebpf::packet::Packet;
 
@@ -14,8 +15,8 @@ static EMPTY_ROW: SourceCounters = SourceCounters::EMPTY;
 
 /// Counts the packet for its source.
 #[inline(always)]
-pub fn count(packet: &Packet, wire_bytes: u64) -> Outcome {
-    let now_ns = clock::now_ns();
+pub fn count(header: &LiveHeader, packet: &Packet, wire_bytes: u64) -> Outcome {
+    let now_ns = clock::now_ns(header);
     let Some(row) = find(&packet.source).or_else(|| make(&packet.source, now_ns)) else {
         return Outcome::PassUncounted;
     };
@@ -26,8 +27,8 @@ pub fn count(packet: &Packet, wire_bytes: u64) -> Outcome {
 /// Counts a packet that this host sent to the source. A packet that asks for something makes the row, so
 /// that the answer is known to be one.
 #[inline(always)]
-pub fn count_sent(packet: &Packet) {
-    let now_ns = clock::now_ns();
+pub fn count_sent(header: &LiveHeader, packet: &Packet) {
+    let now_ns = clock::now_ns(header);
     let row = find(&packet.source).or_else(|| if asks(packet) { make(&packet.source, now_ns) } else { None });
     if let Some(row) = row {
         row.record_sent(packet, now_ns);

@@ -56,8 +56,8 @@ use shared::SharedU64;
 
 const ONE: Source = Source::from_v4_bytes([192, 0, 2, 1]);
 const OTHER: Source = Source::from_v4_bytes([192, 0, 2, 2]);
-/// Tables of one line each.
-const REGIONS: [BlockRegion; 2] = [BlockRegion::new(0, 1), BlockRegion::new(1, 1)];
+/// Tables of two lines each, of which the seeds choose the first.
+const REGIONS: [BlockRegion; 2] = [BlockRegion::new(0, 2), BlockRegion::new(2, 2)];
 
 fn terms(origin: BlockOrigin) -> BlockTerms {
     BlockTerms::new(NEVER_EXPIRES, origin)
@@ -66,7 +66,7 @@ fn terms(origin: BlockOrigin) -> BlockTerms {
 /// The block table, and the lock that stands for the grace period.
 struct Plane {
     region: SharedU64,
-    lines: [LiveLine; 2],
+    lines: [LiveLine; 4],
     judging: Mutex<()>,
 }
 
@@ -81,7 +81,7 @@ impl Plane {
     fn judge(&self, source: Source) -> Option<BlockTerms> {
         let _judging = self.judging.lock().unwrap();
         let region = BlockRegion::from_bits(self.region.consult());
-        match find(region, 7, source, |index| self.lines.get(index as usize)) {
+        match find(region, |_| 1, source, |index| self.lines.get(index as usize)) {
             Standing::InLine(block) => {
                 let terms = block.terms();
                 block.add_hits(1);
@@ -97,13 +97,13 @@ impl Plane {
     }
 
     fn block(&self, source: Source, terms: BlockTerms) {
-        let [line, _] = &self.lines;
+        let [line, ..] = &self.lines;
         line.free_place().unwrap().put(source, terms);
     }
 
     /// Gives the place of the one source to the other.
     fn hand_over(&self, with_grace: bool) {
-        let [line, _] = &self.lines;
+        let [line, ..] = &self.lines;
         let [place, ..] = &line.blocks;
         place.take_back();
         assert!(place.spend());
@@ -181,7 +181,7 @@ fn a_table_that_grows_never_lets_a_blocked_source_through() {
                 assert_eq!(packets.judge(ONE), Some(terms(BlockOrigin::Agent)), "let through");
             }
         });
-        let [old, new] = &plane.lines;
+        let [old, _, new, _] = &plane.lines;
         new.free_place().unwrap().put(ONE, terms(BlockOrigin::Agent));
         plane.region.publish(REGIONS[1].bits());
         plane.wait_for_packets();

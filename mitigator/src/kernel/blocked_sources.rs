@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use aya::maps::MapData;
-use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, PlacedBlock, Source};
-use mitigator_ebpf::block_table::{LiveBlock, LiveHeader, LiveLine, Standing, find};
+use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, PlacedBlock, Seeds, Source};
+use mitigator_ebpf::block_table::{Choice, LiveBlock, LiveHeader, LiveLine, Standing, find};
 use mitigator_ebpf::block_writing::can_stand_in_a_line;
 
+use super::jiffies::JiffyClock;
 use super::mapped::{MappedLines, wait_for_packets};
 use super::maps;
 use super::pins::Pins;
@@ -32,7 +33,7 @@ pub(super) struct BlockedSources {
 #[derive(Debug)]
 struct InUse {
     region: BlockRegion,
-    seed: u64,
+    seeds: Seeds,
     lines: MappedLines,
 }
 
@@ -71,15 +72,28 @@ impl BlockedSources {
         let table = Self::open(pins)?;
         let _lock = pins.lock()?;
         let header = table.header();
-        if header.seed.get() != 0 {
+        if header.first_seed.get() != 0 {
             return Ok(());
         }
-        let mut secret = [0; 8];
-        rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
-            .context("the kernel gives no random numbers")?;
+        let mut secret = [0_u64; 2];
+        rustix::rand::getrandom(
+            bytemuck::cast_slice_mut::<u64, u8>(&mut secret),
+            rustix::rand::GetRandomFlags::empty(),
+        )
+        .context("the kernel gives no random numbers")?;
+        let seeds = Seeds::from_random(secret);
         header.capacity.set(capacity);
         header.region.set(BlockRegion::new(BlockRegion::FIRST_LINE, BlockRegion::LEAST_LINES).bits());
-        header.seed.publish(u64::from_ne_bytes(secret).max(1));
+        header.second_seed.set(seeds.second);
+        header.first_seed.publish(seeds.first);
+        Ok(())
+    }
+
+    /// Lets the program tell the time by jiffies.
+    pub(super) fn set_clock(pins: &Pins, clock: JiffyClock) -> Result<()> {
+        let table = Self::open(pins)?;
+        table.header().jiffy_zero_ns.set(clock.zero_ns);
+        table.header().tick_ns.publish(clock.tick_ns);
         Ok(())
     }
 
@@ -114,7 +128,9 @@ impl BlockedSources {
     fn map_region(&self, region: BlockRegion) -> Result<InUse> {
         let lines = MappedLines::new(self.map.fd().as_fd(), region.first(), region.lines())
             .context("cannot map the memory of the map BLOCK_TABLE")?;
-        Ok(InUse { region, seed: self.header().seed.get(), lines })
+        let header = self.header();
+        let seeds = Seeds { first: header.first_seed.get(), second: header.second_seed.get() };
+        Ok(InUse { region, seeds, lines })
     }
 
     /// The block of a source, over or not.
@@ -235,9 +251,7 @@ impl BlockedSources {
     pub(super) fn holds(&self, source: Source, terms: BlockTerms) -> Result<bool> {
         Ok(match self.in_use()?.find(source) {
             Standing::InLine(block) => block.terms() == terms,
-            Standing::MaybeOverflowing => {
-                self.overflowing(source)?.is_some_and(|block| block.terms == terms)
-            }
+            Standing::MaybeOverflowing => self.overflowing(source)?.is_some_and(|block| block.terms == terms),
             Standing::Nowhere => false,
         })
     }
@@ -423,7 +437,10 @@ impl InUse {
     }
 
     fn find(&self, source: Source) -> Standing<'_> {
-        find(self.region, self.seed, source, |index| self.line(index))
+        if !can_stand_in_a_line(source) {
+            return Standing::MaybeOverflowing;
+        }
+        find(self.region, |choice| self.seed_of(choice), source, |index| self.line(index))
     }
 
     /// A place in one of the source's lines; `None` when both are full, or the source cannot stand in a line.
@@ -431,7 +448,15 @@ impl InUse {
         if !can_stand_in_a_line(source) {
             return None;
         }
-        let (first, second) = self.region.lines_of(source, self.seed);
-        [first, second].into_iter().find_map(|index| self.line(index)?.free_place())
+        [Choice::First, Choice::Second]
+            .into_iter()
+            .find_map(|choice| self.line(self.region.line_of(source, self.seed_of(choice)))?.free_place())
+    }
+
+    fn seed_of(&self, choice: Choice) -> u64 {
+        match choice {
+            Choice::First => self.seeds.first,
+            Choice::Second => self.seeds.second,
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod attachment;
 mod blocked_sources;
 pub mod blocks;
 mod bpf_call;
+mod jiffies;
 mod mapped;
 pub mod maps;
 mod netlink;

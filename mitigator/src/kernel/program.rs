@@ -9,6 +9,7 @@ use aya::{Ebpf, EbpfLoader};
 use mitigator_common::{BlockRegion, DataPlaneSettings, Outcome};
 
 use super::blocked_sources::BlockedSources;
+use super::jiffies::JiffyClock;
 use super::maps;
 use super::pins::Pins;
 use crate::config::Capacities;
@@ -18,6 +19,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mi
 
 /// The program's name in the object.
 const PROGRAM: &str = "mitigate";
+/// The name of the program that tells jiffies.
+const CLOCK: &str = "tell_jiffies";
 /// The name of the program that counts what is sent.
 pub(super) const CLASSIFIER: &str = "count_sent";
 
@@ -48,7 +51,22 @@ impl LoadedProgram {
             "the kernel refused the XDP program; mitigator needs Linux 5.15 or newer with BPF enabled, and \
              CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
         )?;
+        if let Some(clock) = loaded.jiffy_clock()? {
+            BlockedSources::set_clock(pins, clock)?;
+        }
         Ok(loaded)
+    }
+
+    fn jiffy_clock(&mut self) -> Result<Option<JiffyClock>> {
+        let program: &mut Xdp = self
+            .ebpf
+            .program_mut(CLOCK)
+            .context("the embedded object has no program `tell_jiffies`")?
+            .try_into()?;
+        program.load().context("the kernel refused the program that tells jiffies")?;
+        let clock = JiffyClock::find_out(program);
+        program.unload()?;
+        clock
     }
 
     pub(super) fn program_mut(&mut self) -> Result<&mut Xdp> {

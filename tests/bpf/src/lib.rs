@@ -7,7 +7,7 @@
 pub struct Burst {
     /// How many packets; at least two.
     pub packets: u64,
-    /// Where in each packet the four bytes stand that tell sources apart, below [`Burst::OFFSETS`].
+    /// Where in each packet the bytes stand that tell sources apart, below [`Burst::OFFSETS`].
     pub offset: u32,
     /// Number of the first source.
     pub first: u32,
@@ -17,6 +17,8 @@ pub struct Burst {
     pub state: u64,
     /// Packets so far.
     pub done: u64,
+    /// The first half of the eight bytes there, where the second tells sources apart; 0 where there are but four.
+    pub before: u64,
     /// Monotonic time at the first packet and at the last.
     pub began_ns: u64,
     /// As `began_ns`.
@@ -24,7 +26,7 @@ pub struct Burst {
 }
 
 /// Without padding, so that any bytes are one.
-const _: () = assert!(size_of::<Burst>() == 56);
+const _: () = assert!(size_of::<Burst>() == 64);
 
 impl Burst {
     /// Where the four bytes may stand; a power of two.

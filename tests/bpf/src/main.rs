@@ -1,5 +1,5 @@
 //! Traffic for the program under test: each packet of the kernel's test run comes from another source.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod traffic;

@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::EbpfLoader;
 use aya::maps::{MapData, PerCpuHashMap, PerCpuValues};
 use aya::programs::{ProgramFd, Xdp};
 use aya::util::nr_cpus;
+use mitigator::clock::Clock;
 use mitigator::config::Capacities;
 use mitigator::kernel::blocks::NewBlock;
 use mitigator::kernel::pins::Pins;
@@ -15,7 +17,7 @@ use mitigator::kernel::program::LoadedProgram;
 use mitigator::kernel::xdp::XdpDataPlane;
 use mitigator::pipeline::target::Target;
 use mitigator_bench_ebpf::address_of;
-use mitigator_common::{BlockOrigin, NEVER_EXPIRES, Source};
+use mitigator_common::{BlockOrigin, Source};
 
 use super::traffic::{Form, ipv6_source};
 
@@ -31,6 +33,8 @@ pub(crate) const OURS: &str = "mitigator";
 /// The peer, as Debian's package `xdp-tools` has it: it allows what is not listed, and looks at IP addresses.
 pub(crate) const XDP_FILTER: &str = "xdp-filter";
 const XDP_FILTER_PROGRAM: &str = "xdpfilt_alw_ip";
+/// How long mitigator's blocks are to last: longer than any run.
+const LASTS: Duration = Duration::from_hours(24);
 /// Blocked by its source address.
 const XDP_FILTER_BY_SOURCE: u64 = 1;
 /// What it is made for by default.
@@ -46,10 +50,12 @@ pub(crate) fn ours(directory: &Path, form: Form, entries: u32) -> Result<(Subjec
         Form::Ipv6 => IpAddr::from(Ipv6Addr::from(ipv6_source(address_of(number)))),
         Form::Ipv4 | Form::OneVlanTag | Form::TwoVlanTags => Ipv4Addr::from(address_of(number)).into(),
     };
+    // So that the end is judged for each packet.
+    let end = Clock::now().monotonic() + LASTS;
     let blocks: Vec<NewBlock> = (0..entries)
         .map(|number| NewBlock {
             target: Target::Source(Source::from(address(number))),
-            expires_at_ns: NEVER_EXPIRES,
+            expires_at_ns: end.ns,
             origin: BlockOrigin::Import,
         })
         .collect();

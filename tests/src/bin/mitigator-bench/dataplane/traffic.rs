@@ -62,8 +62,16 @@ impl Form {
         }
     }
 
-    /// A packet, and where in it the bytes stand that tell sources apart: the address, or the third and the fourth
-    /// group of an IPv6 one.
+    /// The first half of the number by which a source is known, where that is of both halves.
+    const fn before(self) -> u64 {
+        match self {
+            Self::Ipv4 | Self::OneVlanTag | Self::TwoVlanTags => 0,
+            Self::Ipv6 => IPV6_BEFORE as u64,
+        }
+    }
+
+    /// A packet, and where in it the bytes stand that tell sources apart: the address, or the first half of an IPv6
+    /// one.
     fn packet(self) -> Result<(Vec<u8>, u32)> {
         let ethernet = PacketBuilder::ethernet2([2; 6], [4; 6]);
         let (from, to) = ([0; 4], [198, 18, 0, 1]);
@@ -72,7 +80,7 @@ impl Form {
             Self::Ipv4 => (ethernet.ipv4(from, to, 64), 26),
             Self::OneVlanTag => (ethernet.single_vlan(tag(7)?).ipv4(from, to, 64), 30),
             Self::TwoVlanTags => (ethernet.double_vlan(tag(7)?, tag(8)?).ipv4(from, to, 64), 34),
-            Self::Ipv6 => (ethernet.ipv6(ipv6_source(0), [0x30; 16], 64), 26),
+            Self::Ipv6 => (ethernet.ipv6(ipv6_source(0), [0x30; 16], 64), 22),
         };
         let mut packet = Vec::new();
         step.udp(40_000, 53).write(&mut packet, &[0; 18])?;
@@ -80,10 +88,12 @@ impl Form {
     }
 }
 
+/// The first two groups of every IPv6 source.
+const IPV6_BEFORE: u32 = 0x2001_0db8;
+
 /// The IPv6 address of the source with these four bytes.
 pub(crate) const fn ipv6_source(bytes: u32) -> [u8; 16] {
-    let [a, b, c, d] = bytes.to_be_bytes();
-    [0x20, 1, 0xd, 0xb8, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 1]
+    ((IPV6_BEFORE as u128) << 96 | (bytes as u128) << 64 | 1).to_be_bytes()
 }
 
 /// What a burst took.
@@ -144,7 +154,9 @@ impl Generator {
             Senders::Good => (GOOD, u64::from(GOOD_SOURCES), self.random),
             Senders::Forged => (FORGED, 0, self.forged),
         };
-        let burst = Burst { packets: packets.into(), offset, first, sources, state, ..Burst::default() };
+        let before = form.before();
+        let burst =
+            Burst { packets: packets.into(), offset, first, sources, state, before, ..Burst::default() };
         self.burst.set(0, Control(burst), 0)?;
         self.under_test.set(0, under_test, 0).context("the kernel will not go on with the program")?;
         let mut options = TestRunOptions::new();
