@@ -8,11 +8,13 @@ use anyhow::{Context, Result};
 use crate::setup::Part;
 use crate::{demo, workspace};
 
-/// Measures what mitigator costs: a packet in the kernel (`dataplane`, the default), a tick in user space (`pipeline`).
+/// Measures what mitigator costs: a packet in the kernel (`dataplane`, the default), a tick in user space (`pipeline`),
+/// the writing of blocks (`feeds`).
 ///
 /// `dataplane` needs root, measures xdp-filter, too, where it is installed (Debian's package xdp-tools), and writes
 /// docs/performance-dataplane.md. `pipeline` needs no rights and writes docs/performance.md; criterion's samples go below
-/// target/. Both take some minutes. All arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.
+/// target/. `feeds` needs root, measures nftables and ipset, too, where they are installed, and writes
+/// docs/performance-feeds.md. Each takes some minutes. All arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Passed on to `mitigator-bench`
@@ -33,6 +35,9 @@ impl Arguments {
             Some("pipeline") => {
                 add_default(&mut words, "--output", &docs.join("performance.md"))?;
                 add_default(&mut words, "--criterion", &workspace::target().join("criterion"))?;
+            }
+            Some("feeds") => {
+                add_default(&mut words, "--output", &docs.join("performance-feeds.md"))?;
             }
             // A part of the cases is no page.
             Some("dataplane") | None if !words.iter().any(|word| word.starts_with("--entries")) => {

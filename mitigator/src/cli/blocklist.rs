@@ -289,18 +289,13 @@ impl ImportArgs {
     }
 }
 
-/// Refuses before anything is written; entries that only replace others are counted as new.
+/// Refuses before anything is written.
 fn make_sure_it_fits(plane: &XdpDataPlane, blocks: &[NewBlock]) -> Result<()> {
     let (sources, prefixes) = plane.blocks().fill()?;
-    let known: std::collections::HashSet<Target> =
-        plane.blocks().standing()?.into_iter().map(|block| block.target).collect();
-    let fresh = blocks.iter().filter(|block| !known.contains(&block.target));
-    let (new_sources, new_prefixes): (Vec<&NewBlock>, Vec<&NewBlock>) =
-        fresh.partition(|block| matches!(block.target, Target::Source(_)));
-    for (what, setting, new, fill) in [
-        ("addresses", "blocks", new_sources.len(), sources),
-        ("prefixes", "prefixes", new_prefixes.len(), prefixes),
-    ] {
+    let (new_sources, new_prefixes) = plane.blocks().count_new(blocks)?;
+    for (what, setting, new, fill) in
+        [("addresses", "blocks", new_sources, sources), ("prefixes", "prefixes", new_prefixes, prefixes)]
+    {
         let free = fill.capacity.saturating_sub(fill.used);
         if new > free {
             bail!(

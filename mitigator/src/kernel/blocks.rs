@@ -5,6 +5,7 @@
 //! hit such a block ask the allow list. Every change holds the lock of [`Pins`], and a change of the
 //! allow list revises the marks of all blocks before it lets go.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::time::Duration;
 
@@ -69,7 +70,9 @@ pub struct Fill {
 
 /// What became of a part of a list.
 enum Part {
-    Written { excepted: usize },
+    Written {
+        excepted: usize,
+    },
     /// The table of sources is to grow first.
     Crowded,
 }
@@ -144,8 +147,7 @@ impl BlockTables {
     pub fn covering(&self, address: std::net::IpAddr, now_ns: u64) -> Result<Vec<StandingBlock>> {
         let source = Source::from(address);
         let stands = |entry: &BlockEntry| !entry.is_expired(now_ns);
-        let by_source =
-            self.sources.get(source)?.filter(stands).map(|entry| (Target::Source(source), entry));
+        let by_source = self.sources.get(source)?.filter(stands).map(|entry| (Target::Source(source), entry));
         let wanted = Target::Prefix(PrefixKey::new(address, 128)).range();
         let by_prefix = self
             .prefixes
@@ -226,7 +228,10 @@ impl BlockTables {
             }
         }
         for (source, terms) in &sources {
-            ensure!(self.sources.holds(*source, *terms)?, "the block of {source} was written and is not there");
+            ensure!(
+                self.sources.holds(*source, *terms)?,
+                "the block of {source} was written and is not there"
+            );
         }
         Ok(Part::Written { excepted })
     }
@@ -405,6 +410,23 @@ impl BlockTables {
     /// How many blocked sources fit.
     pub(super) fn room(&self) -> u32 {
         self.sources.header().capacity.get()
+    }
+
+    /// How many of these blocks are of sources, and of prefixes, that have none yet. Each target is there once.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn count_new(&self, blocks: &[NewBlock]) -> Result<(usize, usize)> {
+        let known: HashSet<PrefixKey> = self.prefixes.read_all()?.into_iter().map(|(key, _)| key).collect();
+        let (mut sources, mut prefixes) = (0, 0);
+        for block in blocks {
+            match block.target {
+                Target::Source(source) => sources += usize::from(self.sources.get(source)?.is_none()),
+                Target::Prefix(key) => prefixes += usize::from(!known.contains(&key)),
+            }
+        }
+        Ok((sources, prefixes))
     }
 
     /// How full the two block tables are, sources first.

@@ -1,6 +1,7 @@
-//! What mitigator costs: a packet in the kernel, a tick in user space.
+//! What mitigator costs: a packet in the kernel, a tick in user space, a feed in between.
 
 mod dataplane;
+mod feeds;
 mod pipeline;
 mod table;
 
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 /// Measures what mitigator costs: a packet in the kernel (`dataplane`, what is measured by default), a tick of the
-/// control loop (`pipeline`).
+/// control loop (`pipeline`), the writing of blocks (`feeds`).
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -32,6 +33,9 @@ enum Part {
     ///
     /// Populations of up to a million sources, quiet and under attack. Criterion's samples go below target/.
     Pipeline(pipeline::Arguments),
+    /// Milliseconds from a feed's file to the kernel, beside nftables and ipset where they are installed, of an urgent
+    /// block meanwhile, and of many that are taken back; needs root.
+    Feeds(feeds::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         None => dataplane::measure(&arguments.dataplane),
         Some(Part::Dataplane(arguments)) => dataplane::measure(arguments),
         Some(Part::Pipeline(arguments)) => pipeline::measure(arguments),
+        Some(Part::Feeds(arguments)) => feeds::measure(arguments),
     };
     let printed = result.and_then(|report| Ok(std::io::stdout().write_all(report.as_bytes())?));
     match printed {

@@ -1,0 +1,135 @@
+//! What was measured, as text, JSON and Markdown.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use mitigator_tests::machine;
+use mitigator_tests::numbers::thousands;
+use serde::Serialize;
+
+use crate::table;
+
+/// Everything that was measured, and with what.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    version: &'static str,
+    commit: Option<String>,
+    processor: String,
+    kernel: String,
+    rounds: u32,
+    tasks: Vec<Figures>,
+}
+
+/// Something that was done several times.
+pub(crate) struct Task {
+    program: &'static str,
+    what: &'static str,
+    entries: u32,
+    limit_ms: Option<f64>,
+    pub(crate) took: Vec<Duration>,
+}
+
+impl Task {
+    pub(crate) const fn new(
+        program: &'static str,
+        what: &'static str,
+        entries: u32,
+        limit_ms: Option<f64>,
+    ) -> Self {
+        Self { program, what, entries, limit_ms, took: Vec::new() }
+    }
+}
+
+#[derive(Serialize)]
+struct Figures {
+    program: &'static str,
+    what: &'static str,
+    entries: u32,
+    /// How often it was done; 0 where the program is not installed.
+    samples: usize,
+    median_ms: f64,
+    least_ms: f64,
+    most_ms: f64,
+    limit_ms: Option<f64>,
+}
+
+impl From<Task> for Figures {
+    fn from(task: Task) -> Self {
+        let Task { program, what, entries, limit_ms, took } = task;
+        let mut ms: Vec<f64> = took.iter().map(|took| took.as_secs_f64() * 1e3).collect();
+        ms.sort_by(f64::total_cmp);
+        let at = |place: usize| ms.get(place).copied().unwrap_or(f64::NAN);
+        let last = ms.len().saturating_sub(1);
+        let (median_ms, least_ms, most_ms) = (at(last / 2), at(0), at(last));
+        Self { program, what, entries, samples: ms.len(), median_ms, least_ms, most_ms, limit_ms }
+    }
+}
+
+const HEADINGS: [&str; 7] = ["program", "what", "entries", "ms, median", "least to most", "limit", "samples"];
+const NOT_MEASURED: &str =
+    "Not measured: a table that is half full of others, other sizes, writing while packets arrive.";
+
+impl Report {
+    pub(crate) fn new(rounds: u32, tasks: Vec<Task>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: machine::commit(),
+            processor: machine::processor(),
+            kernel: machine::kernel(),
+            rounds,
+            tasks: tasks.into_iter().map(Figures::from).collect(),
+        }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = [String; 7]> {
+        self.tasks.iter().map(|task| {
+            let figure = |ms: f64| if ms < 10.0 { format!("{ms:.2}") } else { format!("{ms:.0}") };
+            let limit = task.limit_ms.map_or_else(
+                || "–".to_owned(),
+                |limit| format!("{limit:.0} {}", if task.median_ms <= limit { '✓' } else { '✗' }),
+            );
+            let is_there = task.samples > 0;
+            [
+                task.program.to_owned(),
+                task.what.to_owned(),
+                thousands(f64::from(task.entries)),
+                if is_there { figure(task.median_ms) } else { "not installed".to_owned() },
+                if is_there {
+                    format!("{}–{}", figure(task.least_ms), figure(task.most_ms))
+                } else {
+                    "–".to_owned()
+                },
+                limit,
+                task.samples.to_string(),
+            ]
+        })
+    }
+
+    fn origin(&self) -> String {
+        let commit = self.commit.as_deref().unwrap_or("no commit");
+        format!(
+            "mitigator {} ({commit}), {}, Linux {}, {} rounds",
+            self.version, self.processor, self.kernel, self.rounds
+        )
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        format!("{}\n\n{}\n{NOT_MEASURED}\n", self.origin(), table::columns(HEADINGS, self.rows(), &[0, 1]))
+    }
+
+    /// For docs/.
+    pub(crate) fn markdown(&self) -> String {
+        let mut page = "# What writing blocks costs, measured\n\n".to_owned();
+        page.push_str("This page is written by `cargo xtask bench feeds`; nothing in it is by hand.\n\n");
+        let _ = write!(page, "{}\n\n{}\n", self.origin(), table::markdown(HEADINGS, self.rows()));
+        page.push_str(
+            "A feed is a file with an address a line. mitigator reads it with `blocklist import`, nftables with `nft -f` as the \
+             elements of a set, ipset with `ipset restore`; the time is that of the whole command. An urgent block is one that the \
+             agent's code writes, and reads back, while `blocklist import` loads; blocks are taken back by the same code.\n\n",
+        );
+        page.push_str(NOT_MEASURED);
+        page.push('\n');
+        page
+    }
+}
