@@ -115,6 +115,11 @@ impl<P: DataPlane> ControlLoop<P> {
         self.blocklist.adopt(blocks, &self.blocking);
     }
 
+    /// Leaves alone, until each would have ended, what somebody lifted under an earlier agent.
+    pub fn leave_alone(&mut self, lifted: impl IntoIterator<Item = (Target, Timestamp)>) {
+        self.blocklist.leave_alone(lifted, &self.blocking);
+    }
+
     /// Tells the time of day, which shifts what is normal; without, every hour is alike.
     pub const fn set_wall_clock(&mut self, wall_clock: Option<WallClock>) {
         self.gates.set_wall_clock(wall_clock);

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         trial("a_block_ends_by_itself_without_an_agent", expiry_without_agent),
         trial("a_killed_agent_lets_no_packet_of_a_blocked_source_through", kill_in_mid_flood),
         trial("the_next_run_adopts_what_a_killed_one_left", restart_adopts),
+        trial("what_was_unblocked_is_left_alone_by_the_next_run_too", restart_remembers_unblock),
         trial("detach_leaves_nothing_behind", detach_leaves_nothing),
         trial("what_somebody_else_keeps_in_the_pin_directory_stays", foreign_files),
         trial("a_foreign_program_is_refused_and_replaced_only_when_asked", foreign_program),
@@ -443,6 +444,25 @@ fn restart_adopts() -> Result<()> {
     ensure!(number(&after["packets"]) >= number(&before["packets"]), "the totals were lost");
     ensure!(passed(&installation, VISITOR)? == sent, "the counters of a source were lost");
     agent.end()?;
+    Ok(())
+}
+
+fn restart_remembers_unblock() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(8))?;
+    agent.wait_for("verdict")?;
+    pause(Duration::from_millis(500));
+    installation.done(&["unblock", &ATTACKER.to_string()])?;
+    agent.kill()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let verdict = agent.wait_for("verdict")?;
+    let note = verdict["evidence"]["note"].as_str().unwrap_or_default();
+    ensure!(verdict["decision"] == "observe" && note.contains("was lifted"), "{verdict}");
+    ensure!(installation.json(&["blocklist", "list"])?["standing"] == 0, "blocked again");
+    agent.end()?;
+    flood.finish()?;
     Ok(())
 }
 

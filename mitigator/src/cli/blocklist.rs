@@ -14,6 +14,7 @@ use mitigator_common::{BlockOrigin, NEVER_EXPIRES};
 use serde::Serialize;
 
 use super::block::parse_time;
+use super::unblock::remember_lifted;
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::guard::guard;
@@ -114,7 +115,7 @@ impl BlocklistArgs {
             Action::List { limit, json } => list(&places.open_data_plane()?, *limit, *json),
             Action::Import(args) => args.run(places),
             Action::Export { file } => export(&places.open_data_plane()?, file),
-            Action::Clear { origin, json } => clear(&places.open_data_plane()?, *origin, *json),
+            Action::Clear { origin, json } => clear(places, *origin, *json),
         }
     }
 }
@@ -450,15 +451,15 @@ struct ClearReport {
     removed: usize,
 }
 
-fn clear(plane: &XdpDataPlane, origin: Option<Origin>, json: bool) -> Result<Answer> {
-    let targets: Vec<Target> = plane
-        .blocks()
-        .standing()?
-        .into_iter()
-        .filter(|block| origin.is_none_or(|origin| block.entry.origin() == origin.into()))
-        .map(|block| block.target)
-        .collect();
+fn clear(places: &Places, origin: Option<Origin>, json: bool) -> Result<Answer> {
+    let plane = places.open_data_plane()?;
+    let clock = Clock::now();
+    let mut blocks = plane.blocks().standing()?;
+    blocks.retain(|block| origin.is_none_or(|origin| block.entry.origin() == origin.into()));
+    let targets: Vec<Target> = blocks.iter().map(|block| block.target).collect();
     let report = ClearReport { removed: plane.blocks().unblock_all(&targets)? };
+    blocks.retain(|block| !block.entry.is_expired(clock.monotonic().ns));
+    remember_lifted(places, &blocks, &clock);
     print_report(json, &report, || format!("removed {} blocks\n", report.removed))?;
     Ok(Answer::Done)
 }

@@ -94,6 +94,7 @@ impl RunArgs {
             let mut agent = Agent::new(places, config, store, interfaces, watch, style)?;
             agent.guard()?;
             agent.recall();
+            agent.leave_alone();
             for attachment in attached {
                 tell(&Event::Attached(attachment), style);
             }
@@ -324,6 +325,19 @@ impl Agent {
             Err(error) => {
                 tracing::warn!("what was learned to be normal is ignored, and learned anew: {error:#}");
             }
+        }
+    }
+
+    /// Takes up which blocks of earlier agents somebody lifted.
+    fn leave_alone(&mut self) {
+        let clock = Clock::now();
+        match self.store.lifted(clock.unix_ms()) {
+            Ok(lifted) => self.control.leave_alone(
+                lifted.into_iter().map(|block| (block.target, clock.from_unix_ms(block.until_unix_ms))),
+            ),
+            Err(error) => tracing::warn!(
+                "sources that `mitigator unblock` asked to be left alone may be blocked again: {error:#}"
+            ),
         }
     }
 
