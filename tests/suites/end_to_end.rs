@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         trial("a_killed_agent_lets_no_packet_of_a_blocked_source_through", kill_in_mid_flood),
         trial("the_next_run_adopts_what_a_killed_one_left", restart_adopts),
         trial("what_was_unblocked_is_left_alone_by_the_next_run_too", restart_remembers_unblock),
+        trial("without_a_usable_history_it_defends_and_says_so", defends_without_history),
         trial("detach_leaves_nothing_behind", detach_leaves_nothing),
         trial("what_somebody_else_keeps_in_the_pin_directory_stays", foreign_files),
         trial("a_foreign_program_is_refused_and_replaced_only_when_asked", foreign_program),
@@ -463,6 +464,30 @@ fn restart_remembers_unblock() -> Result<()> {
     ensure!(installation.json(&["blocklist", "list"])?["standing"] == 0, "blocked again");
     agent.end()?;
     flood.finish()?;
+    Ok(())
+}
+
+fn defends_without_history() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    fs::write(installation.state().join("mitigator.sqlite"), "no data base ".repeat(1_000))?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let alarm = agent.wait_for("alarm")?;
+    let message = alarm["message"].as_str().unwrap_or_default();
+    for hint in ["nothing is remembered", "mitigator.sqlite", "move a damaged file away"] {
+        ensure!(message.contains(hint), "{hint}: {message}");
+    }
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(2))?;
+    let verdict = agent.wait_for("verdict")?;
+    ensure!(verdict["decision"] == "block" && !verdict["until_unix_ms"].is_null(), "{verdict}");
+    flood.finish()?;
+    agent.end()?;
+    let said = scene.refused(
+        &["run", "-i", scene.victim.name()],
+        installation.pins(),
+        &installation.state().join("agent.log"),
+    )?;
+    ensure!(said.contains("is no directory"), "a file as state directory: {said}");
     Ok(())
 }
 
