@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Trial::new("a_capture_tells_why_an_address_was_blocked_or_not", Needs::Nothing, explained_captures),
         Trial::new("a_reader_that_goes_away_is_no_error", Needs::Nothing, closed_pipe),
         Trial::new("an_unwritable_standard_error_is_no_crash", Needs::Nothing, unwritable_stderr),
+        Trial::new("what_a_file_says_or_is_called_does_not_steer_the_terminal", Needs::Nothing, foreign_text),
         Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
         Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
         Trial::new("after_detach_status_answers_no", Needs::Root, after_detach),
@@ -125,6 +126,37 @@ fn places_from_variables() -> Result<()> {
     }
     let usage = String::from_utf8(call(&["block"])?.stderr)?;
     ensure!(usage.contains("Usage:") && !usage.contains("--pin-dir"), "not of the user's making: {usage}");
+    Ok(())
+}
+
+fn foreign_text() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let place = |name: &str| directory.path().join(name);
+    let (feed, capture, missing) =
+        (place("feed\u{1b}[31m"), place("capture\u{1b}[31m"), place("missing\u{1b}[31m"));
+    fs::write(&feed, "\u{1b}]0;title\u{7}\n192.0.2.7 # until 2\u{1b}[2J\n")?;
+    let mut writer = PcapWriter::new(fs::File::create(&capture)?)?;
+    writer.write(0, &packet::tcp_syn("192.0.2.7").bytes())?;
+    writer.finish()?;
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("the path is text");
+    for (verb, file, hints) in [
+        (
+            &["blocklist", "import"][..],
+            &feed,
+            &["\\u{1b}]0;title\\u{7}", "feed\\u{1b}[31m", "2\\u{1b}[2J"][..],
+        ),
+        (&["blocklist", "import"], &missing, &["cannot open", "missing\\u{1b}[31m"]),
+        (&["replay"], &capture, &["capture\\u{1b}[31m: 1 packets"]),
+        (&["replay"], &feed, &["feed\\u{1b}[31m is not a capture"]),
+        (&["run", "-i", "lo", "--config"], &feed, &["in the configuration", "feed\\u{1b}[31m"]),
+    ] {
+        let (_, stdout, stderr) = call(&[verb, &[&text(file)?]].concat())?;
+        let said = stdout + &stderr;
+        ensure!(!said.contains(['\u{1b}', '\u{7}']), "{verb:?}: {said:?}");
+        for hint in hints {
+            ensure!(said.contains(hint), "{verb:?} does not say {hint}: {said:?}");
+        }
+    }
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::report::file::write_file;
-use crate::report::output::{self, Align, print_report, print_text, table};
+use crate::report::output::{self, Align, print_report, print_text, printable, table};
 use crate::report::units;
 
 /// Bad lines that are shown one by one when they are skipped; of more, the number.
@@ -233,11 +233,7 @@ struct Entry {
 
 impl ImportArgs {
     fn run(&self, places: &Places) -> Result<Answer> {
-        let name = if self.file == Path::new("-") {
-            "standard input".to_owned()
-        } else {
-            self.file.display().to_string()
-        };
+        let name = if self.file == Path::new("-") { "standard input".to_owned() } else { shown(&self.file) };
         let clock = Clock::now();
         let parsed = parse(open(&self.file)?, self.force, clock.unix_ms())
             .with_context(|| format!("cannot read {name}"))?;
@@ -314,11 +310,15 @@ fn make_sure_it_fits(plane: &XdpDataPlane, blocks: &[NewBlock]) -> Result<()> {
     Ok(())
 }
 
+fn shown(file: &Path) -> String {
+    printable(&file.display().to_string())
+}
+
 fn open(file: &Path) -> Result<Box<dyn BufRead>> {
     if file == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));
     }
-    let opened = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    let opened = File::open(file).with_context(|| format!("cannot open {}", shown(file)))?;
     Ok(Box::new(BufReader::with_capacity(1 << 20, opened)))
 }
 
@@ -418,8 +418,8 @@ fn export(plane: &XdpDataPlane, file: &Path) -> Result<Answer> {
         return Ok(Answer::Done);
     }
     write_file(file, |out| write_list(out, &blocks, &clock))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    print_text(&format!("wrote {} blocks to {}\n", blocks.len(), file.display()))?;
+        .with_context(|| format!("cannot write {}", shown(file)))?;
+    print_text(&format!("wrote {} blocks to {}\n", blocks.len(), shown(file)))?;
     Ok(Answer::Done)
 }
 

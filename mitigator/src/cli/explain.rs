@@ -34,7 +34,7 @@ use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::Vector;
 use crate::pipeline::verdict::Decision;
 use crate::report::explanation::{self, Tense, Told};
-use crate::report::output::{Ink, print_report};
+use crate::report::output::{Ink, print_report, printable};
 use crate::report::units;
 use crate::store::StoredDecision;
 
@@ -379,7 +379,8 @@ fn text(report: &Report, over: Duration, now_unix_ms: u64, ink: Ink) -> String {
             || "until it is unblocked".to_owned(),
             |end| format!("until {} ({} left)", units::unix_ms(end), left(end, now_unix_ms)),
         );
-        let reason = block.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        let reason =
+            block.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", printable(reason)));
         let _ = writeln!(
             text,
             "Block of {} by the {}, {until}, {} packets dropped{reason}.",
@@ -464,7 +465,8 @@ fn tell_traffic(text: &mut String, traffic: &Traffic, ink: Ink) {
     vectors.sort_by(|a, b| closeness(&b.gates).total_cmp(&closeness(&a.gates)));
     text.push('\n');
     text.push_str(&Told::read(traffic).text(ink));
-    let limits = if traffic.limits_of == DEFAULTS { "the defaults" } else { traffic.limits_of.as_str() };
+    let limits =
+        if traffic.limits_of == DEFAULTS { "the defaults".to_owned() } else { printable(&traffic.limits_of) };
     for (index, standing) in vectors.iter().enumerate() {
         if index == 0 {
             let _ = writeln!(text, "\nIn the last {over}, against the limits of {limits}:");

@@ -22,7 +22,7 @@ use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::{Comparison, Vector};
 use crate::pipeline::verdict::Verdict;
 use crate::replay::{Event, Protected, Replayed, replay_asked};
-use crate::report::output::{Align, Ink, print_report, table};
+use crate::report::output::{Align, Ink, print_report, printable, table};
 use crate::report::units;
 
 /// Rows of a table that are shown to people.
@@ -302,7 +302,7 @@ fn text(report: &Report) -> String {
     let _ = writeln!(
         text,
         "{}: {} packets, {} bytes, {} sources, {:.1} s",
-        report.capture,
+        printable(&report.capture),
         units::count(as_f64(report.packets)),
         units::count(as_f64(report.bytes)),
         report.source_count,
