@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         Trial::new("a_reason_is_that_of_the_block_that_stands", Needs::Root, reasons),
         Trial::new("blocks_stand_and_are_told_without_a_usable_state", Needs::Root, unusable_state),
         Trial::new("explain_holds_traffic_against_the_agents_limits", Needs::Root, limits),
+        Trial::new("who_allows_everybody_is_asked_and_told", Needs::Root, everybody_allowed),
         Trial::new("reports_have_their_documented_keys", Needs::Root, schema),
     ])
 }
@@ -103,6 +104,8 @@ fn wrong_use() -> Result<()> {
         (&["block", "example.org"], "neither an IP address nor a prefix"),
         (&["block", "192.0.2.7", "--for", "0s"], "at least 1s"),
         (&["block", "192.0.2.7", "--reason", "two\nlines"], "control character"),
+        (&["allow", "add", "192.0.2.7", "0.0.0.0/0"], "0.0.0.0/0 is wider than /8 (IPv4) or /16 (IPv6)"),
+        (&["allow", "add", "2000::/3"], "`--force` allows it all the same"),
         (&["sources", "--sort", "beauty"], "possible values"),
         (&["explain", "192.0.2.0/24"], "invalid IP address"),
         (&["replay", "/nonexistent.pcap"], "cannot open /nonexistent.pcap"),
@@ -594,6 +597,32 @@ fn limits() -> Result<()> {
     ensure!(source_floor(&[])? == ("defaults".into(), Some(1_000.0)), "{:?}", source_floor(&[])?);
     agent.end()?;
     ensure!(source_floor(&[])? == ("defaults".into(), Some(1_000.0)), "{:?}", source_floor(&[])?);
+    Ok(())
+}
+
+fn everybody_allowed() -> Result<()> {
+    let lab = Lab::new()?;
+    let (a, b) = (lab.host("a")?, lab.host("b")?);
+    let (_, interface) = lab.link(&a, &b)?;
+    let installation = Installation::new(Path::new(PROGRAM), Some(&b))?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("mitigator.toml");
+    fs::write(&file, "allow = [\"10.0.0.0/8\", \"::/0\"]\n")?;
+    let config = file.to_str().context("the path is text")?;
+    let mut agent = installation.start(&["-i", interface.name(), "--config", config])?;
+    let message = agent.wait_for("alarm")?["message"].to_string();
+    ensure!(message.contains("holds ::/0: nobody in it is ever blocked"), "{message}");
+    let others = agent.end()?;
+    ensure!(others.iter().all(|event| event["event"] != "alarm"), "{others:?}");
+    ensure!(installation.run(&["allow", "add", "0.0.0.0/0"])?.status == 2, "allowed without a question");
+    let allowed = || {
+        let report = installation.json(&["allow", "list"])?;
+        let rows = report["allowed"].as_array().context("rows")?;
+        Ok::<_, anyhow::Error>(rows.iter().any(|row| row["prefix"] == "0.0.0.0/0"))
+    };
+    ensure!(!allowed()?, "refused and allowed");
+    installation.done(&["allow", "add", "--force", "0.0.0.0/0"])?;
+    ensure!(allowed()?, "forced and not allowed");
     Ok(())
 }
 

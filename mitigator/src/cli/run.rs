@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use ipnet::IpNet;
 use mitigator_common::{BlockOrigin, PrefixKey};
 use rustc_hash::FxHashMap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +22,7 @@ use crate::kernel::attachment::{self, Attachment, ForeignProgram};
 use crate::kernel::blocks::BlockTables;
 use crate::kernel::privileges;
 use crate::kernel::xdp::XdpDataPlane;
+use crate::pipeline::allowlist::is_too_wide;
 use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::Changes;
 use crate::pipeline::target::Target;
@@ -91,12 +93,14 @@ impl RunArgs {
             let terms = self.terms(places, &config);
             let attached = attach(&interfaces, &terms)?;
             let watch = Watch::over(&interfaces, terms);
+            let undefended = undefended(&config.allow);
             let mut agent = Agent::new(places, config, interfaces, watch, style)?;
             agent.guard()?;
             let opened = agent.open_store();
             for attachment in attached {
                 tell(&Event::Attached(attachment), style);
             }
+            undefended.into_iter().for_each(|message| agent.alarm(message));
             if let Err(error) = opened {
                 agent.tell_unremembered(&error);
             }
@@ -128,6 +132,19 @@ fn can_be_directory(path: &Path) -> Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// One warning for each configured prefix that switches most of the defence off.
+fn undefended(allow: &[IpNet]) -> Vec<String> {
+    let wide =
+        allow.iter().filter(|prefix| is_too_wide(PrefixKey::new(prefix.network(), prefix.prefix_len())));
+    wide.map(|prefix| {
+        format!(
+            "`allow` in the configuration holds {prefix}: nobody in it is ever blocked, whatever they send, and no block \
+             that stands holds for them"
+        )
+    })
+    .collect()
 }
 
 /// All interfaces or none: when one fails, those that were protected before this run are, and no others.
@@ -310,11 +327,10 @@ impl Agent {
 
     fn watch(&mut self) -> Result<()> {
         for change in self.watch.look()? {
-            let event = match change {
-                Change::Alarm(message) => Event::Alarm { at_unix_ms: Clock::now().unix_ms(), message },
-                Change::Attached(attachment) => Event::Attached(attachment),
-            };
-            tell(&event, self.style);
+            match change {
+                Change::Alarm(message) => self.alarm(message),
+                Change::Attached(attachment) => tell(&Event::Attached(attachment), self.style),
+            }
         }
         Ok(())
     }
@@ -358,6 +374,10 @@ impl Agent {
             self.state_dir.display(),
             humantime::format_duration(SWEEP_PERIOD)
         );
+        self.alarm(message);
+    }
+
+    fn alarm(&self, message: String) {
         tell(&Event::Alarm { at_unix_ms: Clock::now().unix_ms(), message }, self.style);
     }
 
