@@ -215,7 +215,7 @@ impl<P: DataPlane> ControlLoop<P> {
             }
         }
         for Verdict { vector, evidence, .. } in verdicts.iter().filter(|verdict| verdict.is_block()) {
-            self.gates.note_block(*vector, evidence.case.service, evidence.packets_per_second(), now);
+            self.gates.note_block(*vector, evidence.case.service, evidence.measured(), now);
         }
         let tick = Tick {
             at: now,

@@ -64,7 +64,7 @@ struct Report {
     verdicts: Vec<TimedVerdict>,
     /// Why there is no verdict; null when there is one.
     nothing_to_decide: Option<String>,
-    /// Highest rate of any tick, packets/s, of each vector that was seen.
+    /// Highest rate of any tick, in the vector's unit, of each vector that was seen.
     peaks: BTreeMap<&'static str, f64>,
     outgoing_packets: u64,
     /// Of them, those that who is protected sent.
@@ -274,16 +274,18 @@ fn nothing(replayed: &Replayed, config: &Config) -> String {
     match closest {
         None => "no packet that arrived is of a kind that attacks are made of".to_owned(),
         Some((vector, peak)) if *peak < floor(vector) => format!(
-            "no kind of traffic reached the floor below which it is no attack; the closest were {}: {} packets/s at \
-             the peak, the floor is {}",
+            "no kind of traffic reached the floor below which it is no attack; the closest were {}: {} {} at the \
+             peak, the floor is {}",
             vector.traffic(),
             units::count(*peak),
+            vector.unit(),
             units::count(floor(vector))
         ),
         Some((vector, peak)) => format!(
-            "{} reached {} packets/s, over the floor of {}, but {}",
+            "{} reached {} {}, over the floor of {}, but {}",
             vector.traffic(),
             units::count(*peak),
+            vector.unit(),
             units::count(floor(vector)),
             match vector.comparison() {
                 Comparison::Peers =>
@@ -370,7 +372,7 @@ fn verdict_table(verdicts: &[TimedVerdict]) -> String {
         ("AT", Align::Right),
         ("VECTOR", Align::Left),
         ("DECISION", Align::Left),
-        ("PACKETS/S", Align::Right),
+        ("SEEN", Align::Right),
         ("TARGET", Align::Left),
     ];
     let rows: Vec<Vec<String>> = verdicts
@@ -381,7 +383,7 @@ fn verdict_table(verdicts: &[TimedVerdict]) -> String {
                 format!("{:.2}s", timed.at_s),
                 timed.verdict.vector.name().to_owned(),
                 timed.verdict.decision.name().to_owned(),
-                units::count(timed.verdict.evidence.packets_per_second()),
+                units::measured(&timed.verdict),
                 timed.verdict.subject.to_string(),
             ]
         })
