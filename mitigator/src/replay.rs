@@ -40,6 +40,18 @@ pub enum Protected {
     Everybody,
 }
 
+impl Protected {
+    /// Whether an address is that of who is protected.
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Named(victims) => victims.contains(&address),
+            Self::Inferred(host) => *host == address,
+            Self::Everybody => false,
+        }
+    }
+}
+
 /// What a capture came to.
 #[derive(Debug)]
 pub struct Replayed {
@@ -230,11 +242,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
         let from = packet.ok().map(|packet| IpAddr::from(packet.address));
         let to = captured.destination().map(|to| to.to_canonical());
         self.absent.retain(|victim| Some(*victim) != to);
-        let is_own = match protected {
-            Protected::Named(victims) => from.is_some_and(|from| victims.contains(&from)),
-            Protected::Inferred(host) => from == Some(*host),
-            Protected::Everybody => false,
-        };
+        let is_own = from.is_some_and(|from| protected.is_own(from));
         let is_arriving = match protected {
             Protected::Named(victims) => {
                 to.is_some_and(|to| victims.contains(&to) || is_for_everybody(to) && !is_own)

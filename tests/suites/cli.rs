@@ -291,6 +291,12 @@ fn explained_captures() -> Result<()> {
             "192.0.2.99",
             &["192.0.2.99 was not seen.", "No packet that was judged came from it."],
         ),
+        (
+            "the protected host",
+            vec![visitor()],
+            "198.51.100.1",
+            &["198.51.100.1 is the protected host.", "its own packets are left out, and it is never blocked"],
+        ),
     ] {
         let file = directory.path().join("scene.pcap");
         capture_of(&streams, &file)?;

@@ -125,7 +125,8 @@ impl ReplayArgs {
             }
         })?;
         let settings = &config.detection;
-        let explained = watched.iter().map(|watched| watched.explain(&replayed, settings)).collect();
+        let explained =
+            watched.iter().map(|watched| watched.explain(&replayed, &protected, settings)).collect();
         bar.finish_and_clear();
         let damage = replayed.damage.clone();
         let report = self.report(replayed, explained, &protected, &config);
