@@ -310,7 +310,7 @@ fn limit_is_explained() -> Result<()> {
             ],
         )],
     )?;
-    let report = installation.json(&["explain", &visitor, "--over", "0s"])?;
+    let report = installation.json(&["explain", &visitor, "--over", "10ms"])?;
     let limit = &report["limits"][0];
     ensure!(limit["exempt"].is_string() && number(&limit["dropped"]) > 0, "{report}");
     flood.finish()?;
@@ -400,7 +400,7 @@ fn expiry_without_agent() -> Result<()> {
     pause(Duration::from_millis(2_200));
     ensure!(scene.reaches("198.18.1.1")?, "the block did not end");
     ensure!(
-        installation.run(&["explain", "198.18.1.1", "--over", "0s"])?.status == 1,
+        installation.run(&["explain", "198.18.1.1", "--over", "10ms"])?.status == 1,
         "explained as blocked"
     );
     Ok(())
