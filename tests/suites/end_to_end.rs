@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         trial("who_is_in_a_blocked_prefix_is_told_so", prefix_is_explained),
         trial("vm_attaches_to_the_machines_own_card", attaches_to_the_own_card),
         trial("a_block_takes_effect_at_once_and_unblock_ends_it", block_takes_effect),
+        trial("a_blocked_source_is_listed_with_what_is_dropped_of_it", dropped_of_source),
         trial("a_block_ends_by_itself_without_an_agent", expiry_without_agent),
         trial("a_killed_agent_lets_no_packet_of_a_blocked_source_through", kill_in_mid_flood),
         trial("the_next_run_adopts_what_a_killed_one_left", restart_adopts),
@@ -388,6 +389,26 @@ fn block_takes_effect() -> Result<()> {
         ensure!(installation.run(&["unblock", target])?.status == 1, "{target}: unblocked twice");
     }
     agent.end()?;
+    Ok(())
+}
+
+fn dropped_of_source() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    let (blocked, other) = ("198.18.2.1", "198.18.1.1");
+    ensure!(scene.reaches(blocked)? && scene.reaches(other)?, "not reachable before");
+    installation.done(&["block", blocked])?;
+    ensure!(!scene.reaches(blocked)?, "still reachable");
+    let report = installation.json(&["sources", "--limit", "0", "--over", "0s"])?;
+    let rows = report["sources"].as_array().context("rows")?;
+    let row = |source: &str| rows.iter().find(|row| row["source"] == source).context(report.to_string());
+    ensure!(row(other)?["dropped_packets"].is_null(), "{report}");
+    ensure!(number(&row(blocked)?["dropped_packets"]) == 1, "{report}");
+    let text = installation.done(&["sources", "--over", "0s"])?;
+    let line = text.lines().find(|line| line.starts_with(blocked)).context(text.clone())?;
+    ensure!(line.split_whitespace().rev().take(2).eq(["blocked", "1"]), "{text}");
+    ensure!(text.contains("what a blocked source sends is dropped"), "{text}");
     Ok(())
 }
 
