@@ -11,7 +11,7 @@ use anyhow::Result;
 use mitigator_common::{AllowReason, Outcome, PrefixKey, Source};
 use mitigator_ebpf::packet::Direction;
 
-use crate::capture::{Capture, CapturedPacket, Damage};
+use crate::capture::{Capture, CapturedPacket, ClockFault, Damage, TimeOrder};
 use crate::config::Config;
 use crate::control_loop::ControlLoop;
 use crate::kernel::replay::{AddressTotals, ReplayDataPlane};
@@ -79,6 +79,8 @@ pub struct Replayed {
     pub peaks: Vec<f64>,
     /// Of those that were asked about, how close they came to a verdict.
     pub asked: Asked,
+    /// What is wrong with the time stamps.
+    pub clock_fault: Option<ClockFault>,
     /// Where reading stopped early.
     pub damage: Option<Damage>,
 }
@@ -165,6 +167,7 @@ pub fn replay_asked(
 struct Run<W> {
     watch: W,
     control: ControlLoop<ReplayDataPlane>,
+    order: TimeOrder,
     first_ns: Option<u64>,
     /// Latest time seen, since the first packet.
     now: Timestamp,
@@ -205,6 +208,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
                 config.detection.clone(),
                 config.blocking.clone(),
             ),
+            order: TimeOrder::default(),
             first_ns: None,
             now: Timestamp::default(),
             last_tick: Timestamp::default(),
@@ -225,6 +229,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
     }
 
     fn take(&mut self, captured: &CapturedPacket<'_>, protected: &Protected) -> Result<()> {
+        self.order.take(captured.at_ns);
         if self.first_ns.is_none() {
             self.first_ns = Some(captured.at_ns);
             self.control.set_wall_clock(Some(WallClock { zero_unix_ns: captured.at_ns }));
@@ -336,6 +341,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
             unlisted_packets: plane.unlisted_packets(),
             verdicts: self.verdicts,
             peaks: self.peaks,
+            clock_fault: self.order.fault(),
             damage,
         })
     }

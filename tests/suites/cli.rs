@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Trial::new("wrong_use_gets_a_sentence_and_status_2", Needs::Nothing, wrong_use),
         Trial::new("places_may_come_from_variables", Needs::Nothing, places_from_variables),
         Trial::new("a_victim_that_a_capture_does_not_have_is_told", Needs::Nothing, absent_victim),
+        Trial::new("a_capture_whose_clock_jumps_is_told", Needs::Nothing, jumping_clock),
         Trial::new("a_capture_tells_why_an_address_was_blocked_or_not", Needs::Nothing, explained_captures),
         Trial::new("a_reader_that_goes_away_is_no_error", Needs::Nothing, closed_pipe),
         Trial::new("an_unwritable_standard_error_is_no_crash", Needs::Nothing, unwritable_stderr),
@@ -177,6 +178,47 @@ fn absent_victim() -> Result<()> {
         "{stdout} {stderr}"
     );
     ensure!(!stdout.contains("left out"), "{stdout}");
+    Ok(())
+}
+
+fn jumping_clock() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("clock.pcap");
+    let second = 1_000_000_000;
+    for (description, stamps, expected, words) in [
+        ("in order", vec![0, second, 2 * second], Value::Null, None),
+        (
+            "one packet years ahead",
+            vec![0, 2_000_000_000 * second, second, 2 * second],
+            serde_json::json!([1, 2, false]),
+            Some(
+                "Warning: the clock of the capture jumped back 1 time: 2 of 4 packets are dated before others",
+            ),
+        ),
+        (
+            "all at once",
+            vec![second, second],
+            serde_json::json!([0, 0, true]),
+            Some("Warning: all 2 packets of the capture have the same time"),
+        ),
+    ] {
+        let mut writer = PcapWriter::new(fs::File::create(&file)?)?;
+        for at_ns in stamps {
+            writer.write(at_ns, &packet::tcp_syn("192.0.2.7").bytes())?;
+        }
+        writer.finish()?;
+        let arguments = ["replay", file.to_str().context("the path is text")?];
+        let (status, stdout, _) = call(&arguments)?;
+        let shown = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        ensure!(status == 0 && stdout.contains("Warning") == words.is_some(), "{description}: {stdout}");
+        ensure!(words.is_none_or(|words| shown.contains(words)), "{description}: {stdout}");
+        let report: Value = serde_json::from_str(&call(&[&arguments[..], &["--json"]].concat())?.1)?;
+        let fault = &report["clock_fault"];
+        let seen = fault.as_object().map_or(Value::Null, |fault| {
+            serde_json::json!([fault["jumps_back"], fault["packets_behind"], fault["stands_still"]])
+        });
+        ensure!(seen == expected, "{description}: {fault}");
+    }
     Ok(())
 }
 

@@ -15,13 +15,14 @@ use serde::Serialize;
 
 use super::Answer;
 use super::explained::{Explanation, Watched};
-use crate::capture::{Capture, Damage, protected_host};
+use crate::capture::{Capture, ClockFault, Damage, protected_host};
 use crate::config::Config;
 use crate::kernel::replay::AddressTotals;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::{Comparison, Vector};
 use crate::pipeline::verdict::Verdict;
 use crate::replay::{Event, Protected, Replayed, replay_asked};
+use crate::report::explanation;
 use crate::report::output::{Align, Ink, print_report, printable, table};
 use crate::report::units;
 
@@ -79,6 +80,7 @@ struct Report {
     unlisted_packets: u64,
     /// Of the addresses that were asked about.
     explained: Vec<Explanation>,
+    clock_fault: Option<ClockReport>,
     damage: Option<DamageReport>,
 }
 
@@ -101,6 +103,14 @@ struct SourceRow {
     packets: u64,
     dropped: u64,
     blocked_at_s: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct ClockReport {
+    #[serde(flatten)]
+    fault: ClockFault,
+    /// In words, with what it means.
+    what: String,
 }
 
 #[derive(Serialize)]
@@ -217,6 +227,7 @@ impl ReplayArgs {
                 .into_iter()
                 .map(|(at, verdict)| TimedVerdict::new(at, verdict))
                 .collect(),
+            clock_fault: replayed.clock_fault.map(|fault| ClockReport { fault, what: fault.to_string() }),
             damage: replayed.damage.map(|Damage { offset_bytes, packet, what }| DamageReport {
                 offset_bytes,
                 packet,
@@ -312,6 +323,9 @@ fn text(report: &Report) -> String {
         report.duration_s
     );
     text.push_str(&protected_text(report));
+    if let Some(ClockReport { what, .. }) = &report.clock_fault {
+        let _ = writeln!(text, "{}", explanation::wrapped(&format!("Warning: {what}.")));
+    }
     for explanation in &report.explained {
         let _ = write!(text, "\n{}", explanation.text(Ink::of_stdout()));
     }
