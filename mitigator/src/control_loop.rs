@@ -115,6 +115,11 @@ impl<P: DataPlane> ControlLoop<P> {
         self.blocklist.adopt(blocks, &self.blocking);
     }
 
+    /// Leaves alone, until each would have ended, what somebody lifted under an earlier agent.
+    pub fn leave_alone(&mut self, lifted: impl IntoIterator<Item = (Target, Timestamp)>) {
+        self.blocklist.leave_alone(lifted, &self.blocking);
+    }
+
     /// Tells the time of day, which shifts what is normal; without, every hour is alike.
     pub const fn set_wall_clock(&mut self, wall_clock: Option<WallClock>) {
         self.gates.set_wall_clock(wall_clock);
@@ -210,7 +215,7 @@ impl<P: DataPlane> ControlLoop<P> {
             }
         }
         for Verdict { vector, evidence, .. } in verdicts.iter().filter(|verdict| verdict.is_block()) {
-            self.gates.note_block(*vector, evidence.case.service, evidence.packets_per_second(), now);
+            self.gates.note_block(*vector, evidence.case.service, evidence.measured(), now);
         }
         let tick = Tick {
             at: now,

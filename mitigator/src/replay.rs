@@ -11,7 +11,7 @@ use anyhow::Result;
 use mitigator_common::{AllowReason, Outcome, PrefixKey, Source};
 use mitigator_ebpf::packet::Direction;
 
-use crate::capture::{Capture, CapturedPacket, Damage};
+use crate::capture::{Capture, CapturedPacket, ClockFault, Damage, TimeOrder};
 use crate::config::Config;
 use crate::control_loop::ControlLoop;
 use crate::kernel::replay::{AddressTotals, ReplayDataPlane};
@@ -38,6 +38,18 @@ pub enum Protected {
     Inferred(IpAddr),
     /// Nobody in particular: every packet arrives.
     Everybody,
+}
+
+impl Protected {
+    /// Whether an address is that of who is protected.
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Named(victims) => victims.contains(&address),
+            Self::Inferred(host) => *host == address,
+            Self::Everybody => false,
+        }
+    }
 }
 
 /// What a capture came to.
@@ -67,6 +79,8 @@ pub struct Replayed {
     pub peaks: Vec<f64>,
     /// Of those that were asked about, how close they came to a verdict.
     pub asked: Asked,
+    /// What is wrong with the time stamps.
+    pub clock_fault: Option<ClockFault>,
     /// Where reading stopped early.
     pub damage: Option<Damage>,
 }
@@ -153,6 +167,7 @@ pub fn replay_asked(
 struct Run<W> {
     watch: W,
     control: ControlLoop<ReplayDataPlane>,
+    order: TimeOrder,
     first_ns: Option<u64>,
     /// Latest time seen, since the first packet.
     now: Timestamp,
@@ -193,6 +208,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
                 config.detection.clone(),
                 config.blocking.clone(),
             ),
+            order: TimeOrder::default(),
             first_ns: None,
             now: Timestamp::default(),
             last_tick: Timestamp::default(),
@@ -213,6 +229,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
     }
 
     fn take(&mut self, captured: &CapturedPacket<'_>, protected: &Protected) -> Result<()> {
+        self.order.take(captured.at_ns);
         if self.first_ns.is_none() {
             self.first_ns = Some(captured.at_ns);
             self.control.set_wall_clock(Some(WallClock { zero_unix_ns: captured.at_ns }));
@@ -230,11 +247,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
         let from = packet.ok().map(|packet| IpAddr::from(packet.address));
         let to = captured.destination().map(|to| to.to_canonical());
         self.absent.retain(|victim| Some(*victim) != to);
-        let is_own = match protected {
-            Protected::Named(victims) => from.is_some_and(|from| victims.contains(&from)),
-            Protected::Inferred(host) => from == Some(*host),
-            Protected::Everybody => false,
-        };
+        let is_own = from.is_some_and(|from| protected.is_own(from));
         let is_arriving = match protected {
             Protected::Named(victims) => {
                 to.is_some_and(|to| victims.contains(&to) || is_for_everybody(to) && !is_own)
@@ -328,6 +341,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
             unlisted_packets: plane.unlisted_packets(),
             verdicts: self.verdicts,
             peaks: self.peaks,
+            clock_fault: self.order.fault(),
             damage,
         })
     }

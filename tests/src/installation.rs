@@ -76,6 +76,12 @@ impl Installation {
         &self.pins
     }
 
+    /// Where its history is.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
     /// A verb that has not started.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -36,9 +36,11 @@ fn main() -> ExitCode {
         Trial::new("wrong_use_gets_a_sentence_and_status_2", Needs::Nothing, wrong_use),
         Trial::new("places_may_come_from_variables", Needs::Nothing, places_from_variables),
         Trial::new("a_victim_that_a_capture_does_not_have_is_told", Needs::Nothing, absent_victim),
+        Trial::new("a_capture_whose_clock_jumps_is_told", Needs::Nothing, jumping_clock),
         Trial::new("a_capture_tells_why_an_address_was_blocked_or_not", Needs::Nothing, explained_captures),
         Trial::new("a_reader_that_goes_away_is_no_error", Needs::Nothing, closed_pipe),
         Trial::new("an_unwritable_standard_error_is_no_crash", Needs::Nothing, unwritable_stderr),
+        Trial::new("what_a_file_says_or_is_called_does_not_steer_the_terminal", Needs::Nothing, foreign_text),
         Trial::new("without_rights_it_says_which_are_missing", Needs::Root, without_rights),
         Trial::new("without_an_attachment_it_says_how_to_attach", Needs::Root, not_attached),
         Trial::new("after_detach_status_answers_no", Needs::Root, after_detach),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Trial::new("a_reason_is_that_of_the_block_that_stands", Needs::Root, reasons),
         Trial::new("blocks_stand_and_are_told_without_a_usable_state", Needs::Root, unusable_state),
         Trial::new("explain_holds_traffic_against_the_agents_limits", Needs::Root, limits),
+        Trial::new("who_allows_everybody_is_asked_and_told", Needs::Root, everybody_allowed),
         Trial::new("reports_have_their_documented_keys", Needs::Root, schema),
     ])
 }
@@ -102,8 +105,11 @@ fn wrong_use() -> Result<()> {
         (&["block", "example.org"], "neither an IP address nor a prefix"),
         (&["block", "192.0.2.7", "--for", "0s"], "at least 1s"),
         (&["block", "192.0.2.7", "--reason", "two\nlines"], "control character"),
+        (&["allow", "add", "192.0.2.7", "0.0.0.0/0"], "0.0.0.0/0 is wider than /8 (IPv4) or /16 (IPv6)"),
+        (&["allow", "add", "2000::/3"], "`--force` allows it all the same"),
         (&["sources", "--sort", "beauty"], "possible values"),
         (&["explain", "192.0.2.0/24"], "invalid IP address"),
+        (&["explain", "192.0.2.7", "--over", "0s"], "at least 1ms: over less, there is nothing to judge"),
         (&["replay", "/nonexistent.pcap"], "cannot open /nonexistent.pcap"),
         (&["completions", "tcsh"], "possible values"),
     ] {
@@ -128,6 +134,37 @@ fn places_from_variables() -> Result<()> {
     Ok(())
 }
 
+fn foreign_text() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let place = |name: &str| directory.path().join(name);
+    let (feed, capture, missing) =
+        (place("feed\u{1b}[31m"), place("capture\u{1b}[31m"), place("missing\u{1b}[31m"));
+    fs::write(&feed, "\u{1b}]0;title\u{7}\n192.0.2.7 # until 2\u{1b}[2J\n")?;
+    let mut writer = PcapWriter::new(fs::File::create(&capture)?)?;
+    writer.write(0, &packet::tcp_syn("192.0.2.7").bytes())?;
+    writer.finish()?;
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("the path is text");
+    for (verb, file, hints) in [
+        (
+            &["blocklist", "import"][..],
+            &feed,
+            &["\\u{1b}]0;title\\u{7}", "feed\\u{1b}[31m", "2\\u{1b}[2J"][..],
+        ),
+        (&["blocklist", "import"], &missing, &["cannot open", "missing\\u{1b}[31m"]),
+        (&["replay"], &capture, &["capture\\u{1b}[31m: 1 packets"]),
+        (&["replay"], &feed, &["feed\\u{1b}[31m is not a capture"]),
+        (&["run", "-i", "lo", "--config"], &feed, &["in the configuration", "feed\\u{1b}[31m"]),
+    ] {
+        let (_, stdout, stderr) = call(&[verb, &[&text(file)?]].concat())?;
+        let said = stdout + &stderr;
+        ensure!(!said.contains(['\u{1b}', '\u{7}']), "{verb:?}: {said:?}");
+        for hint in hints {
+            ensure!(said.contains(hint), "{verb:?} does not say {hint}: {said:?}");
+        }
+    }
+    Ok(())
+}
+
 fn absent_victim() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("one.pcap");
@@ -141,6 +178,47 @@ fn absent_victim() -> Result<()> {
         "{stdout} {stderr}"
     );
     ensure!(!stdout.contains("left out"), "{stdout}");
+    Ok(())
+}
+
+fn jumping_clock() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("clock.pcap");
+    let second = 1_000_000_000;
+    for (description, stamps, expected, words) in [
+        ("in order", vec![0, second, 2 * second], Value::Null, None),
+        (
+            "one packet years ahead",
+            vec![0, 2_000_000_000 * second, second, 2 * second],
+            serde_json::json!([1, 2, false]),
+            Some(
+                "Warning: the clock of the capture jumped back 1 time: 2 of 4 packets are dated before others",
+            ),
+        ),
+        (
+            "all at once",
+            vec![second, second],
+            serde_json::json!([0, 0, true]),
+            Some("Warning: all 2 packets of the capture have the same time"),
+        ),
+    ] {
+        let mut writer = PcapWriter::new(fs::File::create(&file)?)?;
+        for at_ns in stamps {
+            writer.write(at_ns, &packet::tcp_syn("192.0.2.7").bytes())?;
+        }
+        writer.finish()?;
+        let arguments = ["replay", file.to_str().context("the path is text")?];
+        let (status, stdout, _) = call(&arguments)?;
+        let shown = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        ensure!(status == 0 && stdout.contains("Warning") == words.is_some(), "{description}: {stdout}");
+        ensure!(words.is_none_or(|words| shown.contains(words)), "{description}: {stdout}");
+        let report: Value = serde_json::from_str(&call(&[&arguments[..], &["--json"]].concat())?.1)?;
+        let fault = &report["clock_fault"];
+        let seen = fault.as_object().map_or(Value::Null, |fault| {
+            serde_json::json!([fault["jumps_back"], fault["packets_behind"], fault["stands_still"]])
+        });
+        ensure!(seen == expected, "{description}: {fault}");
+    }
     Ok(())
 }
 
@@ -255,6 +333,12 @@ fn explained_captures() -> Result<()> {
             vec![visitor()],
             "192.0.2.99",
             &["192.0.2.99 was not seen.", "No packet that was judged came from it."],
+        ),
+        (
+            "the protected host",
+            vec![visitor()],
+            "198.51.100.1",
+            &["198.51.100.1 is the protected host.", "its own packets are left out, and it is never blocked"],
         ),
     ] {
         let file = directory.path().join("scene.pcap");
@@ -468,7 +552,7 @@ fn nested_blocks() -> Result<()> {
     installation.done(&["block", "192.0.2.0/24"])?;
     installation.done(&["block", "192.0.2.0/28", "--for", "1s"])?;
     let covering = || {
-        let report = installation.json(&["explain", "192.0.2.7", "--over", "0s"])?;
+        let report = installation.json(&["explain", "192.0.2.7"])?;
         Ok::<_, anyhow::Error>((report["blocked"].clone(), report["blocks"][0]["target"].clone()))
     };
     ensure!(covering()? == (true.into(), "192.0.2.0/28".into()), "the longest prefix is named");
@@ -516,7 +600,7 @@ fn unusable_state() -> Result<()> {
             (&["block", "192.0.2.7", "--reason", "words"][..], 0, "reason could not be kept"),
             (&["explain", "192.0.2.7"], 0, "history cannot be read"),
             (&["unblock", "192.0.2.7"], 0, "could not be forgotten"),
-            (&["explain", "192.0.2.7", "--over", "0s"], 1, "history cannot be read"),
+            (&["explain", "192.0.2.7", "--over", "10ms"], 1, "history cannot be read"),
             (&["block", "192.0.2.7"], 0, "could not be forgotten"),
         ] {
             let answer = call(arguments)?;
@@ -562,6 +646,32 @@ fn limits() -> Result<()> {
     ensure!(source_floor(&[])? == ("defaults".into(), Some(1_000.0)), "{:?}", source_floor(&[])?);
     agent.end()?;
     ensure!(source_floor(&[])? == ("defaults".into(), Some(1_000.0)), "{:?}", source_floor(&[])?);
+    Ok(())
+}
+
+fn everybody_allowed() -> Result<()> {
+    let lab = Lab::new()?;
+    let (a, b) = (lab.host("a")?, lab.host("b")?);
+    let (_, interface) = lab.link(&a, &b)?;
+    let installation = Installation::new(Path::new(PROGRAM), Some(&b))?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("mitigator.toml");
+    fs::write(&file, "allow = [\"10.0.0.0/8\", \"::/0\"]\n")?;
+    let config = file.to_str().context("the path is text")?;
+    let mut agent = installation.start(&["-i", interface.name(), "--config", config])?;
+    let message = agent.wait_for("alarm")?["message"].to_string();
+    ensure!(message.contains("holds ::/0: nobody in it is ever blocked"), "{message}");
+    let others = agent.end()?;
+    ensure!(others.iter().all(|event| event["event"] != "alarm"), "{others:?}");
+    ensure!(installation.run(&["allow", "add", "0.0.0.0/0"])?.status == 2, "allowed without a question");
+    let allowed = || {
+        let report = installation.json(&["allow", "list"])?;
+        let rows = report["allowed"].as_array().context("rows")?;
+        Ok::<_, anyhow::Error>(rows.iter().any(|row| row["prefix"] == "0.0.0.0/0"))
+    };
+    ensure!(!allowed()?, "refused and allowed");
+    installation.done(&["allow", "add", "--force", "0.0.0.0/0"])?;
+    ensure!(allowed()?, "forced and not allowed");
     Ok(())
 }
 

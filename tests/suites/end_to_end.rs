@@ -33,9 +33,12 @@ fn main() -> ExitCode {
         trial("who_is_in_a_blocked_prefix_is_told_so", prefix_is_explained),
         trial("vm_attaches_to_the_machines_own_card", attaches_to_the_own_card),
         trial("a_block_takes_effect_at_once_and_unblock_ends_it", block_takes_effect),
+        trial("a_blocked_source_is_listed_with_what_is_dropped_of_it", dropped_of_source),
         trial("a_block_ends_by_itself_without_an_agent", expiry_without_agent),
         trial("a_killed_agent_lets_no_packet_of_a_blocked_source_through", kill_in_mid_flood),
         trial("the_next_run_adopts_what_a_killed_one_left", restart_adopts),
+        trial("what_was_unblocked_is_left_alone_by_the_next_run_too", restart_remembers_unblock),
+        trial("without_a_usable_history_it_defends_and_says_so", defends_without_history),
         trial("detach_leaves_nothing_behind", detach_leaves_nothing),
         trial("what_somebody_else_keeps_in_the_pin_directory_stays", foreign_files),
         trial("a_foreign_program_is_refused_and_replaced_only_when_asked", foreign_program),
@@ -308,7 +311,7 @@ fn limit_is_explained() -> Result<()> {
             ],
         )],
     )?;
-    let report = installation.json(&["explain", &visitor, "--over", "0s"])?;
+    let report = installation.json(&["explain", &visitor, "--over", "10ms"])?;
     let limit = &report["limits"][0];
     ensure!(limit["exempt"].is_string() && number(&limit["dropped"]) > 0, "{report}");
     flood.finish()?;
@@ -389,6 +392,26 @@ fn block_takes_effect() -> Result<()> {
     Ok(())
 }
 
+fn dropped_of_source() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    installation.start(&["-i", scene.victim.name()])?.end()?;
+    let (blocked, other) = ("198.18.2.1", "198.18.1.1");
+    ensure!(scene.reaches(blocked)? && scene.reaches(other)?, "not reachable before");
+    installation.done(&["block", blocked])?;
+    ensure!(!scene.reaches(blocked)?, "still reachable");
+    let report = installation.json(&["sources", "--limit", "0", "--over", "0s"])?;
+    let rows = report["sources"].as_array().context("rows")?;
+    let row = |source: &str| rows.iter().find(|row| row["source"] == source).context(report.to_string());
+    ensure!(row(other)?["dropped_packets"].is_null(), "{report}");
+    ensure!(number(&row(blocked)?["dropped_packets"]) == 1, "{report}");
+    let text = installation.done(&["sources", "--over", "0s"])?;
+    let line = text.lines().find(|line| line.starts_with(blocked)).context(text.clone())?;
+    ensure!(line.split_whitespace().rev().take(2).eq(["blocked", "1"]), "{text}");
+    ensure!(text.contains("what a blocked source sends is dropped"), "{text}");
+    Ok(())
+}
+
 fn expiry_without_agent() -> Result<()> {
     let scene = Scene::set()?;
     let installation = scene.installation()?;
@@ -398,7 +421,7 @@ fn expiry_without_agent() -> Result<()> {
     pause(Duration::from_millis(2_200));
     ensure!(scene.reaches("198.18.1.1")?, "the block did not end");
     ensure!(
-        installation.run(&["explain", "198.18.1.1", "--over", "0s"])?.status == 1,
+        installation.run(&["explain", "198.18.1.1", "--over", "10ms"])?.status == 1,
         "explained as blocked"
     );
     Ok(())
@@ -443,6 +466,49 @@ fn restart_adopts() -> Result<()> {
     ensure!(number(&after["packets"]) >= number(&before["packets"]), "the totals were lost");
     ensure!(passed(&installation, VISITOR)? == sent, "the counters of a source were lost");
     agent.end()?;
+    Ok(())
+}
+
+fn restart_remembers_unblock() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(8))?;
+    agent.wait_for("verdict")?;
+    pause(Duration::from_millis(500));
+    installation.done(&["unblock", &ATTACKER.to_string()])?;
+    agent.kill()?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let verdict = agent.wait_for("verdict")?;
+    let note = verdict["evidence"]["note"].as_str().unwrap_or_default();
+    ensure!(verdict["decision"] == "observe" && note.contains("was lifted"), "{verdict}");
+    ensure!(installation.json(&["blocklist", "list"])?["standing"] == 0, "blocked again");
+    agent.end()?;
+    flood.finish()?;
+    Ok(())
+}
+
+fn defends_without_history() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    fs::write(installation.state().join("mitigator.sqlite"), "no data base ".repeat(1_000))?;
+    let mut agent = installation.start(&["-i", scene.victim.name()])?;
+    let alarm = agent.wait_for("alarm")?;
+    let message = alarm["message"].as_str().unwrap_or_default();
+    for hint in ["nothing is remembered", "mitigator.sqlite", "move a damaged file away"] {
+        ensure!(message.contains(hint), "{hint}: {message}");
+    }
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(2))?;
+    let verdict = agent.wait_for("verdict")?;
+    ensure!(verdict["decision"] == "block" && !verdict["until_unix_ms"].is_null(), "{verdict}");
+    flood.finish()?;
+    agent.end()?;
+    let said = scene.refused(
+        &["run", "-i", scene.victim.name()],
+        installation.pins(),
+        &installation.state().join("agent.log"),
+    )?;
+    ensure!(said.contains("is no directory"), "a file as state directory: {said}");
     Ok(())
 }
 

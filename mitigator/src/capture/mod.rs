@@ -12,6 +12,7 @@
 mod clock;
 mod compression;
 mod link;
+mod order;
 mod packet;
 mod pcap;
 mod pcapng;
@@ -29,6 +30,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 pub use link::Network;
+pub use order::{ClockFault, TimeOrder};
 pub use packet::CapturedPacket;
 pub use protected::protected_host;
 pub use writer::PcapWriter;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Answer, Places};
 use crate::kernel::xdp::XdpDataPlane;
+use crate::pipeline::allowlist::is_too_wide;
 use crate::pipeline::target::Target;
 use crate::report::output::{Align, print_json, print_text, table};
 
@@ -25,6 +26,9 @@ enum Action {
         /// Addresses or prefixes
         #[arg(value_name = "ADDR|PREFIX", required = true, value_parser = parse_prefix)]
         prefixes: Vec<PrefixKey>,
+        /// Allow prefixes wider than /8 (IPv4) or /16 (IPv6) too, against which nothing is defended then
+        #[arg(long)]
+        force: bool,
     },
     /// Take prefixes off the list
     ///
@@ -63,13 +67,28 @@ struct Row {
 
 impl AllowArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
+        if let Action::Add { prefixes, force: false } = &self.action {
+            prefixes.iter().copied().try_for_each(check)?;
+        }
         let plane = places.open_data_plane()?;
         match &self.action {
-            Action::Add { prefixes } => add(&plane, prefixes),
+            Action::Add { prefixes, .. } => add(&plane, prefixes),
             Action::Remove { prefixes } => remove(&plane, prefixes),
             Action::List { json } => list(&plane, *json),
         }
     }
+}
+
+/// Refuses what would switch the defence off by mistake.
+fn check(prefix: PrefixKey) -> Result<()> {
+    if is_too_wide(prefix) {
+        bail!(
+            "{} is wider than /8 (IPv4) or /16 (IPv6), and nobody in it would be blocked, whatever they send; `--force` \
+             allows it all the same",
+            shown(prefix)
+        );
+    }
+    Ok(())
 }
 
 fn add(plane: &XdpDataPlane, prefixes: &[PrefixKey]) -> Result<Answer> {

@@ -14,6 +14,7 @@ use mitigator_common::{BlockOrigin, NEVER_EXPIRES};
 use serde::Serialize;
 
 use super::block::parse_time;
+use super::unblock::remember_lifted;
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::guard::guard;
@@ -22,7 +23,7 @@ use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::report::file::write_file;
-use crate::report::output::{self, Align, print_report, print_text, table};
+use crate::report::output::{self, Align, print_report, print_text, printable, table};
 use crate::report::units;
 
 /// Bad lines that are shown one by one when they are skipped; of more, the number.
@@ -114,7 +115,7 @@ impl BlocklistArgs {
             Action::List { limit, json } => list(&places.open_data_plane()?, *limit, *json),
             Action::Import(args) => args.run(places),
             Action::Export { file } => export(&places.open_data_plane()?, file),
-            Action::Clear { origin, json } => clear(&places.open_data_plane()?, *origin, *json),
+            Action::Clear { origin, json } => clear(places, *origin, *json),
         }
     }
 }
@@ -232,11 +233,7 @@ struct Entry {
 
 impl ImportArgs {
     fn run(&self, places: &Places) -> Result<Answer> {
-        let name = if self.file == Path::new("-") {
-            "standard input".to_owned()
-        } else {
-            self.file.display().to_string()
-        };
+        let name = if self.file == Path::new("-") { "standard input".to_owned() } else { shown(&self.file) };
         let clock = Clock::now();
         let parsed = parse(open(&self.file)?, self.force, clock.unix_ms())
             .with_context(|| format!("cannot read {name}"))?;
@@ -308,11 +305,15 @@ fn make_sure_it_fits(plane: &XdpDataPlane, blocks: &[NewBlock]) -> Result<()> {
     Ok(())
 }
 
+fn shown(file: &Path) -> String {
+    printable(&file.display().to_string())
+}
+
 fn open(file: &Path) -> Result<Box<dyn BufRead>> {
     if file == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));
     }
-    let opened = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    let opened = File::open(file).with_context(|| format!("cannot open {}", shown(file)))?;
     Ok(Box::new(BufReader::with_capacity(1 << 20, opened)))
 }
 
@@ -412,8 +413,8 @@ fn export(plane: &XdpDataPlane, file: &Path) -> Result<Answer> {
         return Ok(Answer::Done);
     }
     write_file(file, |out| write_list(out, &blocks, &clock))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    print_text(&format!("wrote {} blocks to {}\n", blocks.len(), file.display()))?;
+        .with_context(|| format!("cannot write {}", shown(file)))?;
+    print_text(&format!("wrote {} blocks to {}\n", blocks.len(), shown(file)))?;
     Ok(Answer::Done)
 }
 
@@ -445,15 +446,15 @@ struct ClearReport {
     removed: usize,
 }
 
-fn clear(plane: &XdpDataPlane, origin: Option<Origin>, json: bool) -> Result<Answer> {
-    let targets: Vec<Target> = plane
-        .blocks()
-        .standing()?
-        .into_iter()
-        .filter(|block| origin.is_none_or(|origin| block.entry.origin() == origin.into()))
-        .map(|block| block.target)
-        .collect();
+fn clear(places: &Places, origin: Option<Origin>, json: bool) -> Result<Answer> {
+    let plane = places.open_data_plane()?;
+    let clock = Clock::now();
+    let mut blocks = plane.blocks().standing()?;
+    blocks.retain(|block| origin.is_none_or(|origin| block.entry.origin() == origin.into()));
+    let targets: Vec<Target> = blocks.iter().map(|block| block.target).collect();
     let report = ClearReport { removed: plane.blocks().unblock_all(&targets)? };
+    blocks.retain(|block| !block.entry.is_expired(clock.monotonic().ns));
+    remember_lifted(places, &blocks, &clock);
     print_report(json, &report, || format!("removed {} blocks\n", report.removed))?;
     Ok(Answer::Done)
 }

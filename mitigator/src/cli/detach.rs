@@ -8,7 +8,7 @@ use super::{Answer, Places};
 use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::pins::Pins;
 use crate::kernel::{attachment, privileges};
-use crate::report::output::{print_json, print_text};
+use crate::report::output::{print_json, print_text, printable};
 
 /// Arguments of `mitigator detach`.
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ impl DetachArgs {
             let interfaces = if report.detached.is_empty() {
                 "no interface".to_owned()
             } else {
-                report.detached.join(", ")
+                printable(&report.detached.join(", "))
             };
             print_text(&format!("detached from {interfaces}; all blocks and counters are gone\n"))?;
         } else {

@@ -16,7 +16,7 @@ use mitigator_common::{
 use serde::Serialize;
 use tracing::warn;
 
-use super::sources::pause;
+use super::sources::{self, pause};
 use super::{Answer, Cli, Places};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -34,7 +34,7 @@ use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::Vector;
 use crate::pipeline::verdict::Decision;
 use crate::report::explanation::{self, Tense, Told};
-use crate::report::output::{Ink, print_report};
+use crate::report::output::{Ink, print_report, printable};
 use crate::report::units;
 use crate::store::StoredDecision;
 
@@ -44,6 +44,8 @@ const SHOWN_DECISIONS: u32 = 5;
 const LATELY: Duration = Duration::from_hours(6);
 /// The decision of a block, as the history spells it.
 const BLOCK: &str = Decision::Block.name();
+/// The shortest time to measure over.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// Whose limits hold without a configuration file.
 const DEFAULTS: &str = "defaults";
 
@@ -53,8 +55,8 @@ pub(super) struct ExplainArgs {
     /// The address
     #[arg(value_name = "ADDR")]
     address: IpAddr,
-    /// Time over which the traffic of an address that is not blocked is measured
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::sources::parse_over)]
+    /// Time over which the traffic of an address that is not blocked is measured, 1ms to 60s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_over)]
     over: Duration,
     /// Configuration file (TOML) whose limits the traffic is held against [default: that of the running agent]
     #[arg(long, value_name = "FILE")]
@@ -62,6 +64,13 @@ pub(super) struct ExplainArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Of nothing there is nothing to tell.
+fn parse_over(text: &str) -> Result<Duration> {
+    let over = sources::parse_over(text)?;
+    anyhow::ensure!(over >= SHORTEST, "at least 1ms: over less, there is nothing to judge an address by");
+    Ok(over)
 }
 
 #[derive(Serialize)]
@@ -78,7 +87,7 @@ struct Report {
     decisions: Vec<StoredDecision>,
     /// Of the last hours, about the traffic of many sources, newest first; none when the address is blocked.
     traffic_decisions: Vec<StoredDecision>,
-    /// What the source does right now; null when it was not measured or sends nothing.
+    /// What the source does right now; null when it is blocked or sends nothing.
     traffic: Option<Traffic>,
     /// What would have had to be different, in a sentence or two.
     conclusion: String,
@@ -183,15 +192,11 @@ impl ExplainArgs {
         limits: &DetectionSettings,
         limits_of: String,
     ) -> Result<Option<Traffic>> {
-        if self.over.is_zero() {
-            return Ok(None);
-        }
-        let shortest = Duration::from_millis(1);
         let mut history = History::default();
-        history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), shortest);
+        history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), SHORTEST);
         pause(self.over);
         let activity =
-            history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), shortest);
+            history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), SHORTEST);
         let Some(row) = activity.rows.sources().position(|known| known == source) else {
             return Ok(None);
         };
@@ -350,7 +355,7 @@ fn conclusion(report: &Report, settings: &DetectionSettings) -> String {
     let closest = closest.map_or_else(
         || match &report.traffic {
             Some(_) => "None of what it sends is of a kind that attacks are made of.".to_owned(),
-            None => "There is nothing to judge it by: it sends nothing.".to_owned(),
+            None => "There is nothing to judge it by: it sent nothing meanwhile.".to_owned(),
         },
         |standing| Told::read(standing).what_it_would_take(standing.vector, settings, Tense::Now),
     );
@@ -379,7 +384,8 @@ fn text(report: &Report, over: Duration, now_unix_ms: u64, ink: Ink) -> String {
             || "until it is unblocked".to_owned(),
             |end| format!("until {} ({} left)", units::unix_ms(end), left(end, now_unix_ms)),
         );
-        let reason = block.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        let reason =
+            block.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", printable(reason)));
         let _ = writeln!(
             text,
             "Block of {} by the {}, {until}, {} packets dropped{reason}.",
@@ -403,7 +409,7 @@ fn text(report: &Report, over: Duration, now_unix_ms: u64, ink: Ink) -> String {
     tell_others(&mut text, "Lately, about traffic of many sources:", report.traffic_decisions.iter());
     if let Some(traffic) = &report.traffic {
         tell_traffic(&mut text, traffic, ink);
-    } else if !report.blocked && !over.is_zero() {
+    } else if !report.blocked {
         let _ = writeln!(text, "\nIt sent nothing in the last {}.", units::duration(over));
     }
     let _ = writeln!(text, "\n{}", explanation::wrapped(&report.conclusion));
@@ -464,7 +470,8 @@ fn tell_traffic(text: &mut String, traffic: &Traffic, ink: Ink) {
     vectors.sort_by(|a, b| closeness(&b.gates).total_cmp(&closeness(&a.gates)));
     text.push('\n');
     text.push_str(&Told::read(traffic).text(ink));
-    let limits = if traffic.limits_of == DEFAULTS { "the defaults" } else { traffic.limits_of.as_str() };
+    let limits =
+        if traffic.limits_of == DEFAULTS { "the defaults".to_owned() } else { printable(&traffic.limits_of) };
     for (index, standing) in vectors.iter().enumerate() {
         if index == 0 {
             let _ = writeln!(text, "\nIn the last {over}, against the limits of {limits}:");

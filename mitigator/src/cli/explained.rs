@@ -13,7 +13,7 @@ use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::Vector;
 use crate::pipeline::verdict::{Decision, Subject};
-use crate::replay::{Arrival, Replayed};
+use crate::replay::{Arrival, Protected, Replayed};
 use crate::report::explanation::{self, Tense, Told};
 use crate::report::output::Ink;
 use crate::report::units;
@@ -27,6 +27,8 @@ pub(super) struct Explanation {
     address: IpAddr,
     /// What the address is counted as.
     source: String,
+    /// Whether it is the host that is protected, whose own packets are not judged.
+    is_protected: bool,
     packets: u64,
     /// Dropped because of a block.
     blocked_packets: u64,
@@ -82,7 +84,12 @@ impl Watched {
     }
 
     /// What the capture came to for it. `settings` decided.
-    pub(super) fn explain(&self, replayed: &Replayed, settings: &DetectionSettings) -> Explanation {
+    pub(super) fn explain(
+        &self,
+        replayed: &Replayed,
+        protected: &Protected,
+        settings: &DetectionSettings,
+    ) -> Explanation {
         let source = self.source();
         let is_about = |subject: &Subject| match subject {
             Subject::Target(Target::Source(target)) => *target == source,
@@ -98,6 +105,7 @@ impl Watched {
         let mut explanation = Explanation {
             address: self.address,
             source: source.to_string(),
+            is_protected: protected.is_own(self.address),
             packets: self.packets,
             blocked_packets: self.blocked,
             limited_packets: self.limited,
@@ -124,6 +132,11 @@ impl Watched {
 
 impl Explanation {
     fn conclude(&self, watched: &Watched, settings: &DetectionSettings) -> String {
+        if self.packets == 0 && self.is_protected {
+            return "It is who is defended: its own packets are left out, and it is never blocked. `--victim` names \
+                    another host."
+                .to_owned();
+        }
         if self.packets == 0 {
             return "No packet that was judged came from it.".to_owned();
         }
@@ -174,6 +187,7 @@ impl Explanation {
         let mut text = String::new();
         let headline = match (self.blocked_at_s, self.packets, self.limited_packets) {
             (Some(at), ..) => format!("was blocked at {at:.2} s"),
+            (None, 0, _) if self.is_protected => "is the protected host".to_owned(),
             (None, 0, _) => "was not seen".to_owned(),
             (None, _, 0) => "was not blocked".to_owned(),
             (None, ..) => "was not blocked, but limited".to_owned(),

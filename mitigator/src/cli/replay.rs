@@ -15,14 +15,15 @@ use serde::Serialize;
 
 use super::Answer;
 use super::explained::{Explanation, Watched};
-use crate::capture::{Capture, Damage, protected_host};
+use crate::capture::{Capture, ClockFault, Damage, protected_host};
 use crate::config::Config;
 use crate::kernel::replay::AddressTotals;
 use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::{Comparison, Vector};
 use crate::pipeline::verdict::Verdict;
 use crate::replay::{Event, Protected, Replayed, replay_asked};
-use crate::report::output::{Align, Ink, print_report, table};
+use crate::report::explanation;
+use crate::report::output::{Align, Ink, print_report, printable, table};
 use crate::report::units;
 
 /// Rows of a table that are shown to people.
@@ -64,7 +65,7 @@ struct Report {
     verdicts: Vec<TimedVerdict>,
     /// Why there is no verdict; null when there is one.
     nothing_to_decide: Option<String>,
-    /// Highest rate of any tick, packets/s, of each vector that was seen.
+    /// Highest rate of any tick, in the vector's unit, of each vector that was seen.
     peaks: BTreeMap<&'static str, f64>,
     outgoing_packets: u64,
     /// Of them, those that who is protected sent.
@@ -79,6 +80,7 @@ struct Report {
     unlisted_packets: u64,
     /// Of the addresses that were asked about.
     explained: Vec<Explanation>,
+    clock_fault: Option<ClockReport>,
     damage: Option<DamageReport>,
 }
 
@@ -104,6 +106,14 @@ struct SourceRow {
 }
 
 #[derive(Serialize)]
+struct ClockReport {
+    #[serde(flatten)]
+    fault: ClockFault,
+    /// In words, with what it means.
+    what: String,
+}
+
+#[derive(Serialize)]
 struct DamageReport {
     offset_bytes: u64,
     packet: u64,
@@ -125,7 +135,8 @@ impl ReplayArgs {
             }
         })?;
         let settings = &config.detection;
-        let explained = watched.iter().map(|watched| watched.explain(&replayed, settings)).collect();
+        let explained =
+            watched.iter().map(|watched| watched.explain(&replayed, &protected, settings)).collect();
         bar.finish_and_clear();
         let damage = replayed.damage.clone();
         let report = self.report(replayed, explained, &protected, &config);
@@ -216,6 +227,7 @@ impl ReplayArgs {
                 .into_iter()
                 .map(|(at, verdict)| TimedVerdict::new(at, verdict))
                 .collect(),
+            clock_fault: replayed.clock_fault.map(|fault| ClockReport { fault, what: fault.to_string() }),
             damage: replayed.damage.map(|Damage { offset_bytes, packet, what }| DamageReport {
                 offset_bytes,
                 packet,
@@ -274,16 +286,18 @@ fn nothing(replayed: &Replayed, config: &Config) -> String {
     match closest {
         None => "no packet that arrived is of a kind that attacks are made of".to_owned(),
         Some((vector, peak)) if *peak < floor(vector) => format!(
-            "no kind of traffic reached the floor below which it is no attack; the closest were {}: {} packets/s at \
-             the peak, the floor is {}",
+            "no kind of traffic reached the floor below which it is no attack; the closest were {}: {} {} at the \
+             peak, the floor is {}",
             vector.traffic(),
             units::count(*peak),
+            vector.unit(),
             units::count(floor(vector))
         ),
         Some((vector, peak)) => format!(
-            "{} reached {} packets/s, over the floor of {}, but {}",
+            "{} reached {} {}, over the floor of {}, but {}",
             vector.traffic(),
             units::count(*peak),
+            vector.unit(),
             units::count(floor(vector)),
             match vector.comparison() {
                 Comparison::Peers =>
@@ -302,13 +316,16 @@ fn text(report: &Report) -> String {
     let _ = writeln!(
         text,
         "{}: {} packets, {} bytes, {} sources, {:.1} s",
-        report.capture,
+        printable(&report.capture),
         units::count(as_f64(report.packets)),
         units::count(as_f64(report.bytes)),
         report.source_count,
         report.duration_s
     );
     text.push_str(&protected_text(report));
+    if let Some(ClockReport { what, .. }) = &report.clock_fault {
+        let _ = writeln!(text, "{}", explanation::wrapped(&format!("Warning: {what}.")));
+    }
     for explanation in &report.explained {
         let _ = write!(text, "\n{}", explanation.text(Ink::of_stdout()));
     }
@@ -370,7 +387,7 @@ fn verdict_table(verdicts: &[TimedVerdict]) -> String {
         ("AT", Align::Right),
         ("VECTOR", Align::Left),
         ("DECISION", Align::Left),
-        ("PACKETS/S", Align::Right),
+        ("SEEN", Align::Right),
         ("TARGET", Align::Left),
     ];
     let rows: Vec<Vec<String>> = verdicts
@@ -381,7 +398,7 @@ fn verdict_table(verdicts: &[TimedVerdict]) -> String {
                 format!("{:.2}s", timed.at_s),
                 timed.verdict.vector.name().to_owned(),
                 timed.verdict.decision.name().to_owned(),
-                units::count(timed.verdict.evidence.packets_per_second()),
+                units::measured(&timed.verdict),
                 timed.verdict.subject.to_string(),
             ]
         })

@@ -1,11 +1,12 @@
 //! `mitigator run`: the agent. Attaches, ticks, tells, leaves cleanly.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use ipnet::IpNet;
 use mitigator_common::{BlockOrigin, PrefixKey};
 use rustc_hash::FxHashMap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +22,7 @@ use crate::kernel::attachment::{self, Attachment, ForeignProgram};
 use crate::kernel::blocks::BlockTables;
 use crate::kernel::privileges;
 use crate::kernel::xdp::XdpDataPlane;
+use crate::pipeline::allowlist::is_too_wide;
 use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::Changes;
 use crate::pipeline::target::Target;
@@ -71,7 +73,7 @@ impl RunArgs {
         config.interval = self.interval.unwrap_or(config.interval);
         config.detection.observe_only = self.observe;
         privileges::require(&places.pin_dir)?;
-        let store = Store::open(&places.state_dir)?;
+        can_be_directory(&places.state_dir)?;
         let _lock = AgentLock::take(&places.pins())?.map_err(|holder| {
             anyhow!(
                 "an agent is running already ({holder}); stop it first, or give this one another --pin-dir and \
@@ -91,11 +93,16 @@ impl RunArgs {
             let terms = self.terms(places, &config);
             let attached = attach(&interfaces, &terms)?;
             let watch = Watch::over(&interfaces, terms);
-            let mut agent = Agent::new(places, config, store, interfaces, watch, style)?;
+            let undefended = undefended(&config.allow);
+            let mut agent = Agent::new(places, config, interfaces, watch, style)?;
             agent.guard()?;
-            agent.recall();
+            let opened = agent.open_store();
             for attachment in attached {
                 tell(&Event::Attached(attachment), style);
+            }
+            undefended.into_iter().for_each(|message| agent.alarm(message));
+            if let Err(error) = opened {
+                agent.tell_unremembered(&error);
             }
             agent.run(stop).await
         })?;
@@ -112,6 +119,32 @@ impl RunArgs {
         let foreign = if self.replace { ForeignProgram::Replace } else { ForeignProgram::Refuse };
         Terms { pins: places.pins(), mode: self.xdp_mode, foreign, capacities: config.capacities }
     }
+}
+
+/// Refuses a place that can never hold a store. A store that cannot be had for now, as on a full disk, is no
+/// reason to defend nobody; a path that was never right shows at the first start, when no attack is on.
+fn can_be_directory(path: &Path) -> Result<()> {
+    match path.ancestors().find(|ancestor| ancestor.exists()) {
+        Some(ancestor) if !ancestor.is_dir() => bail!(
+            "cannot keep a history in {}: {} is no directory; give another `--state-dir`",
+            path.display(),
+            ancestor.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// One warning for each configured prefix that switches most of the defence off.
+fn undefended(allow: &[IpNet]) -> Vec<String> {
+    let wide =
+        allow.iter().filter(|prefix| is_too_wide(PrefixKey::new(prefix.network(), prefix.prefix_len())));
+    wide.map(|prefix| {
+        format!(
+            "`allow` in the configuration holds {prefix}: nobody in it is ever blocked, whatever they send, and no block \
+             that stands holds for them"
+        )
+    })
+    .collect()
 }
 
 /// All interfaces or none: when one fails, those that were protected before this run are, and no others.
@@ -161,7 +194,9 @@ fn differences(standing: &Capacities, configured: &Capacities) -> Vec<String> {
 /// The running agent: the control loop with its surroundings.
 struct Agent {
     control: ControlLoop<XdpDataPlane>,
-    store: Store,
+    state_dir: PathBuf,
+    /// `None` while it cannot be had.
+    store: Option<Store>,
     guard: Guard,
     watch: Watch,
     /// Whose normal traffic is learned.
@@ -177,7 +212,6 @@ impl Agent {
     fn new(
         places: &Places,
         config: Config,
-        store: Store,
         interfaces: Vec<String>,
         watch: Watch,
         style: Style,
@@ -196,7 +230,8 @@ impl Agent {
             Guard::new(configured.map(|prefix| PrefixKey::new(prefix.network(), prefix.prefix_len())));
         let pause = config.interval;
         let summary = Summary::default();
-        Ok(Self { control, store, guard, watch, interfaces, pause, style, started, summary })
+        let state_dir = places.state_dir.clone();
+        Ok(Self { control, state_dir, store: None, guard, watch, interfaces, pause, style, started, summary })
     }
 
     async fn run(mut self, mut stop: StopSignals) -> Result<()> {
@@ -279,7 +314,7 @@ impl Agent {
             );
             tell(&Event::Alarm { at_unix_ms, message }, self.style);
         }
-        self.store.record(&stored)
+        self.store.as_mut().map_or(Ok(()), |store| store.record(&stored))
     }
 
     fn guard(&mut self) -> Result<()> {
@@ -292,11 +327,10 @@ impl Agent {
 
     fn watch(&mut self) -> Result<()> {
         for change in self.watch.look()? {
-            let event = match change {
-                Change::Alarm(message) => Event::Alarm { at_unix_ms: Clock::now().unix_ms(), message },
-                Change::Attached(attachment) => Event::Attached(attachment),
-            };
-            tell(&event, self.style);
+            match change {
+                Change::Alarm(message) => self.alarm(message),
+                Change::Attached(attachment) => tell(&Event::Attached(attachment), self.style),
+            }
         }
         Ok(())
     }
@@ -307,14 +341,51 @@ impl Agent {
         if let Err(error) = blocks.remove_expired(clock.monotonic().ns) {
             tracing::error!("cannot remove blocks that are over: {error:#}");
         }
-        if let Err(error) = self.store.forget_old(clock.unix_ms()) {
-            tracing::error!("cannot tidy the history of decisions: {error:#}");
+        match &self.store {
+            Some(store) => {
+                if let Err(error) = store.forget_old(clock.unix_ms()) {
+                    tracing::error!("cannot tidy the history of decisions: {error:#}");
+                }
+            }
+            None => {
+                if self.open_store().is_ok() {
+                    tracing::info!(
+                        "what happens is remembered from here on, in {}",
+                        self.state_dir.display()
+                    );
+                }
+            }
         }
     }
 
-    /// Takes over what was learned before; without it the agent learns anew.
+    /// Opens the store and takes up what it remembers.
+    fn open_store(&mut self) -> Result<()> {
+        self.store = Some(Store::open(&self.state_dir)?);
+        self.recall();
+        self.leave_alone();
+        Ok(())
+    }
+
+    fn tell_unremembered(&self, error: &anyhow::Error) {
+        let message = format!(
+            "attacks are blocked, but nothing is remembered: why somebody was blocked, what is normal here, and who is to \
+             be left alone after `mitigator unblock`, because of this: {error:#}; make room in {}, make it writable, or \
+             move a damaged file away: it is tried again every {}",
+            self.state_dir.display(),
+            humantime::format_duration(SWEEP_PERIOD)
+        );
+        self.alarm(message);
+    }
+
+    fn alarm(&self, message: String) {
+        tell(&Event::Alarm { at_unix_ms: Clock::now().unix_ms(), message }, self.style);
+    }
+
+    /// Takes over what was learned before, unless more was learned since the start; without it the agent learns
+    /// anew.
     fn recall(&mut self) {
         match self.recalled() {
+            Ok(Some(learned)) if learned.quiet_s < self.control.learned().quiet_s => {}
             Ok(Some(learned)) => {
                 let quiet = units::duration(Duration::from_secs(learned.quiet_s));
                 tracing::info!("what is normal is known from {quiet} of quiet traffic");
@@ -327,8 +398,23 @@ impl Agent {
         }
     }
 
+    /// Takes up which blocks of earlier agents somebody lifted.
+    fn leave_alone(&mut self) {
+        let clock = Clock::now();
+        let lifted = self.store.as_ref().map_or(Ok(Vec::new()), |store| store.lifted(clock.unix_ms()));
+        match lifted {
+            Ok(lifted) => self.control.leave_alone(
+                lifted.into_iter().map(|block| (block.target, clock.from_unix_ms(block.until_unix_ms))),
+            ),
+            Err(error) => tracing::warn!(
+                "sources that `mitigator unblock` asked to be left alone may be blocked again: {error:#}"
+            ),
+        }
+    }
+
     fn recalled(&self) -> Result<Option<Learned>> {
-        let Some(stored) = self.store.baseline(self.interfaces.iter().map(String::as_str))? else {
+        let Some(store) = &self.store else { return Ok(None) };
+        let Some(stored) = store.baseline(self.interfaces.iter().map(String::as_str))? else {
             return Ok(None);
         };
         let learned = Learned::from_json(&stored.learned).map_err(anyhow::Error::msg)?;
@@ -338,13 +424,14 @@ impl Agent {
 
     /// Writes what was learned.
     fn keep(&self) {
+        let Some(store) = &self.store else { return };
         let learned = self.control.learned();
         let baseline = StoredBaseline {
             at_unix_ms: Clock::now().unix_ms(),
             quiet_s: learned.quiet_s,
             learned: learned.to_json(),
         };
-        if let Err(error) = self.store.set_baseline(self.interfaces.iter().map(String::as_str), &baseline) {
+        if let Err(error) = store.set_baseline(self.interfaces.iter().map(String::as_str), &baseline) {
             tracing::error!("{error:#}");
         }
     }
@@ -436,6 +523,22 @@ fn stored_decision(verdict: &Verdict, at_unix_ms: u64, until_unix_ms: Option<u64
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_directory_may_be_missing_but_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (path, is_taken) in [
+            (directory.path().to_owned(), true),
+            (directory.path().join("missing/below"), true),
+            (PathBuf::from("relative"), true),
+            (file.join("below"), false),
+            (file, false),
+        ] {
+            assert_eq!(can_be_directory(&path).is_ok(), is_taken, "{}", path.display());
+        }
+    }
 
     #[test]
     fn names_the_capacities_that_a_configuration_does_not_change() {

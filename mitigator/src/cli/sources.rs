@@ -102,6 +102,8 @@ struct Row {
     age_s: f64,
     idle_s: f64,
     blocked: bool,
+    /// Since the block was last written; null when it is not blocked.
+    dropped_packets: Option<u64>,
     allowed: bool,
     #[serde(skip)]
     key: Source,
@@ -207,19 +209,21 @@ fn row(
         age_s: since(totals.first_seen_ns),
         idle_s: since(totals.last_seen_ns),
         blocked: false,
+        dropped_packets: None,
         allowed: false,
         key: source,
     }
 }
 
-/// Looks up which of the rows are blocked or allowed.
+/// Looks up which of the rows are blocked, with what was dropped of them, or allowed.
 fn mark(rows: &mut [Row], plane: &mut XdpDataPlane, now: Timestamp) -> Result<()> {
     let allowed = plane.allow_list()?;
     for row in rows {
         let target = Target::Source(row.key);
         row.allowed = allowed.relation_to(&target) == Relation::Inside;
-        row.blocked =
-            plane.blocks().get(&target)?.is_some_and(|entry| !entry.is_expired(now.ns)) && !row.allowed;
+        let block = plane.blocks().get(&target)?.filter(|entry| !entry.is_expired(now.ns) && !row.allowed);
+        row.blocked = block.is_some();
+        row.dropped_packets = block.map(|entry| entry.hits);
     }
     Ok(())
 }
@@ -238,6 +242,7 @@ fn text(report: &Report) -> String {
         ("UDP", Align::Right),
         ("ICMP", Align::Right),
         ("AGE", Align::Right),
+        ("DROPPED", Align::Right),
         ("STATE", Align::Left),
     ];
     let rate = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), units::count);
@@ -256,6 +261,7 @@ fn text(report: &Report) -> String {
                 units::count(row.udp_packets.into()),
                 units::count(row.icmp_packets.into()),
                 units::duration(Duration::from_secs_f64(row.age_s)),
+                row.dropped_packets.map_or_else(|| "-".to_owned(), |dropped| units::count(dropped as f64)),
                 match (row.blocked, row.allowed) {
                     (true, _) => "blocked",
                     (false, true) => "allowed",
@@ -267,5 +273,10 @@ fn text(report: &Report) -> String {
         .collect();
     let more = report.known - report.sources.len();
     let note = if more > 0 { format!("and {more} more; `--limit 0` shows all\n") } else { String::new() };
-    table(&heading, &rows) + &note
+    let dropped = if report.sources.iter().any(|row| row.blocked) {
+        "what a blocked source sends is dropped, and counted as DROPPED alone, from when its block was last written\n"
+    } else {
+        ""
+    };
+    table(&heading, &rows) + &note + dropped
 }

@@ -16,7 +16,7 @@ use crate::kernel::blocks::Fill;
 use crate::kernel::privileges;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::snapshot::OutcomeTotals;
-use crate::report::output::print_report;
+use crate::report::output::{print_report, printable};
 use crate::report::units;
 
 /// Arguments of `mitigator status`.
@@ -132,7 +132,8 @@ fn text(status: &Status) -> String {
     for attachment in &status.attached {
         let Attachment { interface, mode, program_id, .. } = attachment;
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "attached   {interface}, {} mode, program {program_id}", mode.name());
+        let _ =
+            writeln!(text, "attached   {}, {} mode, program {program_id}", printable(interface), mode.name());
     }
     let _ = if status.agent.running {
         writeln!(text, "agent      running, {}", Holder { pid: status.agent.pid })

@@ -2,12 +2,16 @@
 
 use anyhow::Result;
 use clap::Args;
+use mitigator_common::BlockOrigin;
 use serde::Serialize;
 
 use super::{Answer, Places};
 use crate::clock::Clock;
+use crate::kernel::blocks::StandingBlock;
 use crate::pipeline::target::Target;
+use crate::pipeline::time::Timestamp;
 use crate::report::output::print_report;
+use crate::store::{LiftedBlock, Store};
 
 /// Arguments of `mitigator unblock`.
 #[derive(Debug, Args)]
@@ -36,19 +40,23 @@ struct NotBlocked {
 impl UnblockArgs {
     pub(super) fn run(&self, places: &Places) -> Result<Answer> {
         let plane = places.open_data_plane()?;
-        let now = Clock::now().monotonic();
+        let clock = Clock::now();
+        let now = clock.monotonic();
         let mut report = Report { unblocked: Vec::new(), not_blocked: Vec::new() };
+        let mut lifted = Vec::new();
         for target in &self.targets {
-            let was_blocked = plane.blocks().get(target)?.is_some_and(|entry| !entry.is_expired(now.ns));
+            let entry = plane.blocks().get(target)?.filter(|entry| !entry.is_expired(now.ns));
             plane.blocks().unblock_all(&[*target])?;
-            if was_blocked {
+            if let Some(entry) = entry {
                 report.unblocked.push(*target);
+                lifted.push(StandingBlock { target: *target, entry });
             } else {
                 let covering = plane.blocks().covering(target.parts().0, now.ns)?;
                 let covered_by = covering.into_iter().map(|block| block.target).collect();
                 report.not_blocked.push(NotBlocked { target: *target, covered_by });
             }
         }
+        remember_lifted(places, &lifted, &clock);
         if let Err(error) = self.forget_reasons(places) {
             tracing::warn!("the reasons of these blocks could not be forgotten: {error:#}");
         }
@@ -59,6 +67,27 @@ impl UnblockArgs {
     fn forget_reasons(&self, places: &Places) -> Result<()> {
         let Some(store) = places.open_store()? else { return Ok(()) };
         self.targets.iter().try_for_each(|target| store.remove_reason(&target.to_string()))
+    }
+}
+
+/// Lets the next agent know too which of the agent's blocks somebody took back.
+pub(super) fn remember_lifted(places: &Places, blocks: &[StandingBlock], clock: &Clock) {
+    let of_agent = blocks.iter().filter(|block| block.entry.origin() == BlockOrigin::Agent);
+    let lifted: Vec<LiftedBlock> = of_agent
+        .map(|block| LiftedBlock {
+            target: block.target,
+            until_unix_ms: clock.to_unix_ms(Timestamp::from_ns(block.entry.expires_at_ns)),
+        })
+        .collect();
+    if lifted.is_empty() {
+        return;
+    }
+    let kept = Store::open(&places.state_dir).and_then(|mut store| store.record_lifted(&lifted));
+    if let Err(error) = kept {
+        tracing::warn!(
+            "the blocks are lifted and the running agent leaves their sources alone, but one that is started anew may \
+             block them again, because this could not be kept: {error:#}"
+        );
     }
 }
 

@@ -72,6 +72,14 @@ impl AllowList {
     }
 }
 
+/// Whether a prefix is so wide that to allow it is to defend against hardly anybody: wider than /8 (IPv4) or /16
+/// (IPv6).
+#[must_use]
+pub fn is_too_wide(key: PrefixKey) -> bool {
+    let (address, length) = key.parts();
+    length < if address.is_ipv4() { 8 } else { 16 }
+}
+
 /// The host that an address belongs to: all of 127.0.0.0/8 is one (RFC 1122, section 3.2.1.3).
 #[must_use]
 pub fn host_of(address: IpAddr) -> PrefixKey {
@@ -93,6 +101,22 @@ mod tests {
             PrefixKey::new(address.parse().unwrap(), length.parse().unwrap())
         };
         AllowList::new(prefixes.iter().map(|text| (key(text), AllowReason::Operator)).collect())
+    }
+
+    #[test]
+    fn too_wide_to_allow_starts_past_8_and_16_bits() {
+        for (network, length, expected) in [
+            ("10.0.0.0", 8, false),
+            ("10.0.0.0", 7, true),
+            ("0.0.0.0", 0, true),
+            ("::ffff:0.0.0.0", 96, true),
+            ("2001::", 16, false),
+            ("2000::", 15, true),
+            ("::", 0, true),
+        ] {
+            let key = PrefixKey::new(network.parse().unwrap(), length);
+            assert_eq!(is_too_wide(key), expected, "{network}/{length}");
+        }
     }
 
     #[test]

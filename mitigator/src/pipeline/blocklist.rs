@@ -1,6 +1,7 @@
 //! The agent's own blocks: turns verdicts into changes, longer for repeaters, renewed while the
 //! source goes on, capped with an alarm.
 
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use mitigator_common::Source;
@@ -68,6 +69,14 @@ struct Standing {
     hits: Option<(u64, Timestamp)>,
 }
 
+impl Standing {
+    /// A block of an earlier agent.
+    fn adopted(until: Timestamp, settings: &BlockingSettings) -> Self {
+        let since = Timestamp::default();
+        Self { since, is_lifted: false, until, duration: settings.duration, hits: None }
+    }
+}
+
 /// What becomes of a verdict that asks for a block.
 enum Answer {
     Done,
@@ -104,12 +113,23 @@ impl Blocklist {
         settings: &BlockingSettings,
     ) {
         for (target, until) in blocks {
-            let since = Timestamp::default();
             self.ends.add(until, target);
-            self.standing.insert(
-                target,
-                Standing { since, is_lifted: false, until, duration: settings.duration, hits: None },
-            );
+            self.standing.insert(target, Standing::adopted(until, settings));
+        }
+    }
+
+    /// Takes over blocks of an earlier agent that somebody lifted, and when they would have ended: until then
+    /// their targets are left alone, unless they are blocked already.
+    pub fn leave_alone(
+        &mut self,
+        lifted: impl IntoIterator<Item = (Target, Timestamp)>,
+        settings: &BlockingSettings,
+    ) {
+        for (target, until) in lifted {
+            if let Entry::Vacant(place) = self.standing.entry(target) {
+                place.insert(Standing::adopted(until, settings));
+                self.ends.add(until, target);
+            }
         }
     }
 
@@ -400,6 +420,33 @@ mod tests {
             (144, Decision::Observe, 0),
         ];
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn what_was_lifted_under_an_earlier_agent_is_left_alone_to_its_end() {
+        let settings = BlockingSettings::default();
+        let verdict = |last| Verdict {
+            subject: Subject::Target(Target::Source(Source::from_v4_bytes([192, 0, 2, last]))),
+            vector: crate::pipeline::vectors::Vector::UdpFlood,
+            decision: Decision::Block,
+            limits: Vec::new(),
+            since: Timestamp::default(),
+            evidence: crate::pipeline::verdict::Evidence::default(),
+        };
+        let target = |last| Target::Source(Source::from_v4_bytes([192, 0, 2, last]));
+        let at = |seconds: u64| Timestamp::from_ns(seconds * 1_000_000_000);
+        let mut blocklist = Blocklist::default();
+        blocklist.adopt([(target(8), at(500))], &settings);
+        blocklist.leave_alone([(target(7), at(160)), (target(8), at(160))], &settings);
+        for (seconds, expected) in
+            [(100, [Decision::Observe, Decision::Block]), (161, [Decision::Block, Decision::Observe])]
+        {
+            let mut verdicts = vec![verdict(7), verdict(9)];
+            blocklist.update(&mut verdicts, &[], &AllowList::default(), at(seconds), &settings);
+            let decisions: Vec<Decision> = verdicts.iter().map(|verdict| verdict.decision).collect();
+            assert_eq!(decisions, expected, "{seconds} s");
+        }
+        assert_eq!(blocklist.due(at(499)), [target(8)], "a block that stands keeps its own end");
     }
 
     #[test]

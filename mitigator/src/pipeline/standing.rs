@@ -33,7 +33,7 @@ pub fn standings(activity: &Activity, row: usize, settings: &DetectionSettings) 
         let mut gates =
             gates::total_gates(vector, vector.floors(), activity.per_second(total), None, settings);
         let floor = source_floor(vector, &source.change, activity.hears_sent, settings);
-        gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, "packets/s"));
+        gates.push(Gate::at_least("source_floor", activity.per_second(carried), floor, vector.unit()));
         gates.push(Gate::at_least("source_packets", carried as f64, settings.min_packets as f64, "packets"));
         (carried > 0).then_some(Standing { vector, gates })
     };

@@ -144,14 +144,18 @@ impl Evidence {
         self.case.gates.iter().chain(&self.own_gates)
     }
 
-    /// The rate that decided: the source's own, or that of all sources for a signature.
+    /// The comparison that decided: of the source's own, or of all sources for a signature.
     #[must_use]
-    pub fn packets_per_second(&self) -> f64 {
-        let value_of = |name: &str| self.gates().find(|gate| gate.name == name).map(|gate| gate.value);
+    pub fn measure(&self) -> Option<&Gate> {
         ["source_floor", "source_pace", "service_floor", "total_floor"]
             .into_iter()
-            .find_map(value_of)
-            .unwrap_or(0.0)
+            .find_map(|name| self.gates().find(|gate| gate.name == name))
+    }
+
+    /// What [`Self::measure`] saw, in the unit of the vector.
+    #[must_use]
+    pub fn measured(&self) -> f64 {
+        self.measure().map_or(0.0, |gate| gate.value)
     }
 }
 

@@ -117,10 +117,10 @@ fn log(event: &Event) {
 fn log_verdict(verdict: &Verdict, until_unix_ms: Option<u64>) {
     let target = &verdict.subject;
     let vector = verdict.vector.name();
-    let rate = units::count(verdict.evidence.packets_per_second());
+    let measured = units::measured(verdict);
     match (verdict.decision, until_unix_ms) {
         (Decision::Block, Some(until)) => {
-            info!(%target, vector, until = %units::unix_ms(until), "blocked at {rate} packets/s");
+            info!(%target, vector, until = %units::unix_ms(until), "blocked at {measured}");
         }
         (Decision::Limit, _) => {
             let limits: Vec<String> = verdict
@@ -128,10 +128,10 @@ fn log_verdict(verdict: &Verdict, until_unix_ms: Option<u64>) {
                 .iter()
                 .map(|(signature, passing)| format!("{} {signature}", units::count(*passing)))
                 .collect();
-            info!(%target, vector, "limited at {rate} packets/s; what passes per second: {}", limits.join(", "));
+            info!(%target, vector, "limited at {measured}; what passes per second: {}", limits.join(", "));
         }
         (Decision::Block, None) | (Decision::Observe, _) => {
-            info!(%target, vector, "seen at {rate} packets/s: {}", verdict.evidence.note);
+            info!(%target, vector, "seen at {measured}: {}", verdict.evidence.note);
         }
     }
 }

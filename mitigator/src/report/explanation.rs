@@ -150,14 +150,19 @@ impl Told {
                 (true, None) => "<- its own".to_owned(),
                 (true, Some(distance)) => format!("<- its own, {distance:.2} decades from the centre"),
             };
-            // A connection is more than one packet, or none.
-            let of_all =
-                if unit == CONNECTIONS { String::new() } else { percent(group.share.min(1.0)) + " of all" };
+            // A connection is more than one packet, or none, and has no size.
+            let [of_all, size] = match unit {
+                CONNECTIONS => [String::new(), String::new()],
+                _ => [
+                    percent(group.share.min(1.0)) + " of all",
+                    format!("{} bytes each", units::count(group.mean_bytes.round())),
+                ],
+            };
             vec![
                 format!("{} {}", group.sources, if group.sources == 1 { "source" } else { "sources" }),
                 format!("{} {unit}", units::count(group.packets_per_second)),
                 of_all,
-                format!("{} bytes each", units::count(group.mean_bytes.round())),
+                size,
                 if group.is_attacking { ink.bad("attacking") } else { ink.good("innocent ") },
                 mine,
             ]
@@ -487,6 +492,21 @@ mod tests {
     40 sources   30 packets/s   90 % of all  60 bytes each  innocent   <- its own, 0.12 decades from the centre
 ";
         assert_eq!(format!("\n{}", told.text(Ink::Plain)), expected);
+    }
+
+    #[test]
+    fn groups_of_connections_have_no_bytes() {
+        let told = Told::read(&json!({
+            "gates": [gate("total_floor", 120.0, 20.0, "connections")],
+            "clusters": [
+                {"sources": 1, "packets_per_second": 99.0, "share": 0.0, "mean_bytes": 1.0, "is_attacking": true},
+                {"sources": 3, "packets_per_second": 7.0, "share": 0.0, "mean_bytes": 1.0, "is_attacking": false},
+            ],
+            "silhouette": 0.95,
+        }));
+        let text = told.text(Ink::Plain);
+        assert!(text.contains("     1 source  99 connections  attacking\n"), "{text}");
+        assert!(!text.contains("bytes"), "{text}");
     }
 
     #[test]

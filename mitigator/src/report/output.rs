@@ -38,9 +38,30 @@ pub fn print_text(text: &str) -> Result<()> {
     io::stdout().lock().write_all(text.as_bytes()).context("cannot write the report")
 }
 
-/// Says on standard error what went wrong. When that is closed or full, there is nobody left to tell.
-pub fn complain(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Says on standard error what went wrong, in one line or several. When that is closed or full, there is nobody
+/// left to tell.
+pub fn complain(lines: impl Display) {
+    let lines = lines.to_string();
+    let shown: Vec<String> = lines.split('\n').map(printable).collect();
+    let _ = writeln!(io::stderr(), "{}", shown.join("\n"));
+}
+
+/// What a file says or is called, for a terminal: what would steer it or turn the order of letters is escaped, as
+/// `\u{1b}`.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let steers = |letter: char| {
+        letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if steers(letter) {
+            shown.extend(letter.escape_debug());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 /// Whether what is printed is coloured.
@@ -131,4 +152,22 @@ pub fn table(heading: &[(&str, Align)], rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_steer_a_terminal_is_escaped() {
+        for (text, shown) in [
+            ("plain, Überlast, e\u{301}, \"quoted\\\"", "plain, Überlast, e\u{301}, \"quoted\\\""),
+            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
+            ("\u{9b}31m\u{7f}", "\\u{9b}31m\\u{7f}"),
+            ("two\r\nlines\t", "two\\r\\nlines\\t"),
+            ("\u{202e}gpj.exe", "\\u{202e}gpj.exe"),
+        ] {
+            assert_eq!(printable(text), shown, "{text:?}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::pipeline::verdict::Verdict;
+
 /// `12.3k`, `4.5M`: three significant digits and a decimal prefix.
 #[must_use]
 pub fn count(value: f64) -> String {
@@ -21,6 +23,14 @@ fn three_digits(value: f64) -> String {
     } else {
         format!("{value:.2}")
     }
+}
+
+/// `3.02k packets/s`, `97 connections`: what decided a verdict, in its unit.
+#[must_use]
+pub fn measured(verdict: &Verdict) -> String {
+    let (value, unit) =
+        verdict.evidence.measure().map_or((0.0, verdict.vector.unit()), |gate| (gate.value, gate.unit));
+    format!("{} {unit}", count(value))
 }
 
 /// Whole seconds at most, `1h 2m 3s`; under ten seconds, with tenths.
@@ -51,6 +61,36 @@ pub fn parse_unix_ms(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::gates::Gate;
+    use crate::pipeline::time::Timestamp;
+    use crate::pipeline::vectors::Vector;
+    use crate::pipeline::verdict::{Decision, Evidence, Subject};
+
+    #[test]
+    fn connections_are_not_called_packets() {
+        for (vector, gates, shown) in [
+            (
+                Vector::UdpFlood,
+                vec![("total_floor", "packets/s"), ("source_floor", "packets/s")],
+                "97 packets/s",
+            ),
+            (Vector::SlowConnections, vec![("source_floor", "connections")], "97 connections"),
+            (Vector::HttpFlood, vec![("source_pace", "requests/s")], "97 requests/s"),
+            (Vector::ConnectionFlood, vec![], "0 connections"),
+        ] {
+            let own_gates =
+                gates.into_iter().map(|(name, unit)| Gate::at_least(name, 97.0, 50.0, unit)).collect();
+            let verdict = Verdict {
+                subject: Subject::Signature("TCP".to_owned()),
+                vector,
+                decision: Decision::Observe,
+                limits: Vec::new(),
+                since: Timestamp::default(),
+                evidence: Evidence { own_gates, ..Evidence::default() },
+            };
+            assert_eq!(measured(&verdict), shown);
+        }
+    }
 
     #[test]
     fn numbers_read_well() {

@@ -1,5 +1,5 @@
 //! What is remembered beside the kernel's tables: decisions with their evidence, the words that people gave
-//! their blocks, and what was learned to be normal. SQLite, so that the agent and the command line can both have it open.
+//! their blocks, which blocks of the agent they took back, and what was learned to be normal. SQLite, so that the agent and the command line can both have it open.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -9,10 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::pipeline::target::Target;
+
 /// Where the store is unless the operator says otherwise.
 pub const DEFAULT_DIRECTORY: &str = "/var/lib/mitigator";
 /// Raised with every change of the tables below; an older file is brought up to it.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// Decisions, and baselines of interfaces, that are older than this are forgotten.
 const KEPT: Duration = Duration::from_hours(24 * 30);
 
@@ -38,6 +40,10 @@ const TABLES: &str = "
         at_unix_ms INTEGER NOT NULL,
         quiet_s INTEGER NOT NULL,
         learned TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS lifted (
+        target TEXT PRIMARY KEY,
+        until_unix_ms INTEGER NOT NULL
     ) STRICT;";
 
 /// The store of one installation.
@@ -61,6 +67,15 @@ pub struct StoredDecision {
     pub until_unix_ms: Option<u64>,
     /// Why, as `docs/json.md` describes it.
     pub evidence: serde_json::Value,
+}
+
+/// A block of the agent that somebody took back before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiftedBlock {
+    /// What was blocked, and is left alone.
+    pub target: Target,
+    /// When the block would have ended, in milliseconds since the Unix epoch.
+    pub until_unix_ms: u64,
 }
 
 /// What was learned to be normal on some interfaces.
@@ -210,6 +225,42 @@ impl Store {
         Ok(())
     }
 
+    /// Remembers blocks of the agent that somebody took back, all or none.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn record_lifted(&mut self, lifted: &[LiftedBlock]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut insert = transaction
+                .prepare_cached("INSERT OR REPLACE INTO lifted (target, until_unix_ms) VALUES (?1, ?2)")?;
+            for block in lifted {
+                insert.execute(params![block.target.to_string(), signed(block.until_unix_ms)])?;
+            }
+        }
+        transaction.commit().context("cannot write which blocks were taken back")
+    }
+
+    /// Blocks of the agent that somebody took back and that would not have ended yet, by target.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn lifted(&self, now_unix_ms: u64) -> Result<Vec<LiftedBlock>> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT target, until_unix_ms FROM lifted WHERE until_unix_ms > ?1 ORDER BY target",
+        )?;
+        let rows = select
+            .query_map([signed(now_unix_ms)], |row| Ok((row.get::<_, String>(0)?, unsigned(row.get(1)?))))?;
+        let rows: Vec<(String, u64)> =
+            rows.collect::<rusqlite::Result<_>>().context("cannot read which blocks were taken back")?;
+        let block = |(target, until_unix_ms): (String, u64)| {
+            target.parse().ok().map(|target| LiftedBlock { target, until_unix_ms })
+        };
+        Ok(rows.into_iter().filter_map(block).collect())
+    }
+
     /// Remembers what was learned to be normal on these interfaces, in place of what was before.
     ///
     /// # Errors
@@ -259,7 +310,8 @@ impl Store {
             .context("cannot read what was learned to be normal")
     }
 
-    /// Forgets what is older than a month; returns how many decisions that were.
+    /// Forgets what is older than a month, and lifted blocks that would have ended; returns how many decisions
+    /// that were.
     ///
     /// # Errors
     ///
@@ -268,6 +320,7 @@ impl Store {
         let kept_ms = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
         let oldest = signed(now_unix_ms.saturating_sub(kept_ms));
         self.connection.execute("DELETE FROM baselines WHERE at_unix_ms < ?1", [oldest])?;
+        self.connection.execute("DELETE FROM lifted WHERE until_unix_ms <= ?1", [signed(now_unix_ms)])?;
         Ok(self.connection.execute("DELETE FROM decisions WHERE at_unix_ms < ?1", [oldest])?)
     }
 }
@@ -378,6 +431,26 @@ mod tests {
         store.forget_old(51 * day).unwrap();
         assert_eq!(store.baseline(["eth0", "eth1"]).unwrap(), None);
         assert!(store.baseline(["eth0"]).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lifted_block_is_remembered_until_it_would_have_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let block =
+            |target: &str, until_unix_ms| LiftedBlock { target: target.parse().unwrap(), until_unix_ms };
+        let (v4, v6, prefix) =
+            (block("192.0.2.7", 900), block("2001:db8::7", 800), block("192.0.2.0/24", 700));
+        let mut store = Store::open(directory.path()).unwrap();
+        store.record_lifted(&[block("192.0.2.7", 500), v6.clone(), prefix.clone()]).unwrap();
+        store.record_lifted(std::slice::from_ref(&v4)).unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        for (now, expected) in
+            [(600, &[prefix, v4.clone(), v6.clone()][..]), (700, &[v4.clone(), v6]), (900, &[])]
+        {
+            assert_eq!(store.lifted(now).unwrap(), expected, "{now}");
+        }
+        store.forget_old(850).unwrap();
+        assert_eq!(store.lifted(0).unwrap(), [v4]);
     }
 
     #[test]
