@@ -119,7 +119,6 @@ impl BlockTerms {
             Self::NEVER => NEVER_EXPIRES,
             units => u64::from(units) * Self::UNIT_NS,
         };
-        #[expect(clippy::cast_possible_truncation, reason = "two bits")]
         let origin = BlockOrigin::of_number((self.0 & Self::ORIGIN) as u16);
         let entry = BlockEntry::new(end, origin).with_exceptions(self.has_exceptions());
         Some(BlockEntry { hits: hits.into(), ..entry })

@@ -11,6 +11,8 @@ use crate::Source;
 
 /// Entries per line.
 pub const ENTRIES_PER_LINE: usize = 4;
+/// How many of them are taken at most when all are counted.
+const HALF_A_LINE: u32 = 2;
 
 /// Secret numbers, one for each of the two lines in which a source may stand, so that nobody who chooses addresses can
 /// choose lines.
@@ -97,7 +99,7 @@ impl BlockRegion {
     /// Lines for `entries` entries: no more than half of the places are taken.
     #[must_use]
     pub const fn lines_for(entries: u32) -> u32 {
-        let lines = entries.div_ceil(ENTRIES_PER_LINE as u32 / 2).next_power_of_two();
+        let lines = entries.div_ceil(HALF_A_LINE).next_power_of_two();
         if lines < Self::LEAST_LINES { Self::LEAST_LINES } else { lines }
     }
 

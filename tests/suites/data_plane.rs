@@ -67,6 +67,8 @@ fn main() -> ExitCode {
             capacity::stays_within_capacity,
         ),
         Trial::new("a_hundred_thousand_blocks_in_a_table_that_grows", Needs::Bpf, capacity::many_blocks),
+        Trial::new("blocked_packets_meet_a_table_that_grows", Needs::Bpf, capacity::growth_under_fire),
+        Trial::new("sources_that_stand_for_none_are_blocked_too", Needs::Bpf, capacity::reserved_sources),
         Trial::new("ten_thousand_prefixes_in_batches", Needs::Bpf, capacity::batches_of_prefixes),
     ]);
     let code = suite::run(trials);

@@ -70,6 +70,7 @@ const LONGEST_PACKET: Duration = Duration::from_millis(50);
 
 /// Returns when every packet that is being judged at this moment has been. `MEMBARRIER_CMD_GLOBAL` (4.3) waits for
 /// a grace period of RCU, under which XDP programs run; some kernels with `nohz_full` refuse it.
+#[expect(clippy::disallowed_methods, reason = "where the kernel cannot wait for us")]
 pub(super) fn wait_for_packets() {
     if membarrier(MembarrierCommand::Global).is_err() {
         std::thread::sleep(LONGEST_PACKET);

@@ -11,7 +11,7 @@ use mitigator_common::{
 };
 use mitigator_tests::packet::{tcp_syn, udp};
 
-use super::bench::{Bench, difference};
+use super::bench::{Bench, Change, difference};
 
 pub fn full_tables_say_so() -> Result<()> {
     const ROOM: u32 = 64;
@@ -125,6 +125,66 @@ pub fn many_blocks() -> Result<()> {
     ensure!(outcomes == (Outcome::PassCounted, Outcome::DropBlocked), "{outcomes:?}");
     let all: Vec<Target> = blocks.iter().map(|block| block.target).collect();
     ensure!(tables.unblock_all(&all)? == 50_000 && tables.standing()?.is_empty(), "something is left");
+    Ok(())
+}
+
+/// None slips through, and each is counted for its block, whatever becomes of the table meanwhile.
+pub fn growth_under_fire() -> Result<()> {
+    const OTHERS: u32 = 50_000;
+    const AT_ONCE: u32 = 200;
+    let mut bench = Bench::new(&Capacities { sources: 1_024, blocks: 65_536, prefixes: 64 })?;
+    bench.change(Change::Block("192.0.2.7"))?;
+    let pins = bench.pins();
+    let packet = udp("192.0.2.7", 40_000).bytes();
+    let mut dropped = 0;
+    std::thread::scope(|scope| -> Result<()> {
+        let writer = scope.spawn(|| -> Result<()> {
+            let tables = BlockTables::open(&pins)?;
+            let others: Vec<NewBlock> = (0..OTHERS)
+                .map(|number| NewBlock {
+                    target: Target::Source(Source::from_v4_bytes((0x0a00_0000 + number).to_be_bytes())),
+                    expires_at_ns: BlockTerms::UNIT_NS,
+                    origin: BlockOrigin::Import,
+                })
+                .collect();
+            for (few, many) in [(100, 1_000), (10_000, 50_000)] {
+                tables.block_all(&others[..few], |_| {})?;
+                tables.block_all(&others[..many], |_| {})?;
+                ensure!(tables.remove_expired(2 * BlockTerms::UNIT_NS)? == many, "not all were over");
+            }
+            Ok(())
+        });
+        while !writer.is_finished() {
+            let outcome = bench.outcome_of_all(&packet, AT_ONCE)?;
+            ensure!(outcome == Outcome::DropBlocked, "{} after {dropped} packets", outcome.name());
+            dropped += u64::from(AT_ONCE);
+        }
+        writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?
+    })?;
+    let standing = bench.plane().blocks().standing()?;
+    let hits: Vec<u64> = standing.iter().map(|block| block.entry.hits).collect();
+    ensure!(hits == [dropped], "{hits:?} hits of {dropped} packets");
+    Ok(())
+}
+
+/// The numbers of these sources stand for free places in the table's lines.
+pub fn reserved_sources() -> Result<()> {
+    let mut bench = Bench::small()?;
+    for source in ["0.0.0.0", "0:1::1", "0:1:0:1::1", "0:1:0:2::1", "::5"] {
+        let packet = tcp_syn(source).bytes();
+        let before = bench.outcome_of(&packet)?;
+        bench.change(Change::Block("192.0.2.7"))?;
+        bench.change(Change::Block(source))?;
+        let (blocked, hits) = (bench.outcome_of_all(&packet, 7)?, bench.hits()?);
+        bench.change(Change::Unblock(source))?;
+        let after = bench.outcome_of(&packet)?;
+        let outcomes = [before, blocked, after];
+        ensure!(
+            outcomes == [Outcome::PassCounted, Outcome::DropBlocked, Outcome::PassCounted] && hits == 7,
+            "{source}: {outcomes:?}, {hits} hits"
+        );
+        bench.clear()?;
+    }
     Ok(())
 }
 

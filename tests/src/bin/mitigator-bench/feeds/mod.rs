@@ -66,7 +66,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<String> {
             ours.took.push(bench.import(installation, &bench.feed)?);
             again.took.push(bench.import(installation, &bench.feed)?);
             let targets: Vec<Target> = (0..TAKEN_BACK).map(target).collect();
-            let began = Instant::now();
+            let began = now();
             let removed = tables.unblock_all(&targets)?;
             back.took.push(began.elapsed());
             ensure!(removed == targets.len(), "{removed} of {TAKEN_BACK} blocks were taken back");
@@ -88,6 +88,16 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<String> {
         fs::write(file, report.markdown()).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if arguments.json { Ok(serde_json::to_string_pretty(&report)? + "\n") } else { Ok(report.text()) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench asks the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench that paces itself")]
+fn wait() {
+    std::thread::sleep(PAUSE);
 }
 
 fn target(number: u32) -> Target {
@@ -140,7 +150,7 @@ impl Bench {
 
     fn import(&self, installation: &Installation, feed: &Path) -> Result<Duration> {
         let file = feed.to_str().context("the directory for the feeds has a name that is not valid UTF-8")?;
-        let began = Instant::now();
+        let began = now();
         installation.done(&["blocklist", "import", file])?;
         Ok(began.elapsed())
     }
@@ -160,10 +170,10 @@ impl Bench {
             }
             let block =
                 NewBlock { target: target(number), expires_at_ns: NEVER_EXPIRES, origin: BlockOrigin::Agent };
-            let began = Instant::now();
+            let began = now();
             tables.block_all(&[block], |_| {})?;
             took.push(began.elapsed());
-            std::thread::sleep(PAUSE);
+            wait();
         }
         Ok(took)
     }
@@ -212,7 +222,7 @@ fn in_a_namespace(work: impl FnOnce(&Host) -> Result<Duration>) -> Result<Durati
 }
 
 fn timed(mut command: Command) -> Result<Duration> {
-    let began = Instant::now();
+    let began = now();
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
     let took = began.elapsed();
