@@ -7,10 +7,12 @@ use crate::shared::{SharedU32, SharedU64};
 
 /// No source: the number of 0.0.0.0.
 pub(crate) const NOBODY: u64 = 0;
-/// Whether a number is among those of `0:1::/32`, which are nobody's: two of them stand for places without a block.
+/// Whether a source may stand in a line, and not in the overflow alone: its number is neither [`NOBODY`] nor one of
+/// `0:1::/32`, which are nobody's and of which two stand for places without a block.
 #[inline(always)]
-pub(crate) const fn is_reserved(number: u64) -> bool {
-    number >> 32 == 1
+#[must_use]
+pub const fn can_stand_in_a_line(source: Source) -> bool {
+    source.number() != NOBODY && source.number() >> 32 != 1
 }
 
 /// A place, or the block in it: [`PlacedBlock`] while packets are judged, field by field the same.
@@ -128,8 +130,7 @@ pub enum Standing<'t> {
     Nowhere,
 }
 
-/// Looks for the block of a source, where `line` gives the lines of the map. A source that cannot stand in a line may be found
-/// in a place without a block, with [`BlockTerms::NONE`]: then it may be in the overflow.
+/// Looks for the block of a source, where `seed_of` tells the seeds and `line` gives the lines of the map.
 #[inline(always)]
 #[must_use]
 pub fn find<'t>(
@@ -139,14 +140,14 @@ pub fn find<'t>(
     line: impl Fn(u32) -> Option<&'t LiveLine>,
 ) -> Standing<'t> {
     let number = source.number();
+    if !can_stand_in_a_line(source) {
+        return Standing::MaybeOverflowing;
+    }
     let Some(first) = line(region.line_of(source, seed_of(Choice::First))) else {
         return Standing::Nowhere;
     };
     if let Some(block) = first.find(number) {
         return Standing::InLine(block);
-    }
-    if is_reserved(number) {
-        return Standing::MaybeOverflowing;
     }
     if !first.is_full() {
         return Standing::Nowhere;

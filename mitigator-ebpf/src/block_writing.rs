@@ -12,18 +12,12 @@
 
 use mitigator_common::{BlockTerms, Source};
 
-use crate::block_table::{LiveBlock, LiveLine, NOBODY, is_reserved};
+use crate::block_table::{LiveBlock, LiveLine, NOBODY, can_stand_in_a_line};
 
 /// The last place of a line, free although the line was full. A number of `0:1::/32`, as is the next.
 const NOBODY_ANY_MORE: u64 = (1 << 32) | 1;
 /// A place that waits for its grace period.
 const SPENT: u64 = (1 << 32) | 2;
-
-/// Whether a source may stand in a line, and not in the overflow alone.
-#[must_use]
-pub const fn can_stand_in_a_line(source: Source) -> bool {
-    source.number() != NOBODY && !is_reserved(source.number())
-}
 
 impl LiveBlock {
     /// The source whose block this is or was; `None` for a place that is free or will be.
@@ -69,14 +63,13 @@ impl LiveBlock {
         self.change(BlockTerms::NONE);
     }
 
-    /// Takes the place from its source when its block was taken back, and says whether it was.
-    /// The writer lets a grace period pass before [`LiveLine::free_spent`].
+    /// Takes the place from its source when its block was taken back. The writer lets a grace period pass before
+    /// [`LiveLine::free_spent`]; whether there is anything to free then is what it returns.
     pub fn spend(&self) -> bool {
-        let is_dead = self.source().is_some() && self.terms() == BlockTerms::NONE;
-        if is_dead {
+        if self.source().is_some() && self.terms() == BlockTerms::NONE {
             self.source.publish(SPENT);
         }
-        is_dead
+        self.source.get() == SPENT
     }
 
     /// Forgets everything, where no packet is judged by it.

@@ -59,18 +59,13 @@ enum Judgement {
 #[inline(always)]
 fn judge_source(header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Judgement {
     let region = BlockRegion::from_bits(header.region.consult());
-    let standing = find(region, |choice| seed_of(header, choice), envelope.source, line);
-    if let Standing::InLine(block) = standing
-        && block.terms() != BlockTerms::NONE
-    {
-        return judge_block(header, block, envelope, bytes);
-    }
-    if matches!(standing, Standing::Nowhere) || header.overflowing.get() == 0 {
-        return Judgement::Pass;
-    }
-    match overflowing(&envelope.source) {
-        Some(block) => judge_block(header, block, envelope, bytes),
-        None => Judgement::Pass,
+    match find(region, |choice| seed_of(header, choice), envelope.source, line) {
+        Standing::InLine(block) => judge_block(header, block, block.terms(), envelope, bytes),
+        Standing::MaybeOverflowing if header.overflowing.get() != 0 => match overflowing(&envelope.source) {
+            Some((block, terms)) => judge_block(header, block, terms, envelope, bytes),
+            None => Judgement::Pass,
+        },
+        Standing::MaybeOverflowing | Standing::Nowhere => Judgement::Pass,
     }
 }
 
@@ -90,17 +85,23 @@ fn line(index: u32) -> Option<&'static LiveLine> {
 }
 
 #[inline(always)]
-fn overflowing(source: &Source) -> Option<&'static LiveBlock> {
+fn overflowing(source: &Source) -> Option<(&'static LiveBlock, BlockTerms)> {
     let block = BLOCK_OVERFLOW.get_ptr_mut(source)?;
     // SAFETY: the value pointer stays valid until the program returns; user space replaces values as a whole.
     let block = unsafe { &*block };
+    let terms = block.terms();
     // From 6.1 on, the kernel may give the memory of a removed element to another before the program returns.
-    if block.is_of(*source) { Some(block) } else { None }
+    if block.is_of(*source) { Some((block, terms)) } else { None }
 }
 
 #[inline(always)]
-fn judge_block(header: &LiveHeader, block: &LiveBlock, envelope: &Envelope, bytes: &Cursor<'_>) -> Judgement {
-    let terms = block.terms();
+fn judge_block(
+    header: &LiveHeader,
+    block: &LiveBlock,
+    terms: BlockTerms,
+    envelope: &Envelope,
+    bytes: &Cursor<'_>,
+) -> Judgement {
     if !terms.is_endless() && terms.is_over(clock::now_ns(header)) {
         return Judgement::Pass;
     }

@@ -19,7 +19,7 @@ use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 pub struct Capacities {
     /// Sources counted at a time, 65,536..=8,388,608; about 160 bytes each.
     pub sources: u32,
-    /// Blocked sources, 65,536..=8,388,608; 16 bytes each, and about 100 more once in use.
+    /// Blocked sources, 65,536..=8,388,608; 64 to 128 bytes of kernel memory for each that is to fit.
     pub blocks: u32,
     /// Blocked prefixes, and as many allowed ones, 1,024..=1,048,576.
     pub prefixes: u32,

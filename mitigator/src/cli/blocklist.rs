@@ -289,11 +289,16 @@ impl ImportArgs {
 /// Refuses before anything is written.
 fn make_sure_it_fits(plane: &XdpDataPlane, blocks: &[NewBlock]) -> Result<()> {
     let (sources, prefixes) = plane.blocks().fill()?;
+    // Then there is no need to look for those that are there.
+    let prefixes_given = blocks.iter().filter(|block| matches!(block.target, Target::Prefix(_))).count();
+    if prefixes_given <= prefixes.free() && blocks.len() - prefixes_given <= sources.free() {
+        return Ok(());
+    }
     let (new_sources, new_prefixes) = plane.blocks().count_new(blocks)?;
     for (what, setting, new, fill) in
         [("addresses", "blocks", new_sources, sources), ("prefixes", "prefixes", new_prefixes, prefixes)]
     {
-        let free = fill.capacity.saturating_sub(fill.used);
+        let free = fill.free();
         if new > free {
             bail!(
                 "{new} new {what} do not fit: {free} of {} places are free, so nothing was imported; raise \
@@ -355,7 +360,7 @@ fn parse_entry(entry: &str, comment: &str) -> Result<Entry> {
 
 /// As 192.0.2.7/24, which is taken as 192.0.2.0/24.
 fn has_host_bits(entry: &str) -> bool {
-    entry.parse::<IpNet>().is_ok_and(|prefix| prefix.addr() != prefix.network())
+    entry.contains('/') && entry.parse::<IpNet>().is_ok_and(|prefix| prefix.addr() != prefix.network())
 }
 
 /// The end that a comment names, as `export` writes it.

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use aya::maps::MapData;
 use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, PlacedBlock, Seeds, Source};
-use mitigator_ebpf::block_table::{Choice, LiveBlock, LiveHeader, LiveLine, Standing, find};
-use mitigator_ebpf::block_writing::can_stand_in_a_line;
+use mitigator_ebpf::block_table::{
+    Choice, LiveBlock, LiveHeader, LiveLine, Standing, can_stand_in_a_line, find,
+};
 
 use super::jiffies::JiffyClock;
 use super::mapped::{MappedLines, wait_for_packets};
@@ -31,7 +32,7 @@ pub(super) struct BlockedSources {
 
 /// The table in use, which is another one after it grew.
 #[derive(Debug)]
-struct InUse {
+pub(super) struct InUse {
     region: BlockRegion,
     seeds: Seeds,
     lines: MappedLines,
@@ -46,6 +47,18 @@ pub(super) enum NotWritten {
     Crowded,
     /// The kernel refused.
     Failed(anyhow::Error),
+}
+
+/// What was cleared away.
+pub(super) struct Cleared {
+    /// Blocks that were over.
+    pub(super) over: usize,
+    /// Places that others can take.
+    pub(super) freed: usize,
+}
+
+fn count_of(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 impl BlockedSources {
@@ -111,7 +124,8 @@ impl BlockedSources {
         self.header().sources.get() as usize
     }
 
-    fn in_use(&self) -> Result<Arc<InUse>> {
+    /// The table in use, which stays that under the lock of the writers.
+    pub(super) fn in_use(&self) -> Result<Arc<InUse>> {
         let header = self.header();
         let region = BlockRegion::from_bits(header.region.consult());
         let mut known = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,13 +149,19 @@ impl BlockedSources {
 
     /// The block of a source, over or not.
     pub(super) fn get(&self, source: Source) -> Result<Option<BlockEntry>> {
-        let in_use = self.in_use()?;
-        match in_use.find(source) {
-            Standing::InLine(block) => Ok(block.terms().entry(block.hits())),
-            Standing::MaybeOverflowing => {
-                Ok(self.overflowing(source)?.and_then(|block| block.terms.entry(block.hits)))
+        loop {
+            let in_use = self.in_use()?;
+            let found = match in_use.find(source) {
+                Standing::InLine(block) => block.terms().entry(block.hits()),
+                Standing::MaybeOverflowing => {
+                    self.overflowing(source)?.and_then(|block| block.terms.entry(block.hits))
+                }
+                Standing::Nowhere => None,
+            };
+            // What was read may have been wiped by somebody who made another table.
+            if self.in_use()?.region == in_use.region {
+                return Ok(found);
             }
-            Standing::Nowhere => Ok(None),
         }
     }
 
@@ -170,12 +190,12 @@ impl BlockedSources {
                 }
             }
             if self.header().overflowing.get() != 0 {
-                let overflow = self.overflow.read_all()?;
-                found.extend(
-                    overflow
-                        .iter()
-                        .filter_map(|(source, block)| Some((*source, block.terms.entry(block.hits)?))),
-                );
+                for (source, block) in self.overflow.read_all()? {
+                    let entry = block.terms.entry(block.hits);
+                    if let Some(entry) = entry.filter(|_| in_use.may_overflow(source)) {
+                        found.push((source, entry));
+                    }
+                }
             }
             if self.in_use()?.region == in_use.region {
                 return Ok(found);
@@ -197,8 +217,7 @@ impl BlockedSources {
     }
 
     /// Writes a block, in place of an older one. Under the lock.
-    pub(super) fn put(&self, source: Source, terms: BlockTerms) -> Result<(), NotWritten> {
-        let in_use = self.in_use().map_err(NotWritten::Failed)?;
+    pub(super) fn put(&self, in_use: &InUse, source: Source, terms: BlockTerms) -> Result<(), NotWritten> {
         match in_use.find(source) {
             Standing::InLine(block) => {
                 if block.terms() == BlockTerms::NONE {
@@ -248,8 +267,8 @@ impl BlockedSources {
     }
 
     /// Whether the kernel finds a block of these terms.
-    pub(super) fn holds(&self, source: Source, terms: BlockTerms) -> Result<bool> {
-        Ok(match self.in_use()?.find(source) {
+    pub(super) fn holds(&self, in_use: &InUse, source: Source, terms: BlockTerms) -> Result<bool> {
+        Ok(match in_use.find(source) {
             Standing::InLine(block) => block.terms() == terms,
             Standing::MaybeOverflowing => self.overflowing(source)?.is_some_and(|block| block.terms == terms),
             Standing::Nowhere => false,
@@ -294,28 +313,89 @@ impl BlockedSources {
         Ok(is_taken)
     }
 
-    /// Takes back the blocks that are over at `now_ns`, and frees the places of those that were taken back; returns
-    /// how many were over. Not to be called under the lock of the writers.
-    pub(super) fn clear_away(&self, now_ns: u64) -> Result<usize> {
+    /// Takes back the blocks that are over at `now_ns`, and frees the places of those that were taken back. Not to be
+    /// called under the lock of the writers.
+    pub(super) fn clear_away(&self, now_ns: u64) -> Result<Cleared> {
         let _upkeep = self.pins.lock_upkeep()?;
-        let (over, spent) = {
+        let (over, freed) = {
             let _lock = self.pins.lock()?;
+            let in_use = self.in_use()?;
+            self.forget_twins(&in_use)?;
             let standing = self.read_all()?;
             // A writer that was killed may have counted one that it did not write.
-            self.header().sources.set(u32::try_from(standing.len()).unwrap_or(u32::MAX));
-            let over = standing.iter().filter(|(_, entry)| entry.is_expired(now_ns));
-            let mut taken = 0;
-            for (source, _) in over {
-                taken += usize::from(self.take_back(*source)?);
+            self.header().sources.set(count_of(standing.len()));
+            let mut over = 0;
+            for (source, _) in standing.iter().filter(|(_, entry)| entry.is_expired(now_ns)) {
+                over += usize::from(self.take_back(*source)?);
             }
-            (taken, self.in_use()?.blocks().filter(|block| block.spend()).count())
+            (over, in_use.blocks().filter(|block| block.spend()).count())
         };
-        if spent > 0 {
+        if freed > 0 {
             wait_for_packets();
             let _lock = self.pins.lock()?;
             self.in_use()?.lines.lines().iter().for_each(LiveLine::free_spent);
         }
-        Ok(over)
+        Ok(Cleared { over, freed: freed + self.drain_overflow()? })
+    }
+
+    /// Gives those in the overflow a place in their lines where there is one; returns how many. Under the lock of the upkeep.
+    fn drain_overflow(&self) -> Result<usize> {
+        let moved = {
+            let _lock = self.pins.lock()?;
+            self.move_from_overflow(&*self.in_use()?)?
+        };
+        if !moved.is_empty() {
+            wait_for_packets();
+            self.leave_overflow(&moved)?;
+        }
+        Ok(moved.len())
+    }
+
+    /// Puts those in the overflow for which there is a place into the lines of a table, where they are found first. Under
+    /// the lock.
+    fn move_from_overflow(&self, table: &InUse) -> Result<Vec<Source>> {
+        let mut moved = Vec::new();
+        if self.header().overflowing.get() != 0 {
+            for (source, block) in self.overflow.read_all()? {
+                if let Some(place) = table.free_place(source) {
+                    place.put(source, block.terms);
+                    moved.push(source);
+                }
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Takes those that were moved out of the overflow, with their hits, when no packet finds them there any more.
+    fn leave_overflow(&self, moved: &[Source]) -> Result<()> {
+        for sources in moved.chunks(CARRIED_AT_ONCE) {
+            let _lock = self.pins.lock()?;
+            let in_use = self.in_use()?;
+            for source in sources {
+                let left = self.overflow.get(source)?;
+                if let (Some(left), Standing::InLine(now)) = (left, in_use.find(*source)) {
+                    now.add_hits(left.hits);
+                }
+                if self.overflow.remove(source)? {
+                    self.header().overflowing.add(u32::MAX);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes those out of the overflow whose block stands, or stood, in a line, where alone it is looked for: what is left
+    /// when somebody who made the table larger was killed. Under both locks.
+    fn forget_twins(&self, in_use: &InUse) -> Result<()> {
+        let overflowing = self.overflow.read_all()?;
+        let twins: Vec<Source> = overflowing
+            .iter()
+            .map(|(source, _)| *source)
+            .filter(|source| !in_use.may_overflow(*source))
+            .collect();
+        self.overflow.remove_all(&twins)?;
+        self.header().overflowing.set(count_of(overflowing.len() - twins.len()));
+        Ok(())
     }
 
     /// Copies the table to the other half of the map, with as many lines as `wanted` says of the table in use, and
@@ -337,6 +417,7 @@ impl BlockedSources {
         let new = Arc::new(self.map_region(BlockRegion::new(first, lines))?);
         let moved = {
             let _lock = self.pins.lock()?;
+            self.forget_twins(&old)?;
             header.stale.publish(lines.max(old.region.lines()));
             let moved = self.copy(&old, &new)?;
             header.region.publish(new.region.bits());
@@ -344,7 +425,8 @@ impl BlockedSources {
             moved
         };
         wait_for_packets();
-        self.carry_hits(&old, &moved)?;
+        self.carry_hits(&old)?;
+        self.leave_overflow(&moved)?;
         self.wipe(old.region.first(), old.region.lines())?;
         header.stale.publish(0);
         Ok(true)
@@ -352,6 +434,7 @@ impl BlockedSources {
 
     /// Puts every block that stands into `new`; returns the overflowing ones that found a place there.
     fn copy(&self, old: &InUse, new: &InUse) -> Result<Vec<Source>> {
+        let moved = self.move_from_overflow(new)?;
         for block in old.blocks() {
             let (Some(source), terms) = (block.source(), block.terms()) else {
                 continue;
@@ -367,21 +450,11 @@ impl BlockedSources {
                 }
             }
         }
-        let mut moved = Vec::new();
-        if self.header().overflowing.get() != 0 {
-            for (source, block) in self.overflow.read_all()? {
-                let is_new = matches!(old.find(source), Standing::InLine(_));
-                if let Some(place) = new.free_place(source).filter(|_| !is_new) {
-                    place.put(source, block.terms);
-                    moved.push(source);
-                }
-            }
-        }
         Ok(moved)
     }
 
     /// Adds what was dropped by the former table to the blocks in the one in use.
-    fn carry_hits(&self, old: &InUse, moved: &[Source]) -> Result<()> {
+    fn carry_hits(&self, old: &InUse) -> Result<()> {
         for blocks in old.lines.lines().chunks(CARRIED_AT_ONCE) {
             let _lock = self.pins.lock()?;
             let in_use = self.in_use()?;
@@ -395,17 +468,6 @@ impl BlockedSources {
                     let hits = now.hits.wrapping_add(block.hits());
                     self.overflow.insert(&source, &PlacedBlock { hits, ..now })?;
                 }
-            }
-        }
-        let _lock = self.pins.lock()?;
-        let in_use = self.in_use()?;
-        for source in moved {
-            let left = self.overflow.get(source)?;
-            if let (Some(left), Standing::InLine(now)) = (left, in_use.find(*source)) {
-                now.add_hits(left.hits);
-            }
-            if self.overflow.remove(source)? {
-                self.header().overflowing.add(u32::MAX);
             }
         }
         Ok(())
@@ -437,10 +499,12 @@ impl InUse {
     }
 
     fn find(&self, source: Source) -> Standing<'_> {
-        if !can_stand_in_a_line(source) {
-            return Standing::MaybeOverflowing;
-        }
         find(self.region, |choice| self.seed_of(choice), source, |index| self.line(index))
+    }
+
+    /// Whether the kernel looks for the source's block in the overflow.
+    fn may_overflow(&self, source: Source) -> bool {
+        matches!(self.find(source), Standing::MaybeOverflowing)
     }
 
     /// A place in one of the source's lines; `None` when both are full, or the source cannot stand in a line.

@@ -68,6 +68,14 @@ pub struct Fill {
     pub capacity: usize,
 }
 
+impl Fill {
+    /// Room for more.
+    #[must_use]
+    pub const fn free(&self) -> usize {
+        self.capacity.saturating_sub(self.used)
+    }
+}
+
 /// What became of a part of a list.
 enum Part {
     Written {
@@ -185,7 +193,10 @@ impl BlockTables {
             excepted += loop {
                 match self.block_part(part)? {
                     Part::Written { excepted } => break excepted,
-                    Part::Crowded => ensure!(self.sources.double()?, "{}", self.full()),
+                    Part::Crowded => {
+                        let has_room = self.sources.double()? || self.sources.clear_away(0)?.freed > 0;
+                        ensure!(has_room, "{}", self.full());
+                    }
                 }
             };
             progress(number * AT_ONCE + part.len());
@@ -219,8 +230,9 @@ impl BlockTables {
             self.prefix_count().add(count_of(prefixes.0.len()));
             self.prefixes.insert_all(&prefixes.0, &prefixes.1, |_| {})?;
         }
+        let table = self.sources.in_use()?;
         for (source, terms) in &sources {
-            match self.sources.put(*source, *terms) {
+            match self.sources.put(&table, *source, *terms) {
                 Ok(()) => {}
                 Err(NotWritten::Full) => bail!("{}", self.full()),
                 Err(NotWritten::Crowded) => return Ok(Part::Crowded),
@@ -229,7 +241,7 @@ impl BlockTables {
         }
         for (source, terms) in &sources {
             ensure!(
-                self.sources.holds(*source, *terms)?,
+                self.sources.holds(&table, *source, *terms)?,
                 "the block of {source} was written and is not there"
             );
         }
@@ -281,7 +293,7 @@ impl BlockTables {
     ///
     /// When the kernel refuses.
     pub fn remove_expired(&self, now_ns: u64) -> Result<usize> {
-        let sources = self.sources.clear_away(now_ns)?;
+        let sources = self.sources.clear_away(now_ns)?.over;
         let _lock = self.pins.lock()?;
         let prefixes = self.prefixes.read_all()?;
         self.prefix_count().set(count_of(prefixes.len()));

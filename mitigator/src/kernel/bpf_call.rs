@@ -1,5 +1,5 @@
 //! The raw `bpf(2)` calls that aya does not make: map batches, element calls on plain bytes, and
-//! what the kernel says of a link. The one module of the crate with unsafe code.
+//! what the kernel says of a link. With `mapped.rs` the one module of the crate with unsafe code.
 #![expect(
     unsafe_code,
     reason = "raw system calls; every buffer's size is checked before its address is passed"

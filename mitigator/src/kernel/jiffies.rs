@@ -32,6 +32,9 @@ impl JiffyClock {
     ///
     /// When the kernel cannot run the program.
     pub(super) fn find_out(tell_jiffies: &mut Xdp) -> Result<Option<Self>> {
+        if is_in_a_time_namespace() {
+            return Ok(None);
+        }
         let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map(Duration::from);
         let tick_ns = match resolution.map(|tick| u64::try_from(tick.as_nanos()).unwrap_or(0)) {
             Ok(tick_ns) if TICKS_NS.contains(&tick_ns) => tick_ns,
@@ -54,6 +57,15 @@ impl JiffyClock {
         }
         Ok(None)
     }
+}
+
+/// Whether this process sees another monotonic clock than the kernel's own (time namespaces, 5.6).
+fn is_in_a_time_namespace() -> bool {
+    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    offsets.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("monotonic") && words.any(|offset| offset != "0")
+    })
 }
 
 fn coarse_ns() -> Result<u64> {

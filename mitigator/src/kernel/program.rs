@@ -51,8 +51,10 @@ impl LoadedProgram {
             "the kernel refused the XDP program; mitigator needs Linux 5.15 or newer with BPF enabled, and \
              CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
         )?;
-        if let Some(clock) = loaded.jiffy_clock()? {
-            BlockedSources::set_clock(pins, clock)?;
+        match loaded.jiffy_clock() {
+            Ok(Some(clock)) => BlockedSources::set_clock(pins, clock)?,
+            Ok(None) => {}
+            Err(error) => tracing::warn!("packets cost some nanoseconds more without jiffies: {error:#}"),
         }
         Ok(loaded)
     }

@@ -125,6 +125,14 @@ pub fn many_blocks() -> Result<()> {
     ensure!(outcomes == (Outcome::PassCounted, Outcome::DropBlocked), "{outcomes:?}");
     let all: Vec<Target> = blocks.iter().map(|block| block.target).collect();
     ensure!(tables.unblock_all(&all)? == 50_000 && tables.standing()?.is_empty(), "something is left");
+    // One list after the other, each in place of the last, while nobody clears away.
+    for round in 1..8 {
+        let list: Vec<NewBlock> = (round * COUNT..(round + 1) * COUNT).map(block).collect();
+        tables.block_all(&list, |_| {}).with_context(|| format!("list {round}"))?;
+        read_back(&tables, &list, |_| 0).with_context(|| format!("list {round}"))?;
+        let targets: Vec<Target> = list.iter().map(|block| block.target).collect();
+        tables.unblock_all(&targets)?;
+    }
     Ok(())
 }
 
@@ -161,6 +169,7 @@ pub fn growth_under_fire() -> Result<()> {
         }
         writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?
     })?;
+    ensure!(dropped > 0, "no packet met the table");
     let standing = bench.plane().blocks().standing()?;
     let hits: Vec<u64> = standing.iter().map(|block| block.entry.hits).collect();
     ensure!(hits == [dropped], "{hits:?} hits of {dropped} packets");
