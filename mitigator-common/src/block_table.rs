@@ -1,9 +1,9 @@
 //! Where the block of a source stands: the layout of the block table, one array map that the kernel reads and user
 //! space writes through a mapping of its memory.
 //!
-//! The map's elements are lines of 64 bytes. The first holds the header; from [`BlockRegion::FIRST_LINE`] on there is room for two
-//! tables, of which one is in use: its place is one number in the header, so that a change from one to the other
-//! is one store.
+//! The map's elements are lines of 64 bytes. The first holds the header; from [`BlockRegion::FIRST_LINE`] on there is
+//! room for two tables, of which one is in use: its place is one number in the header, so that a change from one to
+//! the other is one store.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -83,8 +83,8 @@ impl BlockRegion {
         self.0 as u32
     }
 
-    /// Index of one of the two lines in which a source may stand, by the [`Seeds`]'s number for it; the second is of use
-    /// when the first is full.
+    /// Index of one of the two lines in which a source may stand, by the [`Seeds`]'s number for it; the second is of
+    /// use when the first is full.
     ///
     /// Multiply-shift hashing (Dietzfelbinger and others, 1997): for a packet one multiplication, the least there can
     /// be to wait for.

@@ -7,8 +7,9 @@ use crate::shared::{SharedU32, SharedU64};
 
 /// No source: the number of 0.0.0.0.
 pub(crate) const NOBODY: u64 = 0;
-/// Whether a source may stand in a line, and not in the overflow alone: its number is neither [`NOBODY`] nor one of
-/// `0:1::/32`, which are nobody's and of which two stand for places without a block.
+
+/// Whether a source may stand in a line, and not in the overflow alone: its number is neither 0, which stands for
+/// nobody, nor one of `0:1::/32`, which are nobody's and of which two stand for places without a block.
 #[inline(always)]
 #[must_use]
 pub const fn can_stand_in_a_line(source: Source) -> bool {
@@ -87,7 +88,7 @@ impl LiveLine {
 pub struct LiveHeader {
     /// [`BlockRegion`]; 0 before the table is made ready.
     pub region: SharedU64,
-    /// Of the hashes, as [`Seeds`] tells; never 0 when the table is ready.
+    /// Of the hashes, as [`mitigator_common::Seeds`] tells; never 0 when the table is ready.
     pub first_seed: SharedU64,
     /// As `first_seed`.
     pub second_seed: SharedU64,

@@ -11,8 +11,8 @@ static SETTINGS: DataPlaneSettings = DataPlaneSettings { coarse_clock: 0 };
 
 /// Nanoseconds on `CLOCK_MONOTONIC`, as of the last timer tick.
 ///
-/// By `bpf_jiffies64` (5.6), which is a load, where the loader found out how jiffies and this clock go together. Otherwise
-/// by `bpf_ktime_get_coarse_ns` (5.11), ten times cheaper than `bpf_ktime_get_ns`.
+/// By `bpf_jiffies64` (5.6), which is a load, where the loader found out how jiffies and this clock go together.
+/// Otherwise by `bpf_ktime_get_coarse_ns` (5.11), ten times cheaper than `bpf_ktime_get_ns`.
 #[inline(always)]
 pub fn now_ns(header: &LiveHeader) -> u64 {
     let tick_ns = u64::from(header.tick_ns.get());

@@ -21,9 +21,9 @@ const _: () = assert!(size_of::<LiveLine>() == 64 && size_of::<LiveBlock>() == s
 #[btf_map]
 pub static SOURCE_COUNTERS: LruHashMap<Source, SourceCounters, 262_144> = LruHashMap::new();
 
-/// Blocked sources, in the lines of [`mitigator_common::BlockRegion`]; the first line is a [`LiveHeader`]. Written by user space through
-/// a mapping of the memory (5.5), by whom it is copied into the other half when it is to grow; hits added here.
-/// When it holds as many as were asked to fit, writing fails and says so: nothing is ever evicted.
+/// Blocked sources, in the lines of [`mitigator_common::BlockRegion`]; the first line is a [`LiveHeader`]. Written by
+/// user space through a mapping of the memory (5.5), by whom it is copied into the other half when it is to grow;
+/// hits added here. When it holds as many as were asked to fit, writing fails and says so: nothing is ever evicted.
 ///
 /// [`LiveHeader`]: mitigator_ebpf::block_table::LiveHeader
 #[btf_map]

@@ -338,7 +338,8 @@ impl BlockedSources {
         Ok(Cleared { over, freed: freed + self.drain_overflow()? })
     }
 
-    /// Gives those in the overflow a place in their lines where there is one; returns how many. Under the lock of the upkeep.
+    /// Gives those in the overflow a place in their lines where there is one; returns how many. Under the lock of the
+    /// upkeep.
     fn drain_overflow(&self) -> Result<usize> {
         let moved = {
             let _lock = self.pins.lock()?;
@@ -351,8 +352,8 @@ impl BlockedSources {
         Ok(moved.len())
     }
 
-    /// Puts those in the overflow for which there is a place into the lines of a table, where they are found first. Under
-    /// the lock.
+    /// Puts those in the overflow for which there is a place into the lines of a table, where they are found first.
+    /// Under the lock.
     fn move_from_overflow(&self, table: &InUse) -> Result<Vec<Source>> {
         let mut moved = Vec::new();
         if self.header().overflowing.get() != 0 {
@@ -384,8 +385,8 @@ impl BlockedSources {
         Ok(())
     }
 
-    /// Takes those out of the overflow whose block stands, or stood, in a line, where alone it is looked for: what is left
-    /// when somebody who made the table larger was killed. Under both locks.
+    /// Takes those out of the overflow whose block stands, or stood, in a line, where alone it is looked for: what is
+    /// left when somebody who made the table larger was killed. Under both locks.
     fn forget_twins(&self, in_use: &InUse) -> Result<()> {
         let overflowing = self.overflow.read_all()?;
         let twins: Vec<Source> = overflowing

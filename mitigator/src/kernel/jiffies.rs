@@ -1,7 +1,8 @@
 //! `JiffyClock`: how the kernel's count of timer ticks and the monotonic clock go together.
 //!
-//! Jiffies cost a packet next to nothing, but user space is not told them. The kernel keeps both in step: a tick is counted
-//! when the monotonic clock has come so far, and the coarse clock is read then. So one reading of both is enough.
+//! Jiffies cost a packet next to nothing, but user space is not told them. The kernel keeps both in step: a tick is
+//! counted when the monotonic clock has come so far, and the coarse clock is read then. So one reading of both is
+//! enough.
 
 use std::time::Duration;
 
@@ -81,8 +82,8 @@ fn lower_half(tell_jiffies: &mut Xdp) -> Result<u32> {
     Ok(tell_jiffies.test_run(options).context("the kernel's test run failed")?.return_value)
 }
 
-/// The monotonic clock at jiffy 0, when it is `now_ns` and the jiffies end in `lower_half`. Their upper half follows from
-/// about how many there must be.
+/// The monotonic clock at jiffy 0, when it is `now_ns` and the jiffies end in `lower_half`. Their upper half follows
+/// from about how many there must be.
 fn zero_of(now_ns: u64, tick_ns: u64, lower_half: u32) -> u64 {
     let since_start = now_ns / tick_ns;
     let before_start = u64::try_from(BEGIN_BEFORE.as_nanos()).unwrap_or(u64::MAX) / tick_ns;

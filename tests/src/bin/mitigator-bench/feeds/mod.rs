@@ -1,5 +1,5 @@
-//! What writing blocks costs: a feed from its file into the kernel, beside nftables and ipset where they are installed; one
-//! urgent block while a feed loads; many blocks taken back at once.
+//! What writing blocks costs: a feed from its file into the kernel, beside nftables and ipset where they are
+//! installed; one urgent block while a feed loads; many blocks taken back at once.
 //!
 //! Programs take turns, round by round, each with an empty table. Feeds are of random addresses, the same for all.
 
