@@ -8,7 +8,7 @@
 //! - Its place is first taken from its source, and gets another one only after a grace period: when every packet
 //!   that may have seen the former source has been judged.
 //!
-//! `tests/interleavings.rs` tries every order in which a packet and a writer may meet.
+//! `tests/interleavings.rs` tries every order in which packets and a writer may meet at one line, and at growth.
 
 use mitigator_common::{BlockTerms, Source};
 

@@ -1,8 +1,40 @@
 //! The machine and the version that figures were measured with.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+/// What figures were measured with: this version, on this machine.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct MeasuredWith {
+    version: &'static str,
+    commit: Option<String>,
+    processor: String,
+    kernel: String,
+}
+
+impl MeasuredWith {
+    /// As it is here.
+    #[must_use]
+    pub fn this() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: commit(),
+            processor: processor(),
+            kernel: kernel(),
+        }
+    }
+}
+
+/// As reports begin.
+impl fmt::Display for MeasuredWith {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, commit, processor, kernel } = self;
+        let commit = commit.as_ref().map_or_else(String::new, |commit| format!(" ({commit})"));
+        write!(formatter, "mitigator {version}{commit}, {processor}, Linux {kernel}")
+    }
+}
 
 /// Release of the running kernel; empty when it does not say.
 #[must_use]

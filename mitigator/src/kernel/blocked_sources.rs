@@ -57,7 +57,8 @@ pub(super) struct Cleared {
     pub(super) freed: usize,
 }
 
-fn count_of(length: usize) -> u32 {
+/// As the header counts.
+pub(super) fn count_of(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 

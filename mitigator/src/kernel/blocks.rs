@@ -16,7 +16,7 @@ use mitigator_common::{
 use mitigator_ebpf::shared::SharedU32;
 use nix::fcntl::Flock;
 
-use super::blocked_sources::{BlockedSources, NotWritten};
+use super::blocked_sources::{BlockedSources, NotWritten, count_of};
 use super::maps;
 use super::pins::Pins;
 use super::table::Table;
@@ -456,10 +456,6 @@ impl BlockTables {
 #[expect(clippy::disallowed_methods, reason = "an edge that paces itself")]
 fn give_way() {
     std::thread::sleep(TURN);
-}
-
-fn count_of(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// What [`BlockTables::set_guarded`] changed.

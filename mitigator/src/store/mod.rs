@@ -1,5 +1,6 @@
 //! What is remembered beside the kernel's tables: decisions with their evidence, the words that people gave
-//! their blocks, which blocks of the agent they took back, and what was learned to be normal. SQLite, so that the agent and the command line can both have it open.
+//! their blocks, which blocks of the agent they took back, and what was learned to be normal. SQLite, so that the
+//! agent and the command line can both have it open.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;

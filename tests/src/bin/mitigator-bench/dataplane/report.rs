@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use mitigator_tests::machine;
+use mitigator_tests::machine::MeasuredWith;
 use mitigator_tests::numbers::thousands;
 use serde::Serialize;
 
@@ -21,10 +21,8 @@ pub(crate) struct Report {
 /// What it was measured with.
 #[derive(Serialize)]
 pub(crate) struct Origin {
-    version: &'static str,
-    commit: Option<String>,
-    processor: String,
-    kernel: String,
+    #[serde(flatten)]
+    with: MeasuredWith,
     /// Instructions that the verifier walked through.
     pub(crate) verified_instructions: Option<u32>,
     bursts: u32,
@@ -35,15 +33,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// This machine, with so many bursts per case.
     pub(crate) fn new(bursts: u32) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            commit: machine::commit(),
-            processor: machine::processor(),
-            kernel: machine::kernel(),
-            verified_instructions: None,
-            bursts,
-            without_peer: None,
-        }
+        Self { with: MeasuredWith::this(), verified_instructions: None, bursts, without_peer: None }
     }
 }
 
@@ -174,9 +164,7 @@ impl Report {
     }
 
     fn origin(&self) -> String {
-        let Origin { version, commit, processor, kernel, bursts, .. } = &self.origin;
-        let commit = commit.as_ref().map_or_else(String::new, |commit| format!(" ({commit})"));
-        format!("mitigator {version}{commit}, {processor}, Linux {kernel}, {bursts} bursts per case")
+        format!("{}, {} bursts per case", self.origin.with, self.origin.bursts)
     }
 
     fn notes(&self) -> String {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use mitigator_tests::machine;
+use mitigator_tests::machine::MeasuredWith;
 use mitigator_tests::numbers::thousands;
 use serde::Serialize;
 
@@ -12,10 +12,8 @@ use crate::table;
 /// Everything that was measured, and with what.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    version: &'static str,
-    commit: Option<String>,
-    processor: String,
-    kernel: String,
+    #[serde(flatten)]
+    with: MeasuredWith,
     rounds: u32,
     tasks: Vec<Figures>,
 }
@@ -71,14 +69,7 @@ const NOT_MEASURED: &str =
 
 impl Report {
     pub(crate) fn new(rounds: u32, tasks: Vec<Task>) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            commit: machine::commit(),
-            processor: machine::processor(),
-            kernel: machine::kernel(),
-            rounds,
-            tasks: tasks.into_iter().map(Figures::from).collect(),
-        }
+        Self { with: MeasuredWith::this(), rounds, tasks: tasks.into_iter().map(Figures::from).collect() }
     }
 
     fn rows(&self) -> impl Iterator<Item = [String; 7]> {
@@ -106,11 +97,7 @@ impl Report {
     }
 
     fn origin(&self) -> String {
-        let commit = self.commit.as_deref().unwrap_or("no commit");
-        format!(
-            "mitigator {} ({commit}), {}, Linux {}, {} rounds",
-            self.version, self.processor, self.kernel, self.rounds
-        )
+        format!("{}, {} rounds", self.with, self.rounds)
     }
 
     /// For people.

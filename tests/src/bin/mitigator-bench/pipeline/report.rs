@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use mitigator_tests::machine;
+use mitigator_tests::machine::MeasuredWith;
 use mitigator_tests::numbers::thousands;
 use serde::Serialize;
 
@@ -18,10 +18,8 @@ const LIMITS: [(u32, f64); 2] = [(100_000, 50.0), (1_000_000, 500.0)];
 /// Everything that was measured, and with what.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    version: &'static str,
-    commit: Option<String>,
-    processor: String,
-    kernel: String,
+    #[serde(flatten)]
+    with: MeasuredWith,
     mode: &'static str,
     samples: u32,
     /// Cases whose median tick is over the limit, and those whose worst tick is.
@@ -161,10 +159,7 @@ const HEADINGS: [&str; 8] = [
 impl Report {
     pub(crate) fn new(samples: u32, cases: Vec<Case>) -> Self {
         Self {
-            version: env!("CARGO_PKG_VERSION"),
-            commit: machine::commit(),
-            processor: machine::processor(),
-            kernel: machine::kernel(),
+            with: MeasuredWith::this(),
             mode: if cfg!(debug_assertions) { "debug build" } else { "release build" },
             samples,
             misses: cases.iter().filter(|case| case.is_median_within_limit == Some(false)).count(),
@@ -208,15 +203,7 @@ impl Report {
     }
 
     fn origin(&self) -> String {
-        format!(
-            "mitigator {}{}, {}, {}, Linux {}, {} samples per case",
-            self.version,
-            self.commit.as_ref().map_or_else(String::new, |commit| format!(" ({commit})")),
-            self.mode,
-            self.processor,
-            self.kernel,
-            self.samples
-        )
+        format!("{}, {}, {} samples per case", self.with, self.mode, self.samples)
     }
 
     fn conclusion(&self) -> String {
