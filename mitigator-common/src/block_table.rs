@@ -14,13 +14,12 @@ pub const ENTRIES_PER_LINE: usize = 4;
 /// How many of them are taken at most when all are counted.
 const HALF_A_LINE: u32 = 2;
 
-/// Secret numbers, one for each of the two lines in which a source may stand, so that nobody who chooses addresses can
-/// choose lines.
+/// Secret numbers for the two lines in which a source may stand, so that nobody who chooses addresses can choose lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seeds {
-    /// Of the first line; odd.
+    /// Of the first line, and of the other; odd.
     pub first: u64,
-    /// Of the second; odd.
+    /// Of the other; odd.
     pub second: u64,
 }
 
@@ -83,8 +82,8 @@ impl BlockRegion {
         self.0 as u32
     }
 
-    /// Index of one of the two lines in which a source may stand, by the [`Seeds`]'s number for it; the second is of
-    /// use when the first is full.
+    /// Index of the first of the two lines in which a source may stand, by the first of the [`Seeds`]; the other is of
+    /// use when it is full.
     ///
     /// Multiply-shift hashing (Dietzfelbinger and others, 1997): for a packet one multiplication, the least there can
     /// be to wait for.
@@ -94,6 +93,15 @@ impl BlockRegion {
     pub const fn line_of(self, source: Source, seed: u64) -> u32 {
         // A shift of 64 or more never stands there; the kernel's compiler needs no check then.
         self.first() + (source.number().wrapping_mul(seed) >> (self.shift() & 63)) as u32
+    }
+
+    /// Index of the other line, after another round of multiplication: sources that are numbered evenly may crowd in some
+    /// lines after one. Packets rarely need it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn other_line_of(self, source: Source, seeds: Seeds) -> u32 {
+        let once = source.number().wrapping_mul(seeds.first);
+        self.line_of(Source::from_number(once ^ once >> 32), seeds.second)
     }
 
     /// Lines for `entries` entries: no more than half of the places are taken.
@@ -108,6 +116,14 @@ impl BlockRegion {
     pub const fn map_lines_for(entries: u32) -> u32 {
         let lines = Self::lines_for(entries);
         Self::FIRST_LINE + 2 * if lines < Self::FIRST_LINE { Self::FIRST_LINE } else { lines }
+    }
+
+    /// Room for entries that find both their lines full, which are few, as a rule: hardly an eighth of sources that are
+    /// numbered as unluckily as can be.
+    #[must_use]
+    pub const fn overflow_for(entries: u32) -> u32 {
+        let room = entries / 8;
+        if room < 65_536 { 65_536 } else { room }
     }
 
     /// Where the other table begins, in a map of `map_lines` elements.
@@ -129,6 +145,10 @@ impl BlockRegion {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::vec;
+
     use super::*;
 
     #[test]
@@ -165,6 +185,28 @@ mod tests {
             let most = sources.iter().max();
             assert!(seed == 3 << 60 | 1 || most < Some(&40), "{seed:x}: {most:?} neighbours in one line");
             assert!(moved > 8 * LINES - 100, "{seed:x}: {moved}");
+        }
+    }
+
+    #[test]
+    fn hardly_a_source_finds_both_lines_full_however_they_are_numbered() {
+        let region = BlockRegion::new(0, BlockRegion::lines_for(65_536));
+        // A first seed by which every seventh line gets all of them, and another.
+        for first in [1 << 48 | 1, 0x9e37_79b9_7f4a_7c15] {
+            let seeds = Seeds { first, second: 0xc4ce_b9fe_1a85_ec53 };
+            for stride in [1_u64, 256, 1 << 20] {
+                let mut blocks = vec![0_u8; region.lines() as usize];
+                let mut overflowing = 0;
+                for number in 0..65_536 {
+                    let source = Source::from_number(0x0a00_0000 + number * stride);
+                    let lines = [region.line_of(source, seeds.first), region.other_line_of(source, seeds)];
+                    match lines.into_iter().find(|line| blocks[*line as usize] < 4) {
+                        Some(line) => blocks[line as usize] += 1,
+                        None => overflowing += 1,
+                    }
+                }
+                assert!(overflowing < 65_536 / 8, "{first:x}, {stride}: {overflowing}");
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Finds the block of a source in the block table, whose layout `mitigator_common` tells. What is
 //! written there, and in which order, is told in `block_writing`.
 
-use mitigator_common::{BlockRegion, BlockTerms, ENTRIES_PER_LINE, Source};
+use mitigator_common::{BlockRegion, BlockTerms, ENTRIES_PER_LINE, Seeds, Source};
 
 use crate::shared::{SharedU32, SharedU64};
 
@@ -106,7 +106,8 @@ pub struct LiveHeader {
     pub stale: SharedU32,
     /// Nanoseconds of a jiffy, 0 where jiffies do not tell the time.
     pub tick_ns: SharedU32,
-    reserved: u32,
+    /// Buckets of the source table, whose places go by the seeds, too.
+    pub buckets: SharedU32,
     /// The monotonic clock at jiffy 0, modulo 2^64.
     pub jiffy_zero_ns: SharedU64,
 }
@@ -144,7 +145,8 @@ pub fn find<'t>(
     if !can_stand_in_a_line(source) {
         return Standing::MaybeOverflowing;
     }
-    let Some(first) = line(region.line_of(source, seed_of(Choice::First))) else {
+    let seed = seed_of(Choice::First);
+    let Some(first) = line(region.line_of(source, seed)) else {
         return Standing::Nowhere;
     };
     if let Some(block) = first.find(number) {
@@ -153,7 +155,8 @@ pub fn find<'t>(
     if !first.is_full() {
         return Standing::Nowhere;
     }
-    let Some(second) = line(region.line_of(source, seed_of(Choice::Second))) else {
+    let seeds = Seeds { first: seed, second: seed_of(Choice::Second) };
+    let Some(second) = line(region.other_line_of(source, seeds)) else {
         return Standing::Nowhere;
     };
     match second.find(number) {

@@ -1,92 +1,325 @@
 //! Counts one packet for its source, in place.
 //!
-//! [`LiveCounters`] is a row of `SOURCE_COUNTERS` while packets arrive on several CPUs: the same
-//! layout as [`SourceCounters`], with atomic additions, so that no packet is lost to a race.
+//! [`LiveRow`] is the row of a source while packets arrive on several CPUs. The CPU on which its packets arrive, as a
+//! rule, owns the first of its three cache lines and adds to it alone, without the atomic additions that would make each
+//! packet wait for the one before; all others add to the second and the third, atomically. Both are summed by who reads:
+//! no packet is lost, and memory goes by the sources alone, however many CPUs there are.
 
-use mitigator_common::SourceCounters;
+use mitigator_common::{Source, SourceCounters};
 
-use crate::packet::{Fragment, Packet, Transport, TransportKind, flags};
+use crate::content::Content;
+use crate::packet::{Transport, TransportKind, flags};
 use crate::shared::{SharedU32, SharedU64};
 
-/// [`SourceCounters`] while it is being counted into; field by field the same.
+/// Where the owner stands beside an epoch: the number of its CPU and one, or 0 for nobody.
+const OWNER_SHIFT: u32 = 16;
+const EPOCH_MASK: u32 = 0xffff;
+/// Of the two ports, the one of reflection stands above.
+const PORT_SHIFT: u32 = 16;
+
+/// What packets of a source come to on the CPU that owns the row, or on all others.
 #[repr(C)]
 #[derive(Debug, Default)]
-#[expect(missing_docs, reason = "documented at SourceCounters, field by field")]
-pub struct LiveCounters {
-    pub packets: SharedU64,
-    pub bytes: SharedU64,
-    pub first_seen_ns: SharedU64,
-    pub last_seen_ns: SharedU64,
-    pub port_bits: SharedU64,
-    pub ports_epoch: SharedU32,
-    pub tcp_syn_packets: SharedU32,
-    pub tcp_syn_ack_packets: SharedU32,
-    pub tcp_ack_packets: SharedU32,
-    pub tcp_rst_packets: SharedU32,
-    pub tcp_odd_packets: SharedU32,
-    pub tcp_push_packets: SharedU32,
-    pub udp_packets: SharedU32,
-    pub reflection_packets: SharedU32,
-    pub icmp_packets: SharedU32,
-    pub fragment_packets: SharedU32,
-    pub extension_packets: SharedU32,
-    pub other_packets: SharedU32,
-    pub reflection_port: SharedU32,
-    pub tcp_fin_packets: SharedU32,
-    pub destination_port: SharedU32,
-    pub sent_packets: SharedU32,
-    pub sent_syn_packets: SharedU32,
-    pub sent_syn_ack_packets: SharedU32,
-    pub sent_data_packets: SharedU32,
-    pub sent_udp_packets: SharedU32,
-    pub sent_closing_packets: SharedU32,
+struct Part {
+    packets: SharedU64,
+    bytes: SharedU64,
+    last_seen_ns: SharedU64,
+    port_bits: SharedU64,
+    tcp_syn_packets: SharedU32,
+    tcp_ack_packets: SharedU32,
+    tcp_push_packets: SharedU32,
+    udp_packets: SharedU32,
+    /// Destination port of the latest packet, and source port of the latest reflection above it.
+    ports: SharedU32,
+    /// Lower half: the epoch of `port_bits`, cut. Upper half: in the owner's part, who that is.
+    epoch: SharedU32,
+}
+
+/// A row of the source table; [`SourceCounters`] tells what it counts.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct LiveRow {
+    source: SharedU64,
+    own: Part,
+    others: Part,
+    tcp_fin_packets: SharedU32,
+    tcp_syn_ack_packets: SharedU32,
+    first_seen_ns: SharedU64,
+    tcp_rst_packets: SharedU32,
+    tcp_odd_packets: SharedU32,
+    reflection_packets: SharedU32,
+    icmp_packets: SharedU32,
+    fragment_packets: SharedU32,
+    extension_packets: SharedU32,
+    other_packets: SharedU32,
+    sent_packets: SharedU32,
+    sent_syn_packets: SharedU32,
+    sent_syn_ack_packets: SharedU32,
+    sent_data_packets: SharedU32,
+    sent_udp_packets: SharedU32,
+    sent_closing_packets: SharedU32,
+    reserved: SharedU32,
 }
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<LiveCounters>() == size_of::<SourceCounters>());
-    assert!(align_of::<LiveCounters>() == align_of::<SourceCounters>());
-    assert!(offset_of!(LiveCounters, port_bits) == offset_of!(SourceCounters, port_bits));
-    assert!(offset_of!(LiveCounters, tcp_syn_packets) == offset_of!(SourceCounters, tcp_syn_packets));
-    assert!(offset_of!(LiveCounters, udp_packets) == offset_of!(SourceCounters, udp_packets));
-    assert!(offset_of!(LiveCounters, reflection_port) == offset_of!(SourceCounters, reflection_port));
-    assert!(offset_of!(LiveCounters, sent_packets) == offset_of!(SourceCounters, sent_packets));
-    assert!(
-        offset_of!(LiveCounters, sent_closing_packets) == offset_of!(SourceCounters, sent_closing_packets)
-    );
+    assert!(size_of::<LiveRow>() == 192);
+    assert!(offset_of!(LiveRow, others) == 64 && offset_of!(LiveRow, first_seen_ns) == 128);
 };
 
-impl LiveCounters {
-    /// A row for a source first seen at `now_ns`.
-    #[must_use]
-    pub fn starting_at(now_ns: u64) -> Self {
-        Self { first_seen_ns: now_ns.into(), last_seen_ns: now_ns.into(), ..Self::default() }
+/// How to add to a part.
+trait Adds {
+    fn add(number: &SharedU32, amount: u32);
+    fn add_long(number: &SharedU64, amount: u64);
+}
+
+/// On the CPU that owns it.
+struct Alone;
+/// On any other.
+struct AmongOthers;
+
+impl Adds for Alone {
+    #[inline(always)]
+    fn add(number: &SharedU32, amount: u32) {
+        number.add_alone(amount);
     }
 
-    /// Adds one packet of `wire_bytes` bytes that arrived at `now_ns`.
     #[inline(always)]
-    pub fn record(&self, packet: &Packet, wire_bytes: u64, now_ns: u64) {
-        self.packets.add(1);
-        self.bytes.add(wire_bytes);
+    fn add_long(number: &SharedU64, amount: u64) {
+        number.add_alone(amount);
+    }
+}
+
+impl Adds for AmongOthers {
+    #[inline(always)]
+    fn add(number: &SharedU32, amount: u32) {
+        number.add(amount);
+    }
+
+    #[inline(always)]
+    fn add_long(number: &SharedU64, amount: u64) {
+        number.add(amount);
+    }
+}
+
+impl Part {
+    #[inline(always)]
+    fn begin(&self, now_ns: u64) {
+        self.packets.set(0);
+        self.bytes.set(0);
         self.last_seen_ns.set(now_ns);
-        if !matches!(packet.fragment, Fragment::Whole) {
-            self.fragment_packets.add(1);
-        }
-        if packet.has_extensions {
-            self.extension_packets.add(1);
-        }
-        let Transport { kind, source_port, destination_port, flags, has_payload } = packet.transport;
-        match kind {
+        self.port_bits.set(0);
+        self.tcp_syn_packets.set(0);
+        self.tcp_ack_packets.set(0);
+        self.tcp_push_packets.set(0);
+        self.udp_packets.set(0);
+        self.ports.set(0);
+        self.epoch.set(0);
+    }
+
+    #[inline(always)]
+    fn record<A: Adds>(&self, transport: &Transport, wire_bytes: u64, now_ns: u64) {
+        A::add_long(&self.packets, 1);
+        A::add_long(&self.bytes, wire_bytes);
+        self.last_seen_ns.set(now_ns);
+        match transport.kind {
             TransportKind::Tcp => {
-                self.note_port(destination_port, now_ns);
-                self.record_tcp(flags, has_payload);
+                self.note_destination(transport.destination_port, now_ns);
+                let flags = transport.flags;
+                if flags & flags::RST != 0 {
+                } else if flags & flags::SYN != 0 {
+                    if flags & flags::ACK == 0 {
+                        A::add(&self.tcp_syn_packets, 1);
+                    }
+                } else if flags & flags::ACK != 0 {
+                    A::add(&self.tcp_ack_packets, 1);
+                    if transport.has_payload && flags & flags::PSH != 0 {
+                        A::add(&self.tcp_push_packets, 1);
+                    }
+                }
             }
             TransportKind::Udp => {
-                self.note_port(destination_port, now_ns);
-                self.udp_packets.add(1);
-                if is_reflection_port(source_port) && !packet.is_to_group {
+                self.note_destination(transport.destination_port, now_ns);
+                A::add(&self.udp_packets, 1);
+            }
+            TransportKind::Icmp | TransportKind::Other => {}
+        }
+    }
+
+    /// Two CPUs that meet in the part that is nobody's own may lose a port or a bit of the sketch, which only ever makes
+    /// the estimate smaller; the next packet to the port sets it again.
+    #[inline(always)]
+    fn note_destination(&self, port: u16, now_ns: u64) {
+        let ports = self.ports.get();
+        if ports as u16 != port {
+            self.ports.set(ports >> PORT_SHIFT << PORT_SHIFT | u32::from(port));
+        }
+        self.note_port_class(port, now_ns);
+    }
+
+    #[inline(always)]
+    fn note_reflection(&self, port: u16) {
+        let ports = self.ports.get();
+        if ports >> PORT_SHIFT != u32::from(port) {
+            self.ports.set(u32::from(port) << PORT_SHIFT | ports & 0xffff);
+        }
+    }
+
+    #[inline(always)]
+    fn note_port_class(&self, port: u16, now_ns: u64) {
+        let epoch = SourceCounters::ports_epoch_of(now_ns) & EPOCH_MASK;
+        let bit = port_bit(port);
+        let found = self.epoch.get();
+        if found & EPOCH_MASK != epoch {
+            self.epoch.set(found & !EPOCH_MASK | epoch);
+            self.port_bits.set(bit);
+            return;
+        }
+        let bits = self.port_bits.get();
+        if bits & bit == 0 {
+            self.port_bits.set(bits | bit);
+        }
+    }
+
+    /// The classes of ports, and their epoch, whole: it is near that of the last packet. 0 when there are none.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "the lower half, with a sign"
+    )]
+    fn ports_seen(&self) -> (u64, u32) {
+        let bits = self.port_bits.get();
+        if bits == 0 {
+            return (0, 0);
+        }
+        let last = SourceCounters::ports_epoch_of(self.last_seen_ns.get());
+        let later = self.epoch.get().wrapping_sub(last) as u16 as i16;
+        (bits, last.wrapping_add_signed(i32::from(later)))
+    }
+}
+
+impl LiveRow {
+    /// A row for a source first seen at `now_ns`, where nobody else sees it yet.
+    #[must_use]
+    pub fn starting_at(now_ns: u64) -> Self {
+        let row = Self::default();
+        row.begin(Source::default(), now_ns);
+        row
+    }
+
+    /// Whether it is the source's.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_of(&self, source: Source) -> bool {
+        self.source.get() == source.number()
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source::from_number(self.source.consult())
+    }
+
+    /// Empties the row for another source, first seen at `now_ns`. What CPUs add that are counting a packet of the
+    /// former one at this moment is lost or goes to the new one: one packet for each CPU at most, of a source that was
+    /// quiet until then.
+    #[inline(always)]
+    pub fn begin(&self, source: Source, now_ns: u64) {
+        self.source.publish(Source::RESERVED_V6.number());
+        self.own.begin(now_ns);
+        self.others.begin(now_ns);
+        self.first_seen_ns.set(now_ns);
+        for number in [
+            &self.tcp_fin_packets,
+            &self.tcp_syn_ack_packets,
+            &self.tcp_rst_packets,
+            &self.tcp_odd_packets,
+            &self.reflection_packets,
+            &self.icmp_packets,
+            &self.fragment_packets,
+            &self.extension_packets,
+            &self.other_packets,
+            &self.sent_packets,
+            &self.sent_syn_packets,
+            &self.sent_syn_ack_packets,
+            &self.sent_data_packets,
+            &self.sent_udp_packets,
+            &self.sent_closing_packets,
+        ] {
+            number.set(0);
+        }
+        self.source.publish(source.number());
+    }
+
+    /// Whether it was ever begun.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.first_seen_ns.get() != 0
+    }
+
+    /// When the source sent last.
+    #[inline(always)]
+    #[must_use]
+    pub fn last_seen_ns(&self) -> u64 {
+        let (own, others) = (self.own.last_seen_ns.get(), self.others.last_seen_ns.get());
+        if own < others { others } else { own }
+    }
+
+    /// Adds one packet of `wire_bytes` bytes that arrived at `now_ns` on the CPU `cpu`, less than 65,535.
+    #[inline(always)]
+    pub fn record(&self, cpu: u32, content: Content, wire_bytes: u64, now_ns: u64) {
+        let transport = &content.transport;
+        let part = if self.is_owned_by(cpu) {
+            self.own.record::<Alone>(transport, wire_bytes, now_ns);
+            &self.own
+        } else {
+            self.others.record::<AmongOthers>(transport, wire_bytes, now_ns);
+            &self.others
+        };
+        self.record_rare(content, part);
+    }
+
+    /// The first CPU on which a packet arrives owns the row from then on.
+    #[inline(always)]
+    fn is_owned_by(&self, cpu: u32) -> bool {
+        let found = self.own.epoch.get();
+        let owner = found >> OWNER_SHIFT;
+        owner == cpu + 1 || owner == 0 && self.own.epoch.replace(found, found | (cpu + 1) << OWNER_SHIFT)
+    }
+
+    /// What few packets are, which is added atomically whoever it is.
+    #[inline(always)]
+    fn record_rare(&self, content: Content, part: &Part) {
+        if content.is_fragment {
+            self.fragment_packets.add(1);
+        }
+        if content.has_extensions {
+            self.extension_packets.add(1);
+        }
+        let Transport { kind, source_port, flags, .. } = content.transport;
+        match kind {
+            TransportKind::Tcp => {
+                const ACK_ALONE: u8 = flags::ACK;
+                const ALL: u8 = flags::FIN | flags::SYN | flags::RST | flags::ACK;
+                let found = flags & ALL;
+                if found == ACK_ALONE || found == flags::SYN {
+                    return;
+                }
+                if found & (flags::FIN | flags::RST) == flags::FIN {
+                    self.tcp_fin_packets.add(1);
+                }
+                if found & flags::RST != 0 {
+                    self.tcp_rst_packets.add(1);
+                } else if found & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
+                    self.tcp_syn_ack_packets.add(1);
+                } else if found & (flags::SYN | flags::ACK) == 0 {
+                    self.tcp_odd_packets.add(1);
+                }
+            }
+            TransportKind::Udp => {
+                if is_reflection_port(source_port) && !content.is_to_group {
                     self.reflection_packets.add(1);
-                    self.reflection_port.set(u32::from(source_port));
+                    part.note_reflection(source_port);
                 }
             }
             TransportKind::Icmp => self.icmp_packets.add(1),
@@ -94,75 +327,35 @@ impl LiveCounters {
         }
     }
 
-    /// Adds one packet that this host sent to the source at `now_ns`.
+    /// Adds one packet that this host sent to the source at `now_ns`; whether the source is known by that, as
+    /// [`Self::is_known`] tells.
     #[inline(always)]
-    pub fn record_sent(&self, packet: &Packet, now_ns: u64) {
+    pub fn record_sent(&self, content: Content, now_ns: u64) -> bool {
         self.sent_packets.add(1);
-        let Transport { kind, destination_port, flags, has_payload, .. } = packet.transport;
+        let Transport { kind, destination_port, flags, has_payload, .. } = content.transport;
         match kind {
             TransportKind::Tcp => {
                 if flags & (flags::FIN | flags::RST) != 0 {
                     self.sent_closing_packets.add(1);
                 }
-                if packet.transport.opens() {
+                if content.transport.opens() {
                     self.sent_syn_packets.add(1);
-                    self.note_port_class(destination_port, now_ns);
-                } else if flags & flags::SYN != 0 {
+                    self.others.note_port_class(destination_port, now_ns);
+                    return true;
+                }
+                if flags & flags::SYN != 0 {
                     self.sent_syn_ack_packets.add(1);
                 } else if has_payload {
                     self.sent_data_packets.add(1);
+                    return true;
                 }
+                false
             }
-            TransportKind::Udp => self.sent_udp_packets.add(1),
-            TransportKind::Icmp | TransportKind::Other => {}
-        }
-    }
-
-    #[inline(always)]
-    fn record_tcp(&self, flags: u8, has_payload: bool) {
-        if flags & (flags::FIN | flags::RST) == flags::FIN {
-            self.tcp_fin_packets.add(1);
-        }
-        if flags & flags::RST != 0 {
-            self.tcp_rst_packets.add(1);
-        } else if flags & flags::SYN != 0 {
-            if flags & flags::ACK != 0 {
-                self.tcp_syn_ack_packets.add(1);
-            } else {
-                self.tcp_syn_packets.add(1);
+            TransportKind::Udp => {
+                self.sent_udp_packets.add(1);
+                true
             }
-        } else if flags & flags::ACK != 0 {
-            self.tcp_ack_packets.add(1);
-            if has_payload && flags & flags::PSH != 0 {
-                self.tcp_push_packets.add(1);
-            }
-        } else {
-            self.tcp_odd_packets.add(1);
-        }
-    }
-
-    #[inline(always)]
-    fn note_port(&self, port: u16, now_ns: u64) {
-        if self.destination_port.get() != u32::from(port) {
-            self.destination_port.set(u32::from(port));
-        }
-        self.note_port_class(port, now_ns);
-    }
-
-    /// Two CPUs that meet here may lose a bit of the sketch, which only ever makes the estimate
-    /// smaller; the next packet to the port sets it again.
-    #[inline(always)]
-    fn note_port_class(&self, port: u16, now_ns: u64) {
-        let epoch = SourceCounters::ports_epoch_of(now_ns);
-        let bit = port_bit(port);
-        if self.ports_epoch.get() != epoch {
-            self.ports_epoch.set(epoch);
-            self.port_bits.set(bit);
-            return;
-        }
-        let bits = self.port_bits.get();
-        if bits & bit == 0 {
-            self.port_bits.set(bits | bit);
+            TransportKind::Icmp | TransportKind::Other => false,
         }
     }
 
@@ -180,28 +373,42 @@ impl LiveCounters {
     /// The row as it stands.
     #[must_use]
     pub fn totals(&self) -> SourceCounters {
+        let Self { own, others, .. } = self;
+        let both = |count: fn(&Part) -> &SharedU32| count(own).get().wrapping_add(count(others).get());
+        let (own_ports, other_ports) = (own.ports.get(), others.ports.get());
+        let is_others_latest = others.packets.get() > 0 && others.last_seen_ns.get() > own.last_seen_ns.get();
+        let destination = if is_others_latest { other_ports } else { own_ports };
+        let reflection = if own_ports >> PORT_SHIFT == 0 { other_ports } else { own_ports };
+        let ((own_bits, own_epoch), (other_bits, other_epoch)) = (own.ports_seen(), others.ports_seen());
+        let (port_bits, ports_epoch) = if own_epoch == other_epoch {
+            (own_bits | other_bits, own_epoch)
+        } else if own_bits != 0 && (other_bits == 0 || own_epoch > other_epoch) {
+            (own_bits, own_epoch)
+        } else {
+            (other_bits, other_epoch)
+        };
         SourceCounters {
-            packets: self.packets.get(),
-            bytes: self.bytes.get(),
+            packets: own.packets.get() + others.packets.get(),
+            bytes: own.bytes.get() + others.bytes.get(),
             first_seen_ns: self.first_seen_ns.get(),
-            last_seen_ns: self.last_seen_ns.get(),
-            port_bits: self.port_bits.get(),
-            ports_epoch: self.ports_epoch.get(),
-            tcp_syn_packets: self.tcp_syn_packets.get(),
+            last_seen_ns: self.last_seen_ns(),
+            port_bits,
+            ports_epoch,
+            tcp_syn_packets: both(|part| &part.tcp_syn_packets),
             tcp_syn_ack_packets: self.tcp_syn_ack_packets.get(),
-            tcp_ack_packets: self.tcp_ack_packets.get(),
+            tcp_ack_packets: both(|part| &part.tcp_ack_packets),
             tcp_rst_packets: self.tcp_rst_packets.get(),
             tcp_odd_packets: self.tcp_odd_packets.get(),
-            tcp_push_packets: self.tcp_push_packets.get(),
-            udp_packets: self.udp_packets.get(),
+            tcp_push_packets: both(|part| &part.tcp_push_packets),
+            udp_packets: both(|part| &part.udp_packets),
             reflection_packets: self.reflection_packets.get(),
             icmp_packets: self.icmp_packets.get(),
             fragment_packets: self.fragment_packets.get(),
             extension_packets: self.extension_packets.get(),
             other_packets: self.other_packets.get(),
-            reflection_port: self.reflection_port.get(),
+            reflection_port: reflection >> PORT_SHIFT,
             tcp_fin_packets: self.tcp_fin_packets.get(),
-            destination_port: self.destination_port.get(),
+            destination_port: destination & 0xffff,
             sent_packets: self.sent_packets.get(),
             sent_syn_packets: self.sent_syn_packets.get(),
             sent_syn_ack_packets: self.sent_syn_ack_packets.get(),
@@ -215,9 +422,9 @@ impl LiveCounters {
 /// Whether a packet that this host sends asks its receiver for something, so that an answer is to come.
 #[inline(always)]
 #[must_use]
-pub const fn asks(packet: &Packet) -> bool {
-    match packet.transport.kind {
-        TransportKind::Tcp => packet.transport.opens(),
+pub const fn asks(content: Content) -> bool {
+    match content.transport.kind {
+        TransportKind::Tcp => content.transport.opens(),
         TransportKind::Udp | TransportKind::Icmp => true,
         TransportKind::Other => false,
     }
@@ -266,18 +473,9 @@ pub const fn is_reflection_port(port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mitigator_common::{Source, WideAddress};
 
-    fn packet(transport: Transport) -> Packet {
-        Packet {
-            source: Source::from_v4_bytes([192, 0, 2, 7]),
-            address: WideAddress::from_v4_bytes([192, 0, 2, 7]),
-            protocol: 0,
-            transport,
-            fragment: Fragment::Whole,
-            has_extensions: false,
-            is_to_group: false,
-        }
+    fn content(transport: Transport) -> Content {
+        Content { transport, is_fragment: false, has_extensions: false, is_to_group: false }
     }
 
     fn tcp(flags: u8, has_payload: bool) -> Transport {
@@ -305,8 +503,8 @@ mod tests {
             ("GRE", Transport::OTHER, |c| c.other_packets),
         ];
         for (description, transport, counter) in rows {
-            let row = LiveCounters::starting_at(1);
-            row.record(&packet(transport), 60, 2);
+            let row = LiveRow::starting_at(1);
+            row.record(0, content(transport), 60, 2);
             let totals = row.totals();
             assert_eq!((totals.packets, totals.bytes), (1, 60), "{description}");
             assert_eq!((totals.first_seen_ns, totals.last_seen_ns), (1, 2), "{description}");
@@ -316,12 +514,12 @@ mod tests {
 
     #[test]
     fn ports_are_forgotten_when_their_epoch_is_over() {
-        let row = LiveCounters::default();
+        let row = LiveRow::default();
         for destination_port in 1..=20 {
-            row.record(&packet(Transport::udp(1, destination_port)), 60, 5);
+            row.record(0, content(Transport::udp(1, destination_port)), 60, 5);
         }
         assert!(row.totals().port_bits.count_ones() >= 12);
-        row.record(&packet(udp(1)), 60, 5 + (1 << 30));
+        row.record(0, content(udp(1)), 60, 5 + (1 << 30));
         assert_eq!(row.totals().port_bits.count_ones(), 1);
     }
 }

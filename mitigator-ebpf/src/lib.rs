@@ -9,10 +9,13 @@
 pub mod block_table;
 #[cfg(not(target_arch = "bpf"))]
 pub mod block_writing;
+pub mod content;
 pub mod counters;
 pub mod cursor;
 pub mod envelope;
 pub mod packet;
 pub mod shared;
 pub mod signature;
+pub mod sketch;
+pub mod source_table;
 pub mod transport;

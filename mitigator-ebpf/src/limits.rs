@@ -21,7 +21,7 @@ pub fn drops(header: &LiveHeader, packet: &Packet) -> bool {
     };
     let now_ns = clock::now_ns(header);
     let since_ns = limit.since_ns.get();
-    if limit.is_expired(now_ns) || since_ns != 0 && sources::is_known(&packet.source, since_ns) {
+    if limit.is_expired(now_ns) || since_ns != 0 && sources::is_known(packet.source, since_ns) {
         return false;
     }
     !limit.admit(now_ns, || allowlist::covers(packet.address))

@@ -4,22 +4,40 @@
 //! characters, the kernel's limit.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use mitigator_common::{
-    AllowEntry, BlockEntry, BlockRegion, Limit, Outcome, PlacedBlock, Signature, Source, SourceCounters,
+    AllowEntry, BlockEntry, BlockRegion, CpuState, Limit, PlacedBlock, Signature, Source, SourceTable,
     WideAddress,
 };
 use mitigator_ebpf::block_table::{LiveBlock, LiveLine};
+use mitigator_ebpf::counters::LiveRow;
+use mitigator_ebpf::sketch::LiveSketch;
+use mitigator_ebpf::source_table::LiveBucket;
 
 const _: () = assert!(size_of::<LiveLine>() == 64 && size_of::<LiveBlock>() == size_of::<PlacedBlock>());
 
-/// Totals per source since first seen.
-///
-/// Written here, read by user space once per tick. When full, the kernel evicts sources not seen
-/// lately: a spoofed flood forgets old sources but cannot grow memory.
+/// What tells the rows of the next map apart. Written here, read by user space through a mapping of the memory (5.5).
 #[btf_map]
-pub static SOURCE_COUNTERS: LruHashMap<Source, SourceCounters, 262_144> = LruHashMap::new();
+pub static SOURCE_BUCKETS: Array<
+    LiveBucket,
+    { SourceTable::buckets_for(262_144) as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
+
+/// Totals per source since first seen. Written here, read by user space once per tick, as above. When a source finds both
+/// its buckets full, a row that was quiet for long goes to it: a spoofed flood forgets old sources but cannot grow
+/// memory, and makes no more rows than [`mitigator_common::InsertionBudget`] allows.
+#[btf_map]
+pub static SOURCE_ROWS: Array<
+    LiveRow,
+    { SourceTable::new(SourceTable::buckets_for(262_144)).rows() as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
+
+/// Sources without a row while they are a crowd, a sketch for each CPU. Written and read here.
+#[btf_map]
+pub static SKETCHES: Array<LiveSketch, 1> = Array::new();
 
 /// Blocked sources, in the lines of [`mitigator_common::BlockRegion`]; the first line is a [`LiveHeader`]. Written by
 /// user space through a mapping of the memory (5.5), by whom it is copied into the other half when it is to grow;
@@ -51,6 +69,7 @@ pub static ALLOWLIST: LpmTrie<WideAddress, AllowEntry, 65_536> = LpmTrie::new();
 #[btf_map]
 pub static SIGNATURE_LIMITS: HashMap<Signature, Limit, 64> = HashMap::new();
 
-/// Packets per [`Outcome`]. Written here, per CPU; read by user space.
+/// What each CPU keeps for itself: packets per outcome, what is left of its budget. Written here, and its number by
+/// user space; read by user space.
 #[btf_map]
-pub static OUTCOMES: PerCpuArray<u64, { Outcome::COUNT }> = PerCpuArray::new();
+pub static CPU_STATE: PerCpuArray<CpuState, 1> = PerCpuArray::new();

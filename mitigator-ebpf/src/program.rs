@@ -11,41 +11,50 @@ use mitigator_ebpf::envelope::{Direction, Envelope, Reading, Unparsed};
 use mitigator_ebpf::packet::Packet;
 
 use crate::blocklist::{self, Verdict};
-use crate::{clock, limits, outcomes, sources};
+use crate::cpu_state::LiveCpuState;
+use crate::{clock, limits, sources};
 
 /// Passes or drops one packet.
 #[xdp]
 pub fn mitigate(ctx: XdpContext) -> u32 {
-    let outcome = decide(&ctx);
-    outcomes::count(outcome);
-    if outcome.is_drop() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+    match decide(&ctx) {
+        Some(outcome) => {
+            if let Some(state) = LiveCpuState::this() {
+                state.count(outcome);
+            }
+            if outcome.is_drop() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+        }
+        None => xdp_action::XDP_PASS,
+    }
 }
 
+/// What becomes of a packet, or `None` of one that passes and was counted.
 #[inline(always)]
-fn decide(ctx: &XdpContext) -> Outcome {
+fn decide(ctx: &XdpContext) -> Option<Outcome> {
     let Some(header) = blocklist::header() else {
-        return Outcome::PassUncounted;
+        return Some(Outcome::PassUncounted);
     };
     // SAFETY: `data..data_end` is the packet, readable until the program returns.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
     let Reading { failure, envelope } = Envelope::read(&bytes, Direction::Arriving);
     match failure {
         None => {}
-        Some(Unparsed::NotIp) => return Outcome::PassNotIp,
-        Some(Unparsed::Malformed) => return Outcome::PassUnparsed,
+        Some(Unparsed::NotIp) => return Some(Outcome::PassNotIp),
+        Some(Unparsed::Malformed) => return Some(Outcome::PassUnparsed),
     }
     match blocklist::judge(header, &envelope, &bytes) {
-        Verdict::Blocked(outcome) => return outcome,
-        Verdict::Excepted => return Outcome::PassAllowed,
+        Verdict::Blocked(outcome) => return Some(outcome),
+        Verdict::Excepted => return Some(Outcome::PassAllowed),
         Verdict::NotListed => {}
     }
     // SAFETY: as above; taken from the context again, so that they need not be kept meanwhile.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
     let packet = Packet::open(&envelope, &bytes);
     if limits::drops(header, &packet) {
-        return Outcome::DropLimited;
+        return Some(Outcome::DropLimited);
     }
-    sources::count(header, &packet, bytes.length() as u64)
+    sources::count(&packet, bytes.length() as u64);
+    None
 }
 
 /// Counts one packet that this host sends, for its receiver. Never changes what becomes of it.
@@ -54,10 +63,8 @@ pub fn count_sent(ctx: TcContext) -> i32 {
     // SAFETY: `data..data_end` is the linear part of the packet, readable until the program returns.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
     let Reading { failure, envelope } = Envelope::read(&bytes, Direction::Leaving);
-    if failure.is_none()
-        && let Some(header) = blocklist::header()
-    {
-        sources::count_sent(header, &Packet::open(&envelope, &bytes));
+    if failure.is_none() {
+        sources::count_sent(&Packet::open(&envelope, &bytes));
     }
     TC_ACT_UNSPEC
 }

@@ -1,14 +1,15 @@
 //! `SharedU64` and `SharedU32`: numbers in map values that several CPUs add to at once.
 //!
 //! The BPF target of rustc has no read-modify-write atomics although every kernel has the atomic
-//! addition, so that one instruction is written out; the host uses the standard library's.
+//! addition, so that one instruction is written out, as are those that came with kernel 5.12; the host uses the
+//! standard library's.
 
 #[cfg(not(target_arch = "bpf"))]
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 #[cfg(not(target_arch = "bpf"))]
 macro_rules! shared_number {
-    ($name:ident, $number:ty, $atomic:ty, $size:literal) => {
+    ($name:ident, $number:ty, $atomic:ty, $size:literal, $width:literal, $register:literal) => {
         /// A number that several CPUs may add to at once.
         #[repr(transparent)]
         #[derive(Debug, Default)]
@@ -41,13 +42,41 @@ macro_rules! shared_number {
             pub fn publish(&self, value: $number) {
                 self.0.store(value, Release);
             }
+
+            /// Writes `value` where `expected` stands, all at once; whether it stood there. Whoever reads it sees what
+            /// was written before.
+            #[must_use]
+            pub fn replace(&self, expected: $number, value: $number) -> bool {
+                self.0.compare_exchange(expected, value, AcqRel, Relaxed).is_ok()
+            }
+
+            /// Adds, exactly; what stood there before.
+            #[must_use]
+            pub fn take(&self, amount: $number) -> $number {
+                self.0.fetch_add(amount, Relaxed)
+            }
+
+            /// Sets bits, exactly.
+            pub fn raise(&self, bits: $number) {
+                self.0.fetch_or(bits, Relaxed);
+            }
+
+            /// Clears all but `bits`, exactly.
+            pub fn keep(&self, bits: $number) {
+                self.0.fetch_and(bits, Relaxed);
+            }
+
+            /// Adds where nobody else writes, which costs next to nothing; wraps at the end of the range.
+            pub fn add_alone(&self, amount: $number) {
+                self.set(self.get().wrapping_add(amount));
+            }
         }
     };
 }
 
 #[cfg(target_arch = "bpf")]
 macro_rules! shared_number {
-    ($name:ident, $number:ty, $atomic:ty, $size:literal) => {
+    ($name:ident, $number:ty, $atomic:ty, $size:literal, $width:literal, $register:literal) => {
         /// A number that several CPUs may add to at once.
         #[repr(transparent)]
         #[derive(Debug, Default)]
@@ -91,15 +120,107 @@ macro_rules! shared_number {
                 // SAFETY: an aligned store within a map value is one instruction.
                 unsafe { self.0.get().write_volatile(value) }
             }
+
+            /// Like [`Self::set`], after all that was written before: an exchange orders what is around it (5.12).
+            #[inline(always)]
+            pub fn publish(&self, value: $number) {
+                // SAFETY: the instruction changes the aligned number that `self` borrows.
+                unsafe {
+                    core::arch::asm!(
+                        concat!($register, "2 = xchg", $width, "(r1 + 0, ", $register, "2)"),
+                        in("r1") self.0.get(),
+                        inout("r2") u64::from(value) => _,
+                        options(nostack),
+                    );
+                }
+            }
+
+            /// Writes `value` where `expected` stands, all at once; whether it stood there. Whoever reads it sees what
+            /// was written before (5.12).
+            #[inline(always)]
+            #[must_use]
+            pub fn replace(&self, expected: $number, value: $number) -> bool {
+                let found: u64;
+                // SAFETY: the instruction changes the aligned number that `self` borrows.
+                unsafe {
+                    core::arch::asm!(
+                        concat!($register, "0 = cmpxchg", $width, "(r1 + 0, ", $register, "0, ", $register, "2)"),
+                        in("r1") self.0.get(),
+                        in("r2") u64::from(value),
+                        inout("r0") u64::from(expected) => found,
+                        options(nostack),
+                    );
+                }
+                found == u64::from(expected)
+            }
+
+            /// Adds, exactly; what stood there before (5.12).
+            #[inline(always)]
+            #[must_use]
+            pub fn take(&self, amount: $number) -> $number {
+                let found: u64;
+                // SAFETY: the instruction changes the aligned number that `self` borrows.
+                unsafe {
+                    core::arch::asm!(
+                        concat!($register, "2 = atomic_fetch_add((u", $size, " *)(r1 + 0), ", $register, "2)"),
+                        in("r1") self.0.get(),
+                        inout("r2") u64::from(amount) => found,
+                        options(nostack),
+                    );
+                }
+                found as $number
+            }
+
+            /// Sets bits, exactly.
+            #[inline(always)]
+            pub fn raise(&self, bits: $number) {
+                // SAFETY: the instruction changes the aligned number that `self` borrows.
+                unsafe {
+                    core::arch::asm!(
+                        concat!("lock *(u", $size, " *)({place} + 0) |= {bits}"),
+                        place = in(reg) self.0.get(),
+                        bits = in(reg) u64::from(bits),
+                        options(nostack),
+                    );
+                }
+            }
+
+            /// Clears all but `bits`, exactly.
+            #[inline(always)]
+            pub fn keep(&self, bits: $number) {
+                // SAFETY: the instruction changes the aligned number that `self` borrows.
+                unsafe {
+                    core::arch::asm!(
+                        concat!("lock *(u", $size, " *)({place} + 0) &= {bits}"),
+                        place = in(reg) self.0.get(),
+                        bits = in(reg) u64::from(bits),
+                        options(nostack),
+                    );
+                }
+            }
+
+            /// Adds where nobody else writes, which costs next to nothing; wraps at the end of the range.
+            #[inline(always)]
+            pub fn add_alone(&self, amount: $number) {
+                self.set(self.get().wrapping_add(amount));
+            }
         }
     };
 }
 
-shared_number!(SharedU64, u64, core::sync::atomic::AtomicU64, "64");
-shared_number!(SharedU32, u32, core::sync::atomic::AtomicU32, "32");
+shared_number!(SharedU64, u64, core::sync::atomic::AtomicU64, "64", "_64", "r");
+shared_number!(SharedU32, u32, core::sync::atomic::AtomicU32, "32", "32_32", "w");
 
 impl From<u64> for SharedU64 {
     fn from(value: u64) -> Self {
+        let number = Self::default();
+        number.set(value);
+        number
+    }
+}
+
+impl From<u32> for SharedU32 {
+    fn from(value: u32) -> Self {
         let number = Self::default();
         number.set(value);
         number

@@ -1,62 +1,199 @@
-//! Finds or makes the row of a source and counts a packet into it.
-#![expect(unsafe_code, reason = "counts through a map value pointer")]
+//! Finds or makes the row of a source and counts a packet into it, as long as rows cost little.
+//!
+//! While sources are few, each has its row. Once more new ones come than there is a budget for, they are a crowd: known
+//! sources go on to be counted one by one, all others in a sketch, until that says that they are heavy.
+#![expect(unsafe_code, reason = "reads and counts through map value pointers; names of functions")]
 
-use aya_ebpf::bindings::BPF_NOEXIST;
-use mitigator_common::{Outcome, Source, SourceCounters};
+use mitigator_common::{Outcome, Seeds, Source, SourcePlace, SourceTable};
 use mitigator_ebpf::block_table::LiveHeader;
-use mitigator_ebpf::counters::{LiveCounters, asks};
+use mitigator_ebpf::content::Content;
+use mitigator_ebpf::counters::{LiveRow, asks};
 use mitigator_ebpf::packet::Packet;
+use mitigator_ebpf::sketch::{LiveSketch, epoch_of, is_heavy};
+use mitigator_ebpf::source_table::{self, Among, Found, LiveBucket, Memory, may_have_row};
 
-use crate::clock;
-use crate::maps::SOURCE_COUNTERS;
+use crate::cpu_state::{Budget, LiveCpuState};
+use crate::maps::{SKETCHES, SOURCE_BUCKETS, SOURCE_ROWS};
+use crate::{blocklist, clock};
 
-/// What a row starts as; in read-only memory, because the stack has only 512 bytes.
-static EMPTY_ROW: SourceCounters = SourceCounters::EMPTY;
+/// No row.
+const NO_ROW: u32 = u32::MAX;
 
-/// Counts the packet for its source.
+/// Counts the packet for its source, and what became of it.
 #[inline(always)]
-pub fn count(header: &LiveHeader, packet: &Packet, wire_bytes: u64) -> Outcome {
-    let now_ns = clock::now_ns(header);
-    let Some(row) = find(&packet.source).or_else(|| make(&packet.source, now_ns)) else {
-        return Outcome::PassUncounted;
-    };
-    row.record(packet, wire_bytes, now_ns);
-    Outcome::PassCounted
+pub fn count(packet: &Packet, wire_bytes: u64) {
+    count_arrived(packet.source.number(), Content::from(packet).to_bits(), wire_bytes);
 }
 
 /// Counts a packet that this host sent to the source. A packet that asks for something makes the row, so
 /// that the answer is known to be one.
 #[inline(always)]
-pub fn count_sent(header: &LiveHeader, packet: &Packet) {
-    let now_ns = clock::now_ns(header);
-    let row = find(&packet.source).or_else(|| if asks(packet) { make(&packet.source, now_ns) } else { None });
-    if let Some(row) = row {
-        row.record_sent(packet, now_ns);
-    }
+pub fn count_sent(packet: &Packet) {
+    count_left(packet.source.number(), Content::from(packet).to_bits());
 }
 
 /// Whether the source was there before `since_ns`, or this host asked or answered it.
 #[inline(always)]
-pub fn is_known(source: &Source, since_ns: u64) -> bool {
-    find(source).is_some_and(|row| row.is_known(since_ns))
+pub fn is_known(source: Source, since_ns: u64) -> bool {
+    has_known_row(source.number(), since_ns) != 0
 }
 
-#[inline(always)]
-fn find(source: &Source) -> Option<&'static LiveCounters> {
-    let row = SOURCE_COUNTERS.get_ptr_mut(source)?;
-    // SAFETY: the value pointer stays valid until the program returns, `LiveCounters` has the layout
-    // of the value, and every writer goes through it.
-    Some(unsafe { &*row.cast::<LiveCounters>() })
-}
+// The next functions are global for the verifier, which looks at each once, whatever the packet was like before.
 
-#[inline(always)]
-fn make(source: &Source, now_ns: u64) -> Option<&'static LiveCounters> {
-    let is_made = SOURCE_COUNTERS.insert(source, &EMPTY_ROW, u64::from(BPF_NOEXIST)).is_ok();
-    // When another CPU was first, its row serves as well.
-    let row = find(source)?;
-    if is_made {
-        row.first_seen_ns.set(now_ns);
-        row.last_seen_ns.set(now_ns);
+/// [`count`]; 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn count_arrived(source: u64, content: u64, wire_bytes: u64) -> u32 {
+    let (Some(header), Some(state)) = (blocklist::header(), LiveCpuState::this()) else {
+        return 0;
+    };
+    let source = Source::from_number(source);
+    let now_ns = clock::now_ns(header);
+    let among = if state.is_crowded(now_ns) { Among::Known } else { Among::All };
+    let row = match source_table::find(&Maps, source, place_of(header, source), among) {
+        Some(found) => found.index(),
+        None => row_of_stranger(source.number(), now_ns),
+    };
+    // There is none at the index that stands for none.
+    let row = Maps.row(row);
+    if let Some(row) = row {
+        row.record(state.cpu.get(), Content::from_bits(content), wire_bytes, now_ns);
     }
-    Some(row)
+    state.count(if row.is_some() { Outcome::PassCounted } else { Outcome::PassUncounted });
+    0
+}
+
+/// [`count_sent`]; 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn count_left(source: u64, content: u64) -> u32 {
+    let (Some(header), Some(state)) = (blocklist::header(), LiveCpuState::this()) else {
+        return 0;
+    };
+    let (source, content) = (Source::from_number(source), Content::from_bits(content));
+    let now_ns = clock::now_ns(header);
+    let place = place_of(header, source);
+    let found = match source_table::find(&Maps, source, place, Among::All) {
+        None if asks(content) => make(state, place, source, Budget::Promoted, now_ns),
+        found => found,
+    };
+    if let Some(found) = found
+        && Maps.row(found.index()).is_some_and(|row| row.record_sent(content, now_ns))
+    {
+        set_known(found);
+    }
+    0
+}
+
+/// [`is_known`]; 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn has_known_row(source: u64, since_ns: u64) -> u32 {
+    let Some(header) = blocklist::header() else {
+        return 0;
+    };
+    let source = Source::from_number(source);
+    let found = source_table::find(&Maps, source, place_of(header, source), Among::All);
+    u32::from(found.and_then(|found| Maps.row(found.index())).is_some_and(|row| row.is_known(since_ns)))
+}
+
+/// The row into which to count a packet of a source that has none, or none that is counted into while sources are a
+/// crowd; [`NO_ROW`] for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn row_of_stranger(source: u64, now_ns: u64) -> u32 {
+    let (Some(header), Some(state)) = (blocklist::header(), LiveCpuState::this()) else {
+        return NO_ROW;
+    };
+    choose_row(header, state, Source::from_number(source), now_ns).map_or(NO_ROW, Found::index)
+}
+
+#[inline(always)]
+fn choose_row(header: &LiveHeader, state: &LiveCpuState, source: Source, now_ns: u64) -> Option<Found> {
+    let place = place_of(header, source);
+    if !state.is_crowded(now_ns) {
+        return make(state, place, source, Budget::Strangers, now_ns);
+    }
+    let number = source.number();
+    let Seeds { first, second } = seeds_of(header);
+    let hashes = [first, second].map(|seed| number.wrapping_mul(seed));
+    let epoch = epoch_of(now_ns);
+    let sketched = state.count_sketched(epoch);
+    if is_heavy(sketch_of(state)?.add(hashes, epoch), sketched) {
+        let found = match source_table::find(&Maps, source, place, Among::All) {
+            None => make(state, place, source, Budget::Promoted, now_ns),
+            found => found,
+        }?;
+        set_known(found);
+        return Some(found);
+    }
+    // A light one that has its row is not to get another.
+    if !state.has_left(Budget::Strangers, now_ns) || may_have_row(&Maps, place) {
+        return None;
+    }
+    make(state, place, source, Budget::Strangers, now_ns)
+}
+
+/// Makes the row of a source.
+#[inline(always)]
+fn make(
+    state: &LiveCpuState,
+    place: SourcePlace,
+    source: Source,
+    budget: Budget,
+    now_ns: u64,
+) -> Option<Found> {
+    if !state.take(budget, now_ns) {
+        return None;
+    }
+    // Whoever is to lose a row is nobody's to choose: tags are secret.
+    let random = u32::from(place.tag) ^ state.made_in_tick();
+    let made = source_table::make(&Maps, source, place, now_ns, random)?;
+    if made.evicts {
+        state.count_evicted();
+    }
+    Some(made.row)
+}
+
+#[inline(always)]
+fn set_known(found: Found) {
+    if let Some(bucket) = Maps.bucket(found.bucket) {
+        bucket.set_known(found.row);
+    }
+}
+
+/// The table's memory.
+struct Maps;
+
+impl Memory<'static> for Maps {
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<&'static LiveBucket> {
+        let bucket = SOURCE_BUCKETS.get_ptr(index)?;
+        // SAFETY: the map is never freed while the program runs, and its values are shared numbers.
+        Some(unsafe { &*bucket })
+    }
+
+    #[inline(always)]
+    fn row(&self, index: u32) -> Option<&'static LiveRow> {
+        let row = SOURCE_ROWS.get_ptr(index)?;
+        // SAFETY: as above.
+        Some(unsafe { &*row })
+    }
+}
+
+#[inline(always)]
+fn place_of(header: &LiveHeader, source: Source) -> SourcePlace {
+    SourceTable::new(header.buckets.get()).place_of(source, seeds_of(header))
+}
+
+#[inline(always)]
+fn seeds_of(header: &LiveHeader) -> Seeds {
+    Seeds { first: header.first_seed.get(), second: header.second_seed.get() }
+}
+
+#[inline(always)]
+fn sketch_of(state: &LiveCpuState) -> Option<&'static LiveSketch> {
+    let sketch = SKETCHES.get_ptr(state.cpu.get())?;
+    // SAFETY: as for buckets.
+    Some(unsafe { &*sketch })
 }

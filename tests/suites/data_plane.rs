@@ -10,6 +10,8 @@ mod bench;
 mod capacity;
 #[path = "data_plane/count.rs"]
 mod count;
+#[path = "data_plane/crowd.rs"]
+mod crowd;
 #[path = "data_plane/rows.rs"]
 mod rows;
 
@@ -23,7 +25,7 @@ use mitigator::clock::Clock;
 use mitigator::pipeline::limits::NewLimit;
 use mitigator::pipeline::time::Timestamp;
 use mitigator_common::{BlockTerms, Outcome, PacketKind, Signature, Source};
-use mitigator_ebpf::counters::LiveCounters;
+use mitigator_ebpf::counters::LiveRow;
 use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::packet::{Packet as ParsedPacket, Unparsed};
 use mitigator_tests::packet::{Packet, WEB_PORT, tcp_syn, udp};
@@ -66,6 +68,9 @@ fn main() -> ExitCode {
             Needs::Bpf,
             capacity::stays_within_capacity,
         ),
+        shared.trial("of_a_crowd_known_and_heavy_sources_are_counted_one_by_one", crowd::light_and_heavy),
+        shared.trial("rows_are_made_as_the_budget_has_it", crowd::budget),
+        Trial::new("cpus_that_meet_at_one_source_lose_no_packet", Needs::Bpf, crowd::many_cpus),
         Trial::new("a_hundred_thousand_blocks_in_a_table_that_grows", Needs::Bpf, capacity::many_blocks),
         Trial::new("blocked_packets_meet_a_table_that_grows", Needs::Bpf, capacity::growth_under_fire),
         Trial::new("sources_that_stand_for_none_are_blocked_too", Needs::Bpf, capacity::reserved_sources),
@@ -245,10 +250,10 @@ fn agrees_with_the_host(bench: &mut Bench) -> Result<()> {
             Ok(parsed) => {
                 ensure!(outcome == Outcome::PassCounted, "{outcome:?}: {}", at());
                 let found = bench.counters_of(parsed.source)?;
-                let row = LiveCounters::starting_at(found.first_seen_ns);
-                row.record(&parsed, u64::try_from(packet.len())?, found.last_seen_ns);
+                let row = LiveRow::starting_at(found.first_seen_ns);
+                row.record(0, (&parsed).into(), u64::try_from(packet.len())?, found.last_seen_ns);
                 ensure!(found == row.totals(), "counted {found:?}\nhost {:?}: {}", row.totals(), at());
-                ensure!(bench.plane().sources().remove(&parsed.source)?, "{}", at());
+                bench.forget_sources()?;
             }
         }
     }

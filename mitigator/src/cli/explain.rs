@@ -233,7 +233,7 @@ fn standing_limits(
     allowed_by: &[Allowed],
     clock: &Clock,
 ) -> Result<Vec<StandingLimit>> {
-    let row = plane.sources().get(&source)?;
+    let row = plane.sources().get(source)?;
     let standing = plane.blocks().limits()?.into_iter();
     let standing = standing.filter(|(_, limit)| limit.expires_at_ns > clock.monotonic().ns);
     let told = |(signature, limit): (Signature, Limit)| StandingLimit {

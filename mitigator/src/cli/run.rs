@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use ipnet::IpNet;
-use mitigator_common::{BlockOrigin, PrefixKey};
+use mitigator_common::{BlockOrigin, PrefixKey, SourceTable};
 use rustc_hash::FxHashMap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -181,7 +181,7 @@ fn tell_of_capacities(standing: &Capacities, configured: &Capacities) {
 
 fn differences(standing: &Capacities, configured: &Capacities) -> Vec<String> {
     [
-        ("sources", standing.sources, configured.sources),
+        ("sources", standing.sources, SourceTable::rounded(configured.sources)),
         ("blocks", standing.blocks, configured.blocks),
         ("prefixes", standing.prefixes, configured.prefixes),
     ]

@@ -87,7 +87,7 @@ impl Status {
             packets: totals.iter().sum(),
             dropped_packets: dropped.map(|(_, count)| count).sum(),
             outcomes: by_name(totals),
-            sources: Fill { used: plane.sources().read_all()?.len(), capacity: plane.sources().capacity() },
+            sources: Fill { used: plane.sources().count(), capacity: plane.sources().capacity() },
             blocked_sources,
             blocked_prefixes,
             allowed_prefixes: plane.blocks().allow_list()?.entries().len(),

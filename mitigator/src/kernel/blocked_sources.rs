@@ -14,7 +14,7 @@ use mitigator_ebpf::block_table::{
 };
 
 use super::jiffies::JiffyClock;
-use super::mapped::{MappedLines, wait_for_packets};
+use super::mapped::{Mapped, wait_for_packets};
 use super::maps;
 use super::pins::Pins;
 use super::table::Table;
@@ -25,7 +25,7 @@ pub(super) struct BlockedSources {
     pins: Pins,
     map: MapData,
     map_lines: u32,
-    header: MappedLines,
+    header: Mapped<LiveLine>,
     in_use: Mutex<Option<Arc<InUse>>>,
     overflow: Table<Source, PlacedBlock>,
 }
@@ -35,7 +35,7 @@ pub(super) struct BlockedSources {
 pub(super) struct InUse {
     region: BlockRegion,
     seeds: Seeds,
-    lines: MappedLines,
+    lines: Mapped<LiveLine>,
 }
 
 /// Why a block was not written.
@@ -69,7 +69,7 @@ impl BlockedSources {
         let map =
             MapData::from_pin(&path).with_context(|| format!("cannot open the map at {}", path.display()))?;
         let map_lines = map.info().context("cannot ask the kernel about the map BLOCK_TABLE")?.max_entries();
-        let header = MappedLines::new(map.fd().as_fd(), 0, BlockRegion::FIRST_LINE)
+        let header = Mapped::new(map.fd().as_fd(), 0, BlockRegion::FIRST_LINE)
             .context("cannot map the memory of the map BLOCK_TABLE")?;
         Ok(Self {
             pins: pins.clone(),
@@ -141,7 +141,7 @@ impl BlockedSources {
     }
 
     fn map_region(&self, region: BlockRegion) -> Result<InUse> {
-        let lines = MappedLines::new(self.map.fd().as_fd(), region.first(), region.lines())
+        let lines = Mapped::new(self.map.fd().as_fd(), region.first(), region.lines())
             .context("cannot map the memory of the map BLOCK_TABLE")?;
         let header = self.header();
         let seeds = Seeds { first: header.first_seed.get(), second: header.second_seed.get() };
@@ -334,7 +334,7 @@ impl BlockedSources {
         if freed > 0 {
             wait_for_packets();
             let _lock = self.pins.lock()?;
-            self.in_use()?.lines.lines().iter().for_each(LiveLine::free_spent);
+            self.in_use()?.lines.values().iter().for_each(LiveLine::free_spent);
         }
         Ok(Cleared { over, freed: freed + self.drain_overflow()? })
     }
@@ -457,7 +457,7 @@ impl BlockedSources {
 
     /// Adds what was dropped by the former table to the blocks in the one in use.
     fn carry_hits(&self, old: &InUse) -> Result<()> {
-        for blocks in old.lines.lines().chunks(CARRIED_AT_ONCE) {
+        for blocks in old.lines.values().chunks(CARRIED_AT_ONCE) {
             let _lock = self.pins.lock()?;
             let in_use = self.in_use()?;
             for block in blocks.iter().flat_map(|line| &line.blocks).filter(|block| block.hits() != 0) {
@@ -492,12 +492,12 @@ const CARRIED_AT_ONCE: usize = 4_096;
 
 impl InUse {
     fn blocks(&self) -> impl Iterator<Item = &LiveBlock> {
-        self.lines.lines().iter().flat_map(|line| &line.blocks)
+        self.lines.values().iter().flat_map(|line| &line.blocks)
     }
 
     fn line(&self, index: u32) -> Option<&LiveLine> {
         let place = index.checked_sub(self.region.first())?;
-        self.lines.lines().get(place as usize)
+        self.lines.values().get(place as usize)
     }
 
     fn find(&self, source: Source) -> Standing<'_> {
@@ -514,9 +514,9 @@ impl InUse {
         if !can_stand_in_a_line(source) {
             return None;
         }
-        [Choice::First, Choice::Second]
+        [self.region.line_of(source, self.seeds.first), self.region.other_line_of(source, self.seeds)]
             .into_iter()
-            .find_map(|choice| self.line(self.region.line_of(source, self.seed_of(choice)))?.free_place())
+            .find_map(|index| self.line(index)?.free_place())
     }
 
     fn seed_of(&self, choice: Choice) -> u64 {

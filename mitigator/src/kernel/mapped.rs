@@ -1,5 +1,5 @@
-//! `MappedLines`: lines of the block table in this process's memory, so that writing one takes no system call.
-#![expect(unsafe_code, reason = "maps the memory of a BPF array, whose lines are shared numbers")]
+//! `Mapped`: values of an array map in this process's memory, so that reading or writing one takes no system call.
+#![expect(unsafe_code, reason = "maps the memory of a BPF array, whose values are shared numbers")]
 
 use std::ffi::c_void;
 use std::io;
@@ -8,46 +8,58 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use mitigator_ebpf::block_table::{LiveHeader, LiveLine};
+use mitigator_ebpf::counters::LiveRow;
+use mitigator_ebpf::source_table::LiveBucket;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::{MembarrierCommand, membarrier};
 
-// One cache line each, as the kernel has them.
-const _: () = assert!(size_of::<LiveLine>() == 64 && size_of::<LiveHeader>() == 64);
+// A header stands in place of a line.
+const _: () = assert!(size_of::<LiveLine>() == size_of::<LiveHeader>());
 
-/// Some lines of the map, from a page's start on, as long as this lives.
+/// Values that any bytes are one of, of which all are shared numbers, and which are as large as the kernel has them: a
+/// multiple of 8 bytes.
+pub(super) trait Shared {}
+
+impl Shared for LiveLine {}
+impl Shared for LiveBucket {}
+impl Shared for LiveRow {}
+
+/// Some values of a map that is made for it (5.5), from a page's start on, as long as this lives.
 #[derive(Debug)]
-pub(super) struct MappedLines {
-    start: NonNull<LiveLine>,
+pub(super) struct Mapped<T> {
+    start: NonNull<T>,
     count: usize,
 }
 
 // SAFETY: the memory stays mapped until it is dropped, and all that lies in it are shared numbers.
-unsafe impl Send for MappedLines {}
+unsafe impl<T: Shared> Send for Mapped<T> {}
 // SAFETY: as above.
-unsafe impl Sync for MappedLines {}
+unsafe impl<T: Shared> Sync for Mapped<T> {}
 
-impl MappedLines {
-    /// Maps `count` lines from the line `first` on, which begins a page. The map is made for it (5.5).
+impl<T: Shared> Mapped<T> {
+    /// Maps `count` values from the value `first` on, which begins a page.
     pub(super) fn new(map: BorrowedFd<'_>, first: u32, count: u32) -> io::Result<Self> {
         let count = count as usize;
-        let offset = u64::from(first) * size_of::<LiveLine>() as u64;
+        let offset = u64::from(first) * size_of::<T>() as u64;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping, at an address of the kernel's choice, of which nobody knows yet.
         let start = unsafe {
-            let bytes = count * size_of::<LiveLine>();
+            let bytes = count * size_of::<T>();
             mmap(std::ptr::null_mut(), bytes, access, MapFlags::SHARED, map, offset)?
         };
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         Ok(Self { start, count })
     }
 
-    /// The lines.
-    pub(super) fn lines(&self) -> &[LiveLine] {
-        // SAFETY: so many lines are mapped, aligned to a page, for as long as `self` lives; whoever else writes
-        // them does so by atomic stores, too, and any bytes are a line.
+    /// The values.
+    pub(super) fn values(&self) -> &[T] {
+        // SAFETY: so many values are mapped, aligned to a page, for as long as `self` lives; whoever else writes
+        // them does so by atomic stores, too, and any bytes are one.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
     }
+}
 
+impl Mapped<LiveLine> {
     /// The first line as the header that it is when the mapping begins with the map.
     pub(super) fn header(&self) -> &LiveHeader {
         // SAFETY: as above; a header is as large as a line, and any bytes are one.
@@ -55,12 +67,12 @@ impl MappedLines {
     }
 }
 
-impl Drop for MappedLines {
+impl<T> Drop for Mapped<T> {
     fn drop(&mut self) {
-        let bytes = self.count * size_of::<LiveLine>();
+        let bytes = self.count * size_of::<T>();
         // SAFETY: what `new` mapped, to which no reference is left.
         if let Err(error) = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), bytes) } {
-            tracing::error!("cannot unmap the block table: {error}");
+            tracing::error!("cannot unmap the memory of a BPF map: {error}");
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The maps' names, each spelled once in user space.
 
+/// What marks the rows of sources.
+pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
 /// Totals per source.
-pub const SOURCE_COUNTERS: &str = "SOURCE_COUNTERS";
+pub const SOURCE_ROWS: &str = "SOURCE_ROWS";
+/// What is known of sources without a row.
+pub const SKETCHES: &str = "SKETCHES";
 /// Blocked sources.
 pub const BLOCK_TABLE: &str = "BLOCK_TABLE";
 /// Blocked sources for which there is no place in it.
@@ -12,9 +16,18 @@ pub const BLOCK_PREFIXES: &str = "BLOCK_PREFIXES";
 pub const ALLOWLIST: &str = "ALLOWLIST";
 /// How many packets of each signature pass.
 pub const SIGNATURE_LIMITS: &str = "SIGNATURE_LIMITS";
-/// Packets per outcome.
-pub const OUTCOMES: &str = "OUTCOMES";
+/// What each CPU keeps for itself, packets per outcome among it.
+pub const CPU_STATE: &str = "CPU_STATE";
 
 /// Every map that is pinned.
-pub const ALL: [&str; 7] =
-    [SOURCE_COUNTERS, BLOCK_TABLE, BLOCK_OVERFLOW, BLOCK_PREFIXES, ALLOWLIST, SIGNATURE_LIMITS, OUTCOMES];
+pub const ALL: [&str; 9] = [
+    SOURCE_BUCKETS,
+    SOURCE_ROWS,
+    SKETCHES,
+    BLOCK_TABLE,
+    BLOCK_OVERFLOW,
+    BLOCK_PREFIXES,
+    ALLOWLIST,
+    SIGNATURE_LIMITS,
+    CPU_STATE,
+];

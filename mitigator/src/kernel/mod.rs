@@ -15,6 +15,7 @@ pub mod attachment;
 mod blocked_sources;
 pub mod blocks;
 mod bpf_call;
+pub mod cpu_states;
 mod jiffies;
 mod mapped;
 pub mod maps;
@@ -24,6 +25,7 @@ pub mod privileges;
 pub mod program;
 pub mod replay;
 mod sent;
+pub mod source_rows;
 pub mod table;
 pub mod xdp;
 

@@ -103,7 +103,7 @@ impl Pins {
     /// Whether maps of this schema are pinned.
     #[must_use]
     pub fn exist(&self) -> bool {
-        self.maps().join(maps::SOURCE_COUNTERS).exists()
+        self.maps().join(maps::SOURCE_ROWS).exists()
     }
 
     /// The pinned links of every schema, by interface name.

@@ -6,12 +6,14 @@ use anyhow::{Context, Result};
 use aya::programs::{ProgramFd, ProgramType, TestRun, TestRunOptions, Xdp};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
-use mitigator_common::{BlockRegion, DataPlaneSettings, Outcome};
+use mitigator_common::{BlockRegion, DataPlaneSettings, Outcome, SourceTable};
 
 use super::blocked_sources::BlockedSources;
+use super::cpu_states::{CpuStates, possible_cpus};
 use super::jiffies::JiffyClock;
 use super::maps;
 use super::pins::Pins;
+use super::source_rows::SourceRows;
 use crate::config::Capacities;
 
 /// The compiled program; aligned, because the loader reads structures in place.
@@ -142,11 +144,15 @@ pub(super) fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf> {
     pins.create()?;
     let directory = pins.maps();
     let settings = DataPlaneSettings { coarse_clock: u32::from(has_coarse_clock()) };
+    let buckets = SourceTable::buckets_for(capacities.sources);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
-        .map_max_entries(maps::SOURCE_COUNTERS, capacities.sources)
+        .map_max_entries(maps::SOURCE_BUCKETS, buckets)
+        .map_max_entries(maps::SOURCE_ROWS, SourceTable::new(buckets).rows())
+        .map_max_entries(maps::SKETCHES, u32::try_from(possible_cpus()?)?)
         .map_max_entries(maps::BLOCK_TABLE, BlockRegion::map_lines_for(capacities.blocks))
+        .map_max_entries(maps::BLOCK_OVERFLOW, BlockRegion::overflow_for(capacities.blocks))
         .map_max_entries(maps::BLOCK_PREFIXES, capacities.prefixes)
         .map_max_entries(maps::ALLOWLIST, capacities.prefixes);
     for name in maps::ALL {
@@ -154,6 +160,8 @@ pub(super) fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf> {
     }
     let ebpf = load_object(&mut loader, &directory)?;
     BlockedSources::prepare(pins, capacities.blocks)?;
+    SourceRows::prepare(pins)?;
+    CpuStates::prepare(pins)?;
     Ok(ebpf)
 }
 

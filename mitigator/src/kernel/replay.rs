@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use mitigator_common::{Limit, Outcome, PrefixKey, Signature, Source};
-use mitigator_ebpf::counters::{LiveCounters, asks};
+use mitigator_ebpf::counters::{LiveRow, asks};
 use mitigator_ebpf::packet::{Packet, Unparsed};
 use mitigator_ebpf::signature::{LiveLimit, signature_of};
 use rustc_hash::FxHashMap;
@@ -49,7 +49,7 @@ pub struct ReplayDataPlane {
 
 #[derive(Debug)]
 struct Row {
-    counters: LiveCounters,
+    counters: LiveRow,
     /// Whether the source is in `changed`.
     is_changed: bool,
     /// Whether it was ever read.
@@ -116,7 +116,7 @@ impl ReplayDataPlane {
             if self.is_beyond_limit(packet, now) {
                 return Outcome::DropLimited;
             }
-            self.row(packet.source, now).record(packet, wire_bytes, now.ns);
+            self.row(packet.source, now).record(0, packet.into(), wire_bytes, now.ns);
             Outcome::PassCounted
         });
         self.note_address(IpAddr::from(packet.address), outcome);
@@ -154,8 +154,8 @@ impl ReplayDataPlane {
 
     /// Counts one packet that was sent at `now`, as the kernel would.
     pub fn leave(&mut self, packet: &Packet, now: Timestamp) {
-        if self.rows.contains_key(&packet.source) || asks(packet) {
-            self.row(packet.source, now).record_sent(packet, now.ns);
+        if self.rows.contains_key(&packet.source) || asks(packet.into()) {
+            self.row(packet.source, now).record_sent(packet.into(), now.ns);
         }
     }
 
@@ -177,12 +177,12 @@ impl ReplayDataPlane {
     }
 
     /// The row of a source, made when there is none, marked as changed.
-    fn row(&mut self, source: Source, now: Timestamp) -> &LiveCounters {
+    fn row(&mut self, source: Source, now: Timestamp) -> &LiveRow {
         if self.rows.len() >= self.capacity && !self.rows.contains_key(&source) {
             self.evict();
         }
         let row = self.rows.entry(source).or_insert_with(|| Row {
-            counters: LiveCounters::starting_at(now.ns),
+            counters: LiveRow::starting_at(now.ns),
             is_changed: false,
             was_read: false,
         });
@@ -206,7 +206,7 @@ impl ReplayDataPlane {
     /// Forgets the quarter of the sources that was quiet for the longest time.
     fn evict(&mut self) {
         let mut ages: Vec<(u64, Source)> =
-            self.rows.iter().map(|(source, row)| (row.counters.last_seen_ns.get(), *source)).collect();
+            self.rows.iter().map(|(source, row)| (row.counters.last_seen_ns(), *source)).collect();
         let quarter = (ages.len() / 4).clamp(1, ages.len());
         ages.select_nth_unstable(quarter - 1);
         for (_, source) in ages.into_iter().take(quarter) {

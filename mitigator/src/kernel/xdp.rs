@@ -1,14 +1,15 @@
 //! The live data plane: the pinned maps of the XDP program.
 
 use anyhow::{Context, Result};
-use aya::maps::{MapData, PerCpuArray};
-use mitigator_common::{BlockOrigin, Outcome, Source, SourceCounters};
+use aya::maps::MapData;
+use mitigator_common::{BlockOrigin, SourceTable};
 
 use super::DataPlane;
 use super::blocks::{BlockTables, NewBlock};
+use super::cpu_states::CpuStates;
 use super::maps;
 use super::pins::Pins;
-use super::table::Table;
+use super::source_rows::SourceRows;
 use crate::config::Capacities;
 use crate::pipeline::allowlist::AllowList;
 use crate::pipeline::blocklist::Changes;
@@ -18,8 +19,8 @@ use crate::pipeline::time::Timestamp;
 
 /// The pinned maps of the XDP program.
 pub struct XdpDataPlane {
-    sources: Table<Source, SourceCounters>,
-    outcomes: PerCpuArray<MapData, u64>,
+    sources: SourceRows,
+    cpus: CpuStates,
     blocks: BlockTables,
 }
 
@@ -35,13 +36,9 @@ impl XdpDataPlane {
             "mitigator is not attached: there are no maps below {}; `mitigator run -i INTERFACE` attaches it",
             pins.maps().display()
         );
-        let directory = pins.maps();
-        let outcomes = MapData::from_pin(directory.join(maps::OUTCOMES))
-            .and_then(|map| PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map)))
-            .context("cannot open the map OUTCOMES")?;
         Ok(Self {
-            sources: Table::open(&directory, maps::SOURCE_COUNTERS)?,
-            outcomes,
+            sources: SourceRows::open(pins)?,
+            cpus: CpuStates::open(pins)?,
             blocks: BlockTables::open(pins)?,
         })
     }
@@ -58,7 +55,7 @@ impl XdpDataPlane {
             Ok(map.info()?.max_entries())
         };
         Ok(Capacities {
-            sources: entries(maps::SOURCE_COUNTERS)?,
+            sources: SourceTable::new(entries(maps::SOURCE_BUCKETS)?).sources(),
             blocks: BlockTables::open(pins)?.room(),
             prefixes: entries(maps::BLOCK_PREFIXES)?,
         })
@@ -66,8 +63,14 @@ impl XdpDataPlane {
 
     /// Totals per source.
     #[must_use]
-    pub fn sources(&self) -> &Table<Source, SourceCounters> {
+    pub fn sources(&self) -> &SourceRows {
         &self.sources
+    }
+
+    /// What the program keeps for each CPU.
+    #[must_use]
+    pub fn cpus(&self) -> &CpuStates {
+        &self.cpus
     }
 
     /// Blocks and allowed prefixes.
@@ -82,12 +85,7 @@ impl XdpDataPlane {
     ///
     /// When the kernel refuses.
     pub fn outcomes(&self) -> Result<OutcomeTotals> {
-        let mut totals = OutcomeTotals::default();
-        for (total, outcome) in totals.iter_mut().zip(Outcome::ALL) {
-            let per_cpu = self.outcomes.get(&(outcome as u32), 0).context("cannot read the map OUTCOMES")?;
-            *total = per_cpu.iter().sum();
-        }
-        Ok(totals)
+        self.cpus.outcomes()
     }
 }
 

@@ -15,7 +15,9 @@ use mitigator::kernel::program::LoadedProgram;
 use mitigator::kernel::xdp::XdpDataPlane;
 use mitigator::pipeline::snapshot::OutcomeTotals;
 use mitigator::pipeline::target::Target;
-use mitigator_common::{AllowReason, BlockOrigin, NEVER_EXPIRES, Outcome, PrefixKey, Source, SourceCounters};
+use mitigator_common::{
+    AllowReason, BlockOrigin, CpuState, NEVER_EXPIRES, Outcome, PrefixKey, Source, SourceCounters,
+};
 
 pub const BPF_FILE_SYSTEM: &str = "/sys/fs/bpf";
 const DIRECTORY_PREFIX: &str = "mitigator-test-";
@@ -107,7 +109,7 @@ impl Bench {
 
     /// What is counted for a source; empty when there is no row.
     pub fn counters_of(&self, source: Source) -> Result<SourceCounters> {
-        Ok(self.plane.sources().get(&source)?.unwrap_or_default())
+        Ok(self.plane.sources().get(source)?.unwrap_or_default())
     }
 
     /// Packets dropped by all blocks that stand.
@@ -155,10 +157,17 @@ impl Bench {
         self.forget_sources()
     }
 
+    /// No source has a row, and as many may be made as ever.
     pub fn forget_sources(&self) -> Result<()> {
-        let sources: Vec<Source> =
-            self.plane.sources().read_all()?.into_iter().map(|(source, _)| source).collect();
-        self.plane.sources().remove_all(&sources).map(drop)
+        self.plane.sources().clear();
+        self.change_cpus(|state| (state.made, state.promoted, state.crowded_until) = (0, 0, 0))
+    }
+
+    /// Changes the state of every CPU.
+    pub fn change_cpus(&self, change: impl FnMut(&mut CpuState)) -> Result<()> {
+        let mut states = self.plane.cpus().read()?;
+        states.iter_mut().for_each(change);
+        self.plane.cpus().write(&states)
     }
 }
 

@@ -10,6 +10,7 @@ mod traffic;
 use std::fs;
 use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,7 +21,7 @@ use nix::unistd::Pid;
 
 use self::report::{BARE_DROP, Case, Origin, Report, Samples};
 use self::subject::{OURS, Subject, XDP_FILTER};
-use self::traffic::{Form, Generator, Senders};
+use self::traffic::{Form, GOOD_SOURCES, Generator, Senders};
 
 /// What to measure, and how often.
 #[derive(clap::Args)]
@@ -56,6 +57,11 @@ const MOST_WARM_UP: u32 = 100_000;
 /// As many times as many bursts as are wanted are tried for that they be quiet.
 const TRIES: u32 = 3;
 const MOST_PACKETS: f64 = 5e6;
+/// How often the good sources send before what is measured, and how far apart.
+const INTRODUCTIONS: u32 = 60;
+const BETWEEN_INTRODUCTIONS: Duration = Duration::from_millis(10);
+/// Longer than sources count as a crowd after the last new ones came.
+const CROWD_IS_OVER: Duration = Duration::from_millis(700);
 
 /// The report, as text or JSON.
 pub(crate) fn measure(arguments: &Arguments) -> Result<String> {
@@ -166,6 +172,9 @@ impl Bench<'_> {
             let packets = (f64::from(self.arguments.burst_ms) * 1e6 / ns).clamp(1e3, MOST_PACKETS) as u32;
             bursts.packets = packets;
         }
+        if traffic == Senders::Good {
+            self.introduce(form, subjects)?;
+        }
         let wanted = self.arguments.bursts as usize;
         let mut before = self.calibrate(form, traffic)?;
         let mut best = before;
@@ -194,6 +203,20 @@ impl Bench<'_> {
         };
         let measured = names.zip(bursts.into_iter().map(samples));
         Ok(Case::new(entries, traffic, form, measured.collect()))
+    }
+
+    /// Lets the good sources come one after the other, as they would: so many at once are a crowd, which is not counted
+    /// one by one.
+    #[expect(clippy::disallowed_methods, reason = "the kernel's clock is to go on")]
+    fn introduce(&mut self, form: Form, subjects: &[Subject]) -> Result<()> {
+        for _ in 0..INTRODUCTIONS {
+            for place in 1..=subjects.len() {
+                self.send(place, form, Senders::Good, subjects, GOOD_SOURCES)?;
+            }
+            std::thread::sleep(BETWEEN_INTRODUCTIONS);
+        }
+        std::thread::sleep(CROWD_IS_OVER);
+        Ok(())
     }
 
     /// A burst through bare drop, or the program at the place after it; nanoseconds per packet.

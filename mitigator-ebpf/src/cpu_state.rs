@@ -1,0 +1,115 @@
+//! What this CPU keeps for itself: what became of its packets, and how many rows it may still make.
+//!
+//! Packets that arrive and packets that are sent never interrupt each other on one CPU, so that nobody adds at once.
+
+#![expect(unsafe_code, reason = "reads a map value through its pointer")]
+
+use mitigator_common::{CpuState, InsertionBudget, OUTCOME_ROOM, Outcome};
+use mitigator_ebpf::shared::{SharedU32, SharedU64};
+
+use crate::maps::CPU_STATE;
+
+/// [`CpuState`], field by field the same.
+#[repr(C)]
+pub struct LiveCpuState {
+    pub cpu: SharedU32,
+    crowded_until: SharedU32,
+    outcomes: [SharedU64; OUTCOME_ROOM],
+    budget_tick: SharedU32,
+    made: SharedU32,
+    promoted: SharedU32,
+    sketch_epoch: SharedU32,
+    sketched: SharedU32,
+    reserved: SharedU32,
+    evicted: SharedU64,
+}
+
+const _: () = assert!(size_of::<LiveCpuState>() == size_of::<CpuState>());
+
+/// Of which budget a row is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// Sources that were never seen before.
+    Strangers,
+    /// Sources found heavy, and those that this host asks for something.
+    Promoted,
+}
+
+impl LiveCpuState {
+    /// That of the CPU on which this runs.
+    #[inline(always)]
+    pub fn this() -> Option<&'static Self> {
+        let state = CPU_STATE.get_ptr(0)?;
+        // SAFETY: the map is never freed while the program runs, and its value is of the same layout.
+        Some(unsafe { &*state.cast::<Self>() })
+    }
+
+    /// Counts how a packet left.
+    #[inline(always)]
+    pub fn count(&self, outcome: Outcome) {
+        if let Some(counter) = self.outcomes.get(outcome as usize & (OUTCOME_ROOM - 1)) {
+            counter.add_alone(1);
+        }
+    }
+
+    /// Whether sources are a crowd, of which light ones are not counted one by one.
+    #[inline(always)]
+    pub fn is_crowded(&self, now_ns: u64) -> bool {
+        let left = self.crowded_until.get().wrapping_sub(InsertionBudget::tick_of(now_ns));
+        // A time that is long past looks far ahead.
+        left.wrapping_sub(1) < InsertionBudget::CROWD_TICKS
+    }
+
+    /// Whether there is a row left of a budget; when there is none, sources are a crowd.
+    #[inline(always)]
+    pub fn has_left(&self, budget: Budget, now_ns: u64) -> bool {
+        let tick = InsertionBudget::tick_of(now_ns);
+        if self.budget_tick.get() != tick {
+            self.budget_tick.set(tick);
+            self.made.set(0);
+            self.promoted.set(0);
+        }
+        let taken = if budget == Budget::Strangers { &self.made } else { &self.promoted };
+        if taken.get() < InsertionBudget::ROWS {
+            return true;
+        }
+        if budget == Budget::Strangers {
+            self.crowded_until.set(tick.wrapping_add(InsertionBudget::CROWD_TICKS));
+        }
+        false
+    }
+
+    /// Takes a row of a budget, where there is one left.
+    #[inline(always)]
+    pub fn take(&self, budget: Budget, now_ns: u64) -> bool {
+        let has_left = self.has_left(budget, now_ns);
+        if has_left {
+            let taken = if budget == Budget::Strangers { &self.made } else { &self.promoted };
+            taken.add_alone(1);
+        }
+        has_left
+    }
+
+    /// Rows made in this tick, or tried to make.
+    #[inline(always)]
+    pub fn made_in_tick(&self) -> u32 {
+        self.made.get().wrapping_add(self.promoted.get())
+    }
+
+    /// Counts a packet that is counted in the sketch, in its epoch; how many there are so far.
+    #[inline(always)]
+    pub fn count_sketched(&self, epoch: u32) -> u32 {
+        if self.sketch_epoch.get() != epoch {
+            self.sketch_epoch.set(epoch);
+            self.sketched.set(0);
+        }
+        self.sketched.add_alone(1);
+        self.sketched.get()
+    }
+
+    /// Counts a row that was taken from its source.
+    #[inline(always)]
+    pub fn count_evicted(&self) {
+        self.evicted.add_alone(1);
+    }
+}

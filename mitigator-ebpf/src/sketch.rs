@@ -1,0 +1,124 @@
+//! `LiveSketch`: about how many packets each source has sent lately, in memory that does not grow with the sources.
+//!
+//! A count-min sketch (Cormode and Muthukrishnan, 2005) of two rows for each CPU, which alone writes it. What it tells
+//! is never too little; too much by what others share both cells. Counts end with their epoch: the epoch stands in the
+//! cell, so that nobody need wipe anything.
+
+use crate::shared::SharedU32;
+
+/// Cells of a row.
+const COLUMNS: usize = 1 << COLUMN_BITS;
+const COLUMN_BITS: u32 = 14;
+/// The count's part of a cell; the rest is the epoch's.
+const COUNT_BITS: u32 = 20;
+const MOST: u32 = (1 << COUNT_BITS) - 1;
+/// An epoch is 2^28 ns, 0.27 s.
+const EPOCH_BITS: u32 = 28;
+/// Packets in an epoch that make a source heavy where no others share its cells.
+const HEAVY: u32 = 16;
+/// As many times what cells hold in the mean, in addition.
+const BEYOND_OTHERS: u32 = 2;
+
+/// The sketch of one CPU.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct LiveSketch {
+    rows: [[SharedU32; COLUMNS]; 2],
+}
+
+/// The epoch that `now_ns` falls into, cut to what a cell holds.
+#[inline(always)]
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "epochs are compared for equality only")]
+pub const fn epoch_of(now_ns: u64) -> u32 {
+    (now_ns >> EPOCH_BITS) as u32 & (u32::MAX >> COUNT_BITS)
+}
+
+/// Whether a source is heavy that the sketch counted `estimate` packets of, when it counted `sketched` in all.
+#[inline(always)]
+#[must_use]
+pub const fn is_heavy(estimate: u32, sketched: u32) -> bool {
+    estimate > HEAVY + BEYOND_OTHERS * (sketched >> COLUMN_BITS)
+}
+
+impl LiveSketch {
+    /// Counts a packet of the source that has these two secret hashes, of which the upper bits tell; its packets in
+    /// this epoch so far, or more.
+    #[inline(always)]
+    #[must_use]
+    pub fn add(&self, hashes: [u64; 2], epoch: u32) -> u32 {
+        let [first, second] = &self.rows;
+        let [one, other] = hashes;
+        let (one, other) = (count(cell(first, one), epoch), count(cell(second, other), epoch));
+        if one < other { one } else { other }
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "what is left are the bits of a column")]
+fn cell(row: &[SharedU32; COLUMNS], hash: u64) -> &SharedU32 {
+    #[expect(clippy::indexing_slicing, reason = "so few bits are left that no check is made")]
+    &row[(hash >> (u64::BITS - COLUMN_BITS)) as usize & (COLUMNS - 1)]
+}
+
+#[inline(always)]
+fn count(cell: &SharedU32, epoch: u32) -> u32 {
+    let found = cell.get();
+    let before = if found >> COUNT_BITS == epoch { found & MOST } else { 0 };
+    let now = if before < MOST { before + 1 } else { before };
+    cell.set(epoch << COUNT_BITS | now);
+    now
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::boxed::Box;
+
+    use super::*;
+
+    fn sketch() -> Box<LiveSketch> {
+        // Two arrays of numbers that begin at zero.
+        let row = || core::array::from_fn(|_| SharedU32::default());
+        Box::new(LiveSketch { rows: [row(), row()] })
+    }
+
+    fn hashes(source: u64) -> [u64; 2] {
+        [source.wrapping_mul(0x9e37_79b9_7f4a_7c15), source.wrapping_mul(0xc4ce_b9fe_1a85_ec53)]
+    }
+
+    #[test]
+    fn never_tells_too_little_and_forgets_when_the_epoch_ends() {
+        let sketch = sketch();
+        for round in 1..=40 {
+            for source in 1..=1_000 {
+                assert!(sketch.add(hashes(source), 7) >= round, "{source}");
+            }
+        }
+        assert_eq!(sketch.add(hashes(5), 8), 1);
+    }
+
+    #[test]
+    fn a_heavy_source_stands_out_of_any_crowd_and_none_of_the_crowd_does() {
+        for crowd in [0_u64, 1_000, 100_000, 1_000_000] {
+            let sketch = sketch();
+            let (mut sketched, mut taken_for_heavy) = (0, 0);
+            let mut heavy = false;
+            let per_packet = crowd / 300 + 1;
+            for number in 0..crowd.max(300) {
+                if number < crowd {
+                    sketched += 1;
+                    taken_for_heavy += u32::from(is_heavy(sketch.add(hashes(number + 10), 3), sketched));
+                }
+                // 300 packets of one source among them.
+                if number % per_packet == 0 {
+                    sketched += 1;
+                    heavy = is_heavy(sketch.add(hashes(1), 3), sketched);
+                }
+            }
+            assert!(heavy, "not found among {crowd}");
+            assert!(u64::from(taken_for_heavy) <= crowd / 100, "{taken_for_heavy} of {crowd}");
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! Finds and makes the row of a source in the source table, whose layout `mitigator_common` tells.
+//!
+//! Whoever makes a row, on any CPU, first takes its place: the byte that marks it becomes [`BUSY`], by one exchange of
+//! the bucket's word, which fails when anybody changed any of the eight meanwhile. Who takes one where the source may
+//! have got its row in the other bucket meanwhile looks there again, after that. So a source never gets two rows, and a
+//! row never two makers. User space reads rows while they are counted into; one that changed its source meanwhile tells
+//! so by that.
+
+use mitigator_common::{Source, SourcePlace, SourceTable};
+
+use crate::counters::LiveRow;
+use crate::shared::SharedU64;
+
+/// Marks a row that is being made.
+const BUSY: u8 = 127;
+/// Beside a tag, that the source is known: this host asked or answered it, or it is heavy.
+const KNOWN: u8 = 0x80;
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHEST: u64 = ONES * KNOWN as u64;
+/// How long a row rests before it is taken for another source: longer than the agent remembers windows.
+const RESTS_NS: u64 = 1 << 31;
+/// As many times as long where the source is known.
+const KNOWN_BITS: u32 = 5;
+
+/// What tells the rows of a bucket apart: a byte for each.
+#[repr(transparent)]
+#[derive(Debug, Default)]
+pub struct LiveBucket {
+    tags: SharedU64,
+}
+
+/// The tags of a bucket as they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tags(u64);
+
+/// Some rows of a bucket: the highest bit of a byte for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows(u64);
+
+impl Rows {
+    /// Whether there are none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn are_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those that are in `other`, too.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The first of them, where there is one.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "less than eight")]
+    pub const fn first(self) -> u32 {
+        // The lowest bit alone is a power of 2^8; a product with it moves the number of its byte to the top, because the
+        // kernel's machine cannot count zeros.
+        let lowest = (self.0 & self.0.wrapping_neg()) >> 7;
+        (lowest.wrapping_mul(0x0010_2030_4050_6070) >> 60) as u32
+    }
+
+    /// All but the first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rest(self) -> Self {
+        Self(self.0 & self.0.wrapping_sub(1))
+    }
+}
+
+/// The bytes of a word that are zero; one above such a byte may be taken for zero, too, when it is 1. The first is zero.
+#[inline(always)]
+const fn zero_bytes(word: u64) -> Rows {
+    Rows(word.wrapping_sub(ONES) & !word & HIGHEST)
+}
+
+impl Tags {
+    /// The rows that are marked with a tag, and perhaps others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn marked(self, tag: u8) -> Rows {
+        zero_bytes(self.0 & !HIGHEST ^ ONES.wrapping_mul(tag as u64))
+    }
+
+    /// The rows whose sources are known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn known(self) -> Rows {
+        Rows(self.0 & HIGHEST)
+    }
+
+    #[inline(always)]
+    const fn free(self) -> Rows {
+        zero_bytes(self.0)
+    }
+
+    /// Whether all rows are in use or being made.
+    #[inline(always)]
+    #[must_use]
+    pub const fn are_all_set(self) -> bool {
+        self.free().are_none()
+    }
+
+    #[inline(always)]
+    const fn is_making_one(self) -> bool {
+        !self.marked(BUSY).are_none()
+    }
+
+    /// Whether a row is in use, and not being made.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "one byte")]
+    pub const fn is_in_use(self, row: u32) -> bool {
+        let tag = (self.0 >> ((row & 7) * 8)) as u8 & !KNOWN;
+        SourceTable::LEAST_TAG <= tag && tag <= SourceTable::MOST_TAG
+    }
+
+    /// Whether none is in use.
+    #[must_use]
+    pub const fn are_none(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline(always)]
+    const fn with(self, row: u32, byte: u8) -> Self {
+        Self(self.0 & !byte_of(row, 0xff) | byte_of(row, byte))
+    }
+}
+
+impl LiveBucket {
+    /// Its tags as they stand.
+    #[inline(always)]
+    #[must_use]
+    pub fn tags(&self) -> Tags {
+        Tags(self.tags.consult())
+    }
+
+    /// Remembers that the source of a row is known.
+    #[inline(always)]
+    pub fn set_known(&self, row: u32) {
+        let bit = byte_of(row, KNOWN);
+        if self.tags.get() & bit == 0 {
+            self.tags.raise(bit);
+        }
+    }
+
+    /// Forgets all rows. Only where no packet is counted.
+    pub fn clear(&self) {
+        self.tags.set(0);
+    }
+}
+
+/// The table, as the functions below need it.
+pub trait Memory<'t> {
+    /// A bucket.
+    fn bucket(&self, index: u32) -> Option<&'t LiveBucket>;
+    /// A row.
+    fn row(&self, index: u32) -> Option<&'t LiveRow>;
+}
+
+/// A row, and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Index of its bucket.
+    pub bucket: u32,
+    /// Which of it.
+    pub row: u32,
+}
+
+impl Found {
+    /// Its index among all rows.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.bucket * SourceTable::ROWS_PER_BUCKET + self.row
+    }
+}
+
+/// Which rows are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// All.
+    All,
+    /// Those of sources that are known.
+    Known,
+}
+
+/// Looks for the row of a source.
+#[inline(always)]
+#[must_use]
+pub fn find<'t>(table: &impl Memory<'t>, source: Source, place: SourcePlace, among: Among) -> Option<Found> {
+    let near = table.bucket(place.near)?.tags();
+    if let Some(found) = find_in(table, source, place.near, near, place.tag, among) {
+        return Some(found);
+    }
+    if !near.are_all_set() {
+        return None;
+    }
+    let far = table.bucket(place.far)?.tags();
+    find_in(table, source, place.far, far, place.tag, among)
+}
+
+#[inline(always)]
+fn find_in<'t>(
+    table: &impl Memory<'t>,
+    source: Source,
+    bucket: u32,
+    tags: Tags,
+    tag: u8,
+    among: Among,
+) -> Option<Found> {
+    let mut rows = tags.marked(tag);
+    if matches!(among, Among::Known) {
+        rows = rows.and(tags.known());
+    }
+    for _ in 0..SourceTable::ROWS_PER_BUCKET {
+        if rows.are_none() {
+            return None;
+        }
+        let found = Found { bucket, row: rows.first() };
+        if table.row(found.index())?.is_of(source) {
+            return Some(found);
+        }
+        rows = rows.rest();
+    }
+    None
+}
+
+/// Whether there may be a row of the source, by its tag alone.
+#[inline(always)]
+#[must_use]
+pub fn may_have_row<'t>(table: &impl Memory<'t>, place: SourcePlace) -> bool {
+    let is_marked = |index| match table.bucket(index) {
+        Some(bucket) => !bucket.tags().marked(place.tag).are_none(),
+        None => false,
+    };
+    is_marked(place.near) || is_marked(place.far)
+}
+
+/// A row that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Which it is.
+    pub row: Found,
+    /// Whether another source lost it.
+    pub evicts: bool,
+}
+
+/// Makes the row of a source that has none at `now_ns`. It is a free one, or one whose source was quiet for long, that
+/// `random` chooses. `None` when there is neither, or another CPU is making one in the same bucket.
+#[inline(always)]
+pub fn make<'t>(
+    table: &impl Memory<'t>,
+    source: Source,
+    place: SourcePlace,
+    now_ns: u64,
+    random: u32,
+) -> Option<Made> {
+    let near = table.bucket(place.near)?;
+    let tags = near.tags();
+    if tags.is_making_one() {
+        return None;
+    }
+    if !tags.are_all_set() {
+        let row = Found { bucket: place.near, row: tags.free().first() };
+        // None of this source is far as long as there is room near.
+        return take(table, near, tags, row, None, source, place, now_ns);
+    }
+    if let Some(row) = rested(table, place.near, tags, now_ns, random) {
+        let row = Found { bucket: place.near, row };
+        return take(table, near, tags, row, Some(place.far), source, place, now_ns);
+    }
+    let far = table.bucket(place.far)?;
+    let tags = far.tags();
+    if tags.is_making_one() {
+        return None;
+    }
+    let row = if tags.are_all_set() {
+        rested(table, place.far, tags, now_ns, random)?
+    } else {
+        tags.free().first()
+    };
+    take(table, far, tags, Found { bucket: place.far, row }, Some(place.near), source, place, now_ns)
+}
+
+/// Takes a row for a source, unless it has one in `other` by now.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "one place for what all ways of making a row have in common")]
+fn take<'t>(
+    table: &impl Memory<'t>,
+    bucket: &LiveBucket,
+    tags: Tags,
+    row: Found,
+    other: Option<u32>,
+    source: Source,
+    place: SourcePlace,
+    now_ns: u64,
+) -> Option<Made> {
+    if !bucket.tags.replace(tags.0, tags.with(row.row, BUSY).0) {
+        return None;
+    }
+    if let Some(other) = other {
+        let others = table.bucket(other)?.tags();
+        let is_there =
+            others.is_making_one() || find_in(table, source, other, others, place.tag, Among::All).is_some();
+        if is_there {
+            bucket.tags.publish(tags.0);
+            return None;
+        }
+    }
+    table.row(row.index())?.begin(source, now_ns);
+    bucket.tags.publish(tags.with(row.row, place.tag).0);
+    Some(Made { row, evicts: tags.is_in_use(row.row) })
+}
+
+/// Of two rows of a bucket at random, the one whose source was quiet for longer, if for long enough (the power of two
+/// choices, Mitzenmacher 2001): to look at all eight would cost as many cache misses.
+#[inline(always)]
+fn rested<'t>(table: &impl Memory<'t>, bucket: u32, tags: Tags, now_ns: u64, random: u32) -> Option<u32> {
+    let one = random & 7;
+    let other = (one + 1 + (random >> 3) % 7) & 7;
+    let quiet = |row: u32| -> Option<u64> {
+        let last = table.row(Found { bucket, row }.index())?.last_seen_ns();
+        // Another CPU may have seen it a moment after this one looked at the clock.
+        let quiet = if last < now_ns { now_ns - last } else { 0 };
+        Some(if tags.0 & byte_of(row, KNOWN) == 0 { quiet } else { quiet >> KNOWN_BITS })
+    };
+    let (quiet, other_quiet) = (quiet(one)?, quiet(other)?);
+    let (row, quiet) = if quiet < other_quiet { (other, other_quiet) } else { (one, quiet) };
+    if quiet > RESTS_NS { Some(row) } else { None }
+}
+
+/// A byte at the place of a row in its bucket's word.
+#[inline(always)]
+const fn byte_of(row: u32, byte: u8) -> u64 {
+    (byte as u64) << ((row & 7) * 8)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+
+    const NOW_NS: u64 = 1 << 40;
+
+    /// Two buckets with their rows: the near one and the far one of everybody.
+    struct Table {
+        buckets: [LiveBucket; 2],
+        rows: Vec<LiveRow>,
+    }
+
+    impl<'t> Memory<'t> for &'t Table {
+        fn bucket(&self, index: u32) -> Option<&'t LiveBucket> {
+            self.buckets.get(index as usize)
+        }
+
+        fn row(&self, index: u32) -> Option<&'t LiveRow> {
+            self.rows.get(index as usize)
+        }
+    }
+
+    fn place(tag: u8) -> SourcePlace {
+        SourcePlace { near: 0, far: 1, tag }
+    }
+
+    impl Table {
+        fn new() -> Self {
+            Self { buckets: Default::default(), rows: (0..16).map(|_| LiveRow::default()).collect() }
+        }
+
+        fn find(&self, number: u32, tag: u8) -> Option<u32> {
+            find(&self, source(number), place(tag), Among::All).map(Found::index)
+        }
+
+        /// The row and whether another source lost it.
+        fn make(&self, number: u32, tag: u8, now_ns: u64, random: u32) -> Option<(u32, bool)> {
+            let made = make(&self, source(number), place(tag), now_ns, random)?;
+            Some((made.row.index(), made.evicts))
+        }
+    }
+
+    fn source(number: u32) -> Source {
+        Source::from_v4_bytes(number.to_be_bytes())
+    }
+
+    #[test]
+    fn the_first_of_some_rows_is_told_by_its_number() {
+        for mask in 1..=255_u64 {
+            let bits = (0..8).filter(|row| mask >> row & 1 == 1).map(|row| byte_of(row, 0x80)).sum();
+            assert_eq!(Rows(bits).first(), mask.trailing_zeros());
+            assert_eq!(Rows(bits).rest().0.count_ones(), mask.count_ones() - 1);
+        }
+    }
+
+    #[test]
+    fn sources_that_are_marked_alike_have_rows_of_their_own() {
+        let table = Table::new();
+        let tag_of = |number: u32| if number % 3 < 2 { 1 } else { 2 };
+        for number in 0..16 {
+            assert_eq!(table.find(number, tag_of(number)), None);
+            assert_eq!(table.make(number, tag_of(number), NOW_NS, 0), Some((number, false)));
+            if number == 3 {
+                table.buckets[0].set_known(3);
+            }
+            for known in 0..=number {
+                assert_eq!(table.find(known, tag_of(known)), Some(known), "of {number}");
+            }
+        }
+        for random in 0..64 {
+            let made = table.make(99, 3, NOW_NS + RESTS_NS, random);
+            assert_eq!(made, None, "all are in use and have not rested");
+        }
+        let known = |number| find(&&table, source(number), place(tag_of(number)), Among::Known);
+        assert_eq!((known(3).map(Found::index), known(4)), (Some(3), None));
+    }
+
+    #[test]
+    fn a_row_that_rested_goes_to_another_source_but_known_ones_stay_longer() {
+        let table = Table::new();
+        for number in 0..16 {
+            assert!(table.make(number, 7, NOW_NS + u64::from(number), 0).is_some());
+        }
+        table.buckets[0].set_known(0);
+        let later = NOW_NS + RESTS_NS + 100;
+        // Of the rows 0 and 1, the former is known; of 1 and 2, the former has another source by then.
+        assert_eq!(table.make(20, 7, later, 0), Some((1, true)));
+        assert_eq!((table.find(1, 7), table.find(0, 7), table.find(20, 7)), (None, Some(0), Some(1)));
+        assert_eq!(table.make(21, 7, later, 1), Some((2, true)));
+        assert_eq!(table.make(22, 7, later, 1), Some((9, true)), "both near ones are new");
+        let much_later = NOW_NS + (RESTS_NS << 6);
+        table.rows.iter().skip(1).for_each(|row| row.begin(source(12), much_later));
+        assert_eq!(table.make(23, 7, much_later, 0), Some((0, true)));
+        assert!(table.buckets[0].tags().known().are_none(), "nobody inherits that he is known");
+    }
+
+    #[test]
+    fn nobody_makes_a_row_where_another_is_being_made() {
+        let table = Table::new();
+        table.buckets[0].tags.set(byte_of(0, BUSY));
+        assert_eq!(table.make(1, 7, NOW_NS, 0), None);
+        table.buckets[0].tags.set(ONES);
+        table.buckets[1].tags.set(byte_of(4, BUSY));
+        assert_eq!(table.make(1, 7, NOW_NS, 0), None);
+        assert!(!table.buckets[1].tags().is_in_use(4));
+    }
+}

@@ -1,0 +1,124 @@
+//! Who is counted one by one when more sources come than there is a budget for, and by several CPUs.
+
+use anyhow::{Context, Result, ensure};
+use mitigator::clock::Clock;
+use mitigator::config::Capacities;
+use mitigator_common::{InsertionBudget, Outcome, Source};
+use mitigator_tests::packet::{tcp_syn, udp};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+use super::bench::{Bench, difference};
+
+/// From now on, sources are a crowd, for half a second.
+fn begin_crowd(bench: &Bench) -> Result<()> {
+    let tick = InsertionBudget::tick_of(Clock::now().monotonic().ns);
+    bench.change_cpus(|state| state.crowded_until = tick.wrapping_add(InsertionBudget::CROWD_TICKS))
+}
+
+/// Packets counted for their source, and others, of so many alike.
+fn counted(bench: &mut Bench, packet: &[u8], repeat: u32) -> Result<(u64, u64)> {
+    let before = bench.plane().outcomes()?;
+    bench.program().test_run(packet, repeat)?;
+    let change = difference(&bench.plane().outcomes()?, &before);
+    let (counted, others) = (change[Outcome::PassCounted as usize], change[Outcome::PassUncounted as usize]);
+    ensure!(counted + others == u64::from(repeat), "{change:?}");
+    Ok((counted, others))
+}
+
+pub fn light_and_heavy(bench: &mut Bench) -> Result<()> {
+    let (light, heavy) = (udp("192.0.2.7", 40_000).bytes(), udp("192.0.2.8", 40_000).bytes());
+    let row = |bench: &Bench, last| bench.counters_of(Source::from_v4_bytes([192, 0, 2, last]));
+    ensure!(counted(bench, &light, 3)? == (3, 0), "while sources are few, each is counted");
+    begin_crowd(bench)?;
+    ensure!(counted(bench, &light, 10)? == (0, 10), "a light source of a crowd is counted");
+    ensure!(row(bench, 7)?.packets == 3, "and in its row");
+    // Nobody knows this one, until it has sent so much.
+    let (in_row, before) = counted(bench, &heavy, 5_000)?;
+    ensure!((in_row, row(bench, 8)?.packets) == (in_row, in_row), "{in_row} and another row");
+    ensure!(in_row >= 4_900, "found heavy after {before} packets");
+    // From then on it is known: also in another epoch of the sketch, each packet counts.
+    for _ in 0..50 {
+        begin_crowd(bench)?;
+        ensure!(counted(bench, &heavy, 1_000)? == (1_000, 0), "a heavy source is counted");
+    }
+    ensure!(row(bench, 8)?.packets == in_row + 50_000, "its row counts as many");
+    // So it is with one that had its row before it was heavy.
+    let (in_row, before) = counted(bench, &light, 5_000)?;
+    ensure!(in_row >= 4_900 && row(bench, 7)?.packets == 3 + in_row, "found heavy after {before} packets");
+    // When the crowd is gone, all are counted.
+    bench.change_cpus(|state| state.crowded_until = 0)?;
+    let other = udp("192.0.2.9", 40_000).bytes();
+    ensure!(counted(bench, &other, 1)? == (1, 0) && counted(bench, &light, 1)? == (1, 0), "one is not");
+    Ok(())
+}
+
+/// As many as the budget has in each tick.
+pub fn budget(bench: &mut Bench) -> Result<()> {
+    let tick = || InsertionBudget::tick_of(Clock::now().monotonic().ns);
+    // All but three rows of this tick are made; the clock of packets may be a tick behind, or go on.
+    for _ in 0..100 {
+        bench.forget_sources()?;
+        let now = tick();
+        bench.change_cpus(|state| (state.budget_tick, state.made) = (now, InsertionBudget::ROWS - 3))?;
+        let outcomes = (0..5)
+            .map(|last| counted(bench, &tcp_syn(&format!("198.51.100.{last}")).bytes(), 1))
+            .collect::<Result<Vec<_>>>()?;
+        let states = bench.plane().cpus().read()?;
+        if states.iter().any(|state| state.budget_tick == now && state.made == InsertionBudget::ROWS) {
+            ensure!(outcomes == [(1, 0), (1, 0), (1, 0), (0, 1), (0, 1)], "{outcomes:?}");
+            ensure!(bench.plane().sources().count() == 3, "{} rows", bench.plane().sources().count());
+            let crowded = states.iter().filter(|state| state.crowded_until != 0).count();
+            ensure!(crowded == 1, "{crowded} CPUs have a crowd");
+            return Ok(());
+        }
+    }
+    anyhow::bail!("no five packets came in one tick")
+}
+
+/// Each CPU sends to one source; one owns its row, and all of the packets are there in the end.
+pub fn many_cpus() -> Result<()> {
+    const PACKETS: u32 = 300_000;
+    const ROUNDS: u64 = 4;
+    let bench = Bench::small()?;
+    let allowed = sched_getaffinity(Pid::from_raw(0)).context("cannot tell the CPUs")?;
+    let cpus: Vec<usize> =
+        (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).take(4).collect();
+    let packet = tcp_syn("192.0.2.7").bytes();
+    // So that the programs are several and their maps are the same.
+    let capacities = Capacities { sources: 4_096, blocks: 1_024, prefixes: 256 };
+    let pins = bench.pins();
+    let before = bench.plane().outcomes()?;
+    std::thread::scope(|scope| -> Result<()> {
+        let senders: Vec<_> = cpus
+            .iter()
+            .map(|cpu| {
+                let (pins, packet) = (&pins, &packet);
+                scope.spawn(move || -> Result<()> {
+                    let mut only = CpuSet::new();
+                    only.set(*cpu)?;
+                    sched_setaffinity(Pid::from_raw(0), &only).context("cannot stay on one CPU")?;
+                    let mut program = mitigator::kernel::program::LoadedProgram::load(pins, &capacities)?;
+                    for _ in 0..ROUNDS {
+                        program.test_run(packet, PACKETS)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        senders
+            .into_iter()
+            .try_for_each(|sender| sender.join().map_err(|_| anyhow::anyhow!("a sender panicked"))?)
+    })?;
+    let sent = cpus.len() as u64 * ROUNDS * u64::from(PACKETS);
+    let change = difference(&bench.plane().outcomes()?, &before);
+    let counted = change[Outcome::PassCounted as usize];
+    ensure!(change.iter().sum::<u64>() == sent, "{change:?} of {sent}");
+    let row = bench.counters_of(Source::from_v4_bytes([192, 0, 2, 7]))?;
+    // While one CPU makes the row, the other has none to count into.
+    ensure!(sent - counted <= 8, "{} were not counted", sent - counted);
+    ensure!(row.packets == counted && u64::from(row.tcp_syn_packets) == counted, "{row:?} of {counted}");
+    ensure!(row.bytes == counted * u64::try_from(packet.len())?, "{row:?}");
+    ensure!(bench.plane().sources().count() == 1, "one source has several rows");
+    bench.clear()
+}
