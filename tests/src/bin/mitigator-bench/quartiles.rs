@@ -16,8 +16,9 @@ impl Quartiles {
     pub(crate) fn of(mut samples: Vec<f64>) -> Self {
         samples.sort_by(f64::total_cmp);
         let last = samples.len().saturating_sub(1);
-        let at = |quarter: usize| samples.get(last * quarter / 4).copied().unwrap_or(f64::NAN);
-        Self { least: at(0), lower: at(1), median: at(2), upper: at(3) }
+        let at = |place: usize| samples.get(place).copied().unwrap_or(f64::NAN);
+        // Of few samples the quartiles are the outermost, so that noise is not made less than it is.
+        Self { least: at(0), lower: at(last / 4), median: at(last / 2), upper: at(last - last / 4) }
     }
 
     /// Less by as much.
@@ -40,7 +41,7 @@ mod tests {
     fn each_is_one_of_the_samples() {
         let Quartiles { least, lower, median, upper } = Quartiles::of(vec![5.0, 1.0, 4.0, 2.0, 3.0]);
         assert_eq!([least, lower, median, upper], [1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(Quartiles::of(vec![2.0, 1.0]).minus(1.0).text(|number| format!("{number:.0}")), "0 (0–0)");
+        assert_eq!(Quartiles::of(vec![2.0, 1.0]).minus(1.0).text(|number| format!("{number:.0}")), "0 (0–1)");
         assert!(Quartiles::of(Vec::new()).median.is_nan());
     }
 }
