@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use mitigator::kernel::maps;
 use mitigator::kernel::pins::Pins;
-use mitigator_tests::lab::{Child, Core, Lab};
+use mitigator_tests::lab::{Child, Core, Lab, scratch_directory};
 use mitigator_tests::suite::{self, Needs, Trial};
 use nix::sys::signal::Signal;
 
@@ -26,12 +26,16 @@ fn main() -> ExitCode {
         Trial::new("the_next_lab_cleans_up_after_a_killed_run", Needs::Root, || {
             cleans_up_after(Signal::SIGKILL)
         }),
-        Trial::new("an_interrupted_bench_leaves_no_pins", Needs::Root, || {
-            bench_leaves_no_pins(Signal::SIGINT)
+        Trial::new("an_interrupted_bench_leaves_nothing", Needs::Root, || {
+            bench_leaves_nothing("dataplane", Signal::SIGINT)
         }),
-        Trial::new("the_next_lab_removes_the_pins_of_a_killed_bench", Needs::Root, || {
-            bench_leaves_no_pins(Signal::SIGKILL)
+        Trial::new("an_interrupted_bench_of_floods_leaves_nothing", Needs::Root, || {
+            bench_leaves_nothing("e2e", Signal::SIGINT)
         }),
+        Trial::new("the_next_lab_removes_what_a_killed_bench_left", Needs::Root, || {
+            bench_leaves_nothing("e2e", Signal::SIGKILL)
+        }),
+        Trial::new("a_flood_of_the_bench_arrives_and_nothing_gets_past", Needs::Root, flood_is_dropped),
     ])
 }
 
@@ -86,9 +90,12 @@ fn cleans_up_after(signal: Signal) -> Result<()> {
     Ok(())
 }
 
-/// Ends the bench with `signal` while it measures, and looks for its pins.
-fn bench_leaves_no_pins(signal: Signal) -> Result<()> {
-    let mut bench = Child::spawn(Child::piped(Command::new(env!("CARGO_BIN_EXE_mitigator-bench"))))?;
+/// Ends a part of the bench with `signal` while it measures, and looks for its pins and its hosts.
+fn bench_leaves_nothing(part: &str, signal: Signal) -> Result<()> {
+    let results = scratch_directory("bench")?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mitigator-bench"));
+    command.arg(part).arg("--results").arg(results.path());
+    let mut bench = Child::spawn(Child::piped(command))?;
     let pins = PathBuf::from(format!("/sys/fs/bpf/mitigator-bench-{}", bench.pid()));
     let maps = Pins::below(&pins.join("mitigator")).maps();
     wait_until("the bench has pinned its maps", || Ok(maps::ALL.iter().all(|map| maps.join(map).exists())))?;
@@ -98,6 +105,40 @@ fn bench_leaves_no_pins(signal: Signal) -> Result<()> {
         drop(Lab::new()?);
     }
     ensure!(!pins.exists(), "`{}` was left behind", pins.display());
+    let hosts = format!("mitigator-lab-{}-", bench.pid());
+    for namespace in std::fs::read_dir("/run/netns")?.flatten() {
+        let name = namespace.file_name();
+        ensure!(!name.to_string_lossy().starts_with(&hosts), "{} was left behind", name.display());
+    }
+    Ok(())
+}
+
+/// The bench itself ends with an error where a packet gets past a contender.
+fn flood_is_dropped() -> Result<()> {
+    let results = scratch_directory("bench")?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mitigator-bench"));
+    command.args([
+        "e2e",
+        "--json",
+        "--entries",
+        "100",
+        "--rounds",
+        "3",
+        "--flood-ms",
+        "1",
+        "--generic",
+        "--results",
+    ]);
+    let output = command.arg(results.path()).output().context("cannot start the bench")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let contenders = report["cases"][0]["contenders"].as_array().context("no contenders")?;
+    for name in ["bare drop", "mitigator", "mitigator, generic"] {
+        let contender = contenders.iter().find(|contender| contender["name"] == name);
+        let contender = contender.with_context(|| format!("{name} took no part: {report}"))?;
+        let (seen, leaked) = (contender["least_seen_share"].as_f64(), contender["leaked"].as_u64());
+        ensure!(leaked == Some(0) && seen.is_some_and(|seen| seen > 0.9), "{name}: {contender}");
+    }
     Ok(())
 }
 

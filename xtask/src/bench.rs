@@ -8,13 +8,14 @@ use anyhow::{Context, Result};
 use crate::setup::Part;
 use crate::{demo, workspace};
 
-/// Measures what mitigator costs: a packet in the kernel (`dataplane`, the default), a tick in user space (`pipeline`),
-/// the writing of blocks (`feeds`).
+/// Measures what mitigator costs: a packet in the kernel (`dataplane`), the same from end to end (`e2e`), a tick in user
+/// space (`pipeline`), the writing of blocks (`feeds`); without a word, all four.
 ///
-/// `dataplane` needs root, measures xdp-filter, too, where it is installed (Debian's package xdp-tools), and writes
-/// docs/performance-dataplane.md. `pipeline` needs no rights and writes docs/performance.md; criterion's samples go below
-/// target/. `feeds` needs root, measures nftables and ipset, too, where they are installed, and writes
-/// docs/performance-feeds.md. Each takes some minutes. All arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.
+/// `--output docs/performance.md` writes the page of what was measured, or its section, and plots beside it; `--compare`
+/// shows what changed since the last run, whose figures are kept below target/bench. All but `pipeline` need root.
+/// Peers are measured where they are installed (Debian's packages xdp-tools, nftables, ipset, iptables); XDP-Firewall with
+/// `--xdp-firewall DIR`, its source folder (needs clang, libbpf-dev, libxdp-dev). Each takes some minutes. All
+/// arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Passed on to `mitigator-bench`
@@ -30,22 +31,7 @@ impl Arguments {
     /// As `mitigator-bench` takes them.
     fn spelled(&self) -> Result<Vec<String>> {
         let mut words = self.passed_on.clone();
-        let docs = workspace::root().join("docs");
-        match words.first().map(String::as_str) {
-            Some("pipeline") => {
-                add_default(&mut words, "--output", &docs.join("performance.md"))?;
-                add_default(&mut words, "--criterion", &workspace::target().join("criterion"))?;
-            }
-            Some("feeds") => {
-                add_default(&mut words, "--output", &docs.join("performance-feeds.md"))?;
-            }
-            // A part of the cases is no page.
-            Some("dataplane") | None if !words.iter().any(|word| word.starts_with("--entries")) => {
-                add_default(&mut words, "--output", &docs.join("performance-dataplane.md"))?;
-            }
-            // Help, or something that the program itself will complain of.
-            Some(_) | None => {}
-        }
+        add_default(&mut words, "--results", &workspace::target().join("bench"))?;
         Ok(words)
     }
 }
@@ -68,24 +54,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_part_writes_its_page_unless_told_otherwise() {
+    fn figures_are_kept_below_target_unless_told_otherwise() {
         let spelled = |words: &[&str]| {
             Arguments { passed_on: words.iter().map(|word| (*word).to_owned()).collect() }.spelled().unwrap()
         };
-        for words in [&[][..], &["dataplane", "--json"]] {
+        for words in [&[][..], &["e2e", "--json"], &["--output", "docs/performance.md"]] {
             let default = spelled(words);
             assert_eq!(default[..words.len()], *words);
-            assert_eq!(default[words.len()], "--output");
-            assert!(default[words.len() + 1].ends_with("docs/performance-dataplane.md"), "{default:?}");
+            assert_eq!(default[words.len()], "--results");
+            assert!(default[words.len() + 1].ends_with("/bench"), "{default:?}");
         }
-        assert_eq!(spelled(&["--help"]), ["--help"]);
-        let default = spelled(&["pipeline", "--json"]);
-        assert_eq!(default[..3], ["pipeline", "--json", "--output"]);
-        assert!(
-            default[3].ends_with("docs/performance.md") && default[5].ends_with("/criterion"),
-            "{default:?}"
-        );
-        let told = ["pipeline", "--output=a.md", "--criterion", "samples"];
-        assert_eq!(spelled(&told), told);
+        for told in [&["pipeline", "--results=here"][..], &["--results", "here"]] {
+            assert_eq!(spelled(told), told);
+        }
     }
 }

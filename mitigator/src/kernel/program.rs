@@ -73,7 +73,12 @@ impl LoadedProgram {
         clock
     }
 
-    pub(super) fn program_mut(&mut self) -> Result<&mut Xdp> {
+    /// The program itself, for whoever attaches it without leaving anything behind.
+    ///
+    /// # Errors
+    ///
+    /// Never: it is loaded.
+    pub fn program_mut(&mut self) -> Result<&mut Xdp> {
         let program =
             self.ebpf.program_mut(PROGRAM).context("the embedded object has no program `mitigate`")?;
         Ok(program.try_into()?)

@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::{Array, ProgramArray};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use mitigator_bench_ebpf::{Burst, address_of};
+use mitigator_bench_ebpf::{Burst, address_of, draw};
 
 /// The burst that is on.
 #[btf_map]
@@ -72,28 +72,14 @@ fn rewrite(ctx: &XdpContext, burst: &mut Burst) -> bool {
     true
 }
 
-/// The next source's number, from 0 (xorshift64*, Vigna 2016).
+/// The next source's number, from 0.
 #[inline(always)]
 fn next(burst: &mut Burst) -> u32 {
-    let mut state = burst.state;
     if burst.sources == 0 {
-        burst.state = state + 1;
-        return state as u32;
+        burst.state += 1;
+        return (burst.state - 1) as u32;
     }
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
+    let (state, number) = draw(burst.state, burst.sources);
     burst.state = state;
-    let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-    ((random * burst.sources) >> 32) as u32
-}
-
-/// The helpers used are free for any licence.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
+    number
 }

@@ -24,6 +24,7 @@ pub use frames::{Addressing, Frames, Pace};
 pub use http_clients::{HttpClients, HttpTarget, Manner, Request, Requests};
 pub use http_flood::HttpFlood;
 pub use lookups::{Lookups, Side};
+pub use permit::Permit;
 pub use redirect::{Captured, Destination, Redirection};
 pub use series::{BIN, Series};
 pub use slow::SlowPace;

@@ -1,27 +1,26 @@
-//! What a packet costs in the XDP program: nanoseconds over bare `XDP_DROP`, with sources that vary, beside xdp-filter.
+//! What a packet costs in the XDP program: nanoseconds over bare `XDP_DROP`, with sources that vary, beside xdp-filter
+//! and XDP-Firewall.
 //!
 //! Programs take turns, burst by burst, so that a disturbance hits all alike; a burst counts when the bare drops right
 //! before and after it took about as long as at best.
 
 mod report;
-mod subject;
-mod traffic;
+pub(crate) mod traffic;
 
-use std::fs;
-use std::io::{ErrorKind, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
-use mitigator_tests::lab::{leave_nothing_behind, missing_for_bpf, remove_at_end};
+use indicatif::ProgressBar;
+use mitigator_tests::lab::{Core, leave_nothing_behind, missing_for_bpf, remove_at_end};
 use mitigator_tests::numbers::thousands;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
-use self::report::{BARE_DROP, Case, Origin, Report, Samples};
-use self::subject::{OURS, Subject, XDP_FILTER};
-use self::traffic::{Form, GOOD_SOURCES, Generator, Senders};
+use self::report::{Case, Origin, Report, Samples};
+use self::traffic::{Form, Generator, Senders};
+use crate::measured::Measured;
+use crate::pins::{self, remove};
+use crate::subject::{self, BARE_DROP, OURS, Subject, XDP_FILTER};
+use crate::xdp_firewall::{Build, XDP_FIREWALL};
 
 /// What to measure, and how often.
 #[derive(clap::Args)]
@@ -31,18 +30,16 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", value_delimiter = ',', default_values_t = [1, 10_000, 100_000, 1_000_000],
         value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     entries: Vec<u32>,
+    /// Good sources, that is, others that send, each time so many
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',', default_values_t = [10_000],
+        value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    good: Vec<u32>,
     /// Bursts per case, of which the median and the quartiles are shown
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=1000))]
     bursts: u32,
     /// How long a burst is to take, in milliseconds
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1000))]
     burst_ms: u32,
-    /// Write the figures as Markdown, too
-    #[arg(long, value_name = "FILE.md")]
-    output: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 /// Blocked sources with which the forms of packets are compared.
@@ -54,55 +51,37 @@ const QUIET: f64 = 1.2;
 /// Packets that bring the tables near after another program ran: one for each entry, within this.
 const LEAST_WARM_UP: u32 = 10_000;
 const MOST_WARM_UP: u32 = 100_000;
+/// Of each good source on average, so that all but one in twenty have been there before.
+const PACKETS_TO_BE_KNOWN: u32 = 3;
 /// As many times as many bursts as are wanted are tried for that they be quiet.
 const TRIES: u32 = 3;
 const MOST_PACKETS: f64 = 5e6;
 /// How often the good sources send before what is measured, and how far apart.
 const INTRODUCTIONS: u32 = 60;
 const BETWEEN_INTRODUCTIONS: Duration = Duration::from_millis(10);
+const INTRODUCED: u32 = 10_000;
 /// Longer than sources count as a crowd after the last new ones came.
 const CROWD_IS_OVER: Duration = Duration::from_millis(700);
 
-/// The report, as text or JSON.
-pub(crate) fn measure(arguments: &Arguments) -> Result<String> {
+/// Measures every program with every population.
+pub(crate) fn measure(arguments: &Arguments, xdp_firewall: Option<&Path>) -> Result<Measured> {
     let missing = missing_for_bpf();
     ensure!(missing.is_empty(), "it cannot run here: {}", missing.join("; "));
     leave_nothing_behind()?;
-    stay_on_one_core()?;
-    let directory = PathBuf::from(format!("/sys/fs/bpf/mitigator-bench-{}", std::process::id()));
+    // The first core serves most interrupts.
+    Core::usable()?.pop().context("there is no core to run on")?.pin_this_thread()?;
+    let directory = pins::directory();
     remove_at_end(&directory);
-    let measured = measure_in(&directory, arguments);
+    let measured = measure_in(&directory, arguments, xdp_firewall);
     let removed = remove(&directory);
     let report = measured?;
     removed?;
-    if let Some(file) = &arguments.output {
-        fs::write(file, report.markdown()).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    if arguments.json { Ok(serde_json::to_string_pretty(&report)? + "\n") } else { Ok(report.text()) }
+    report.measured()
 }
 
-/// The last one that there is for the bench: the first serves most interrupts.
-fn stay_on_one_core() -> Result<()> {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this).context("cannot tell the cores to run on")?;
-    let last = (0..CpuSet::count()).rev().find(|core| allowed.is_set(*core).unwrap_or(false));
-    let mut cores = CpuSet::new();
-    cores.set(last.context("there is no core to run on")?)?;
-    sched_setaffinity(this, &cores).context("cannot stay on one core")
-}
-
-/// Takes all pins away.
-fn remove(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn measure_in(directory: &Path, arguments: &Arguments) -> Result<Report> {
-    let mut bench = Bench { generator: Generator::load()?, arguments, progress: progress() };
+fn measure_in(directory: &Path, arguments: &Arguments, xdp_firewall: Option<&Path>) -> Result<Report> {
+    let xdp_firewall = xdp_firewall.map(Build::of).transpose().context("XDP-Firewall cannot be measured")?;
+    let mut bench = Bench { generator: Generator::load()?, arguments, progress: crate::progress() };
     let mut cases = Vec::new();
     let mut origin = Origin::new(arguments.bursts);
     for entries in &arguments.entries {
@@ -113,30 +92,41 @@ fn measure_in(directory: &Path, arguments: &Arguments) -> Result<Report> {
         let mut subjects = vec![ours];
         match subject::xdp_filter(&directory.join(XDP_FILTER), *entries) {
             Ok(peer) => subjects.push(peer),
-            Err(error) => origin.without_peer = Some(format!("{error:#}")),
+            Err(error) => origin.is_absent(XDP_FILTER, format!("{error:#}")),
+        }
+        match &xdp_firewall {
+            Some(build) => subjects.push(build.subject(*entries).context("XDP-Firewall cannot be measured")?),
+            None => origin.is_absent(XDP_FIREWALL, "its source folder was not given".to_owned()),
         }
         let blocked = Senders::Blocked(*entries);
         let mut traffics = vec![(Form::Ipv4, blocked)];
         if *entries == FORMS_AT {
             traffics.extend([(Form::OneVlanTag, blocked), (Form::TwoVlanTags, blocked)]);
         }
-        traffics.extend([(Form::Ipv4, Senders::Good), (Form::Ipv4, Senders::Forged)]);
+        traffics.extend(arguments.good.iter().map(|number| (Form::Ipv4, Senders::Good(*number))));
+        traffics.push((Form::Ipv4, Senders::Forged));
         for (form, traffic) in traffics {
             bench.progress.set_message(format!("{}: {}", at(form), traffic.name()));
-            cases.push(bench.compare(*entries, form, traffic, &subjects)?);
+            let able: Vec<&Subject> = subjects.iter().filter(|subject| reads(subject.name, form)).collect();
+            cases.push(bench.compare(*entries, form, traffic, &able)?);
         }
         drop(subjects);
         remove(directory)?;
         if *entries == FORMS_AT {
             bench.progress.set_message(at(Form::Ipv6) + ": filling the tables");
-            // The peer keeps IPv6 sources as whole addresses in another table.
+            // The peers keep IPv6 sources as whole addresses in another table.
             let (ours, _) = subject::ours(&directory.join(OURS), Form::Ipv6, *entries)?;
-            cases.push(bench.compare(*entries, Form::Ipv6, blocked, &[ours])?);
+            cases.push(bench.compare(*entries, Form::Ipv6, blocked, &[&ours])?);
             remove(directory)?;
         }
     }
     bench.progress.finish_and_clear();
     Ok(Report::new(origin, cases))
+}
+
+/// XDP-Firewall lets by what has a VLAN tag.
+fn reads(program: &str, form: Form) -> bool {
+    program != XDP_FIREWALL || !matches!(form, Form::OneVlanTag | Form::TwoVlanTags)
 }
 
 struct Bench<'a> {
@@ -161,19 +151,26 @@ struct Burst {
 
 impl Bench<'_> {
     /// The same traffic through bare drop and each program in turn.
-    fn compare(&mut self, entries: u32, form: Form, traffic: Senders, subjects: &[Subject]) -> Result<Case> {
+    fn compare(&mut self, entries: u32, form: Form, traffic: Senders, subjects: &[&Subject]) -> Result<Case> {
         let mut bursts: Vec<Bursts> = Vec::new();
         bursts.resize_with(subjects.len() + 1, Bursts::default);
         // Tables are near as far as the cache holds them: each entry was asked for about once.
-        let warm_up = entries.clamp(LEAST_WARM_UP, MOST_WARM_UP);
+        let warm_up = entries.max(traffic.known()).clamp(LEAST_WARM_UP, MOST_WARM_UP);
         for (place, bursts) in bursts.iter_mut().enumerate() {
+            self.send(
+                place,
+                form,
+                traffic,
+                subjects,
+                traffic.known().saturating_mul(PACKETS_TO_BE_KNOWN).max(2),
+            )?;
             let ns = self.send(place, form, traffic, subjects, warm_up)?.max(1.0);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
             let packets = (f64::from(self.arguments.burst_ms) * 1e6 / ns).clamp(1e3, MOST_PACKETS) as u32;
             bursts.packets = packets;
         }
-        if traffic == Senders::Good {
-            self.introduce(form, subjects)?;
+        if matches!(traffic, Senders::Good(_)) {
+            self.introduce(form, traffic, subjects)?;
         }
         let wanted = self.arguments.bursts as usize;
         let mut before = self.calibrate(form, traffic)?;
@@ -205,13 +202,13 @@ impl Bench<'_> {
         Ok(Case::new(entries, traffic, form, measured.collect()))
     }
 
-    /// Lets the good sources come one after the other, as they would: so many at once are a crowd, which is not counted
-    /// one by one.
+    /// Lets the good sources come one after the other, as they would, so that each is counted in a row: so many at once
+    /// are a crowd. More than there are rows for stay one.
     #[expect(clippy::disallowed_methods, reason = "the kernel's clock is to go on")]
-    fn introduce(&mut self, form: Form, subjects: &[Subject]) -> Result<()> {
+    fn introduce(&mut self, form: Form, traffic: Senders, subjects: &[&Subject]) -> Result<()> {
         for _ in 0..INTRODUCTIONS {
             for place in 1..=subjects.len() {
-                self.send(place, form, Senders::Good, subjects, GOOD_SOURCES)?;
+                self.send(place, form, traffic, subjects, INTRODUCED)?;
             }
             std::thread::sleep(BETWEEN_INTRODUCTIONS);
         }
@@ -225,7 +222,7 @@ impl Bench<'_> {
         place: usize,
         form: Form,
         traffic: Senders,
-        subjects: &[Subject],
+        subjects: &[&Subject],
         packets: u32,
     ) -> Result<f64> {
         let Some(subject) = place.checked_sub(1).and_then(|place| subjects.get(place)) else {
@@ -247,13 +244,4 @@ impl Bench<'_> {
     fn calibrate(&mut self, form: Form, traffic: Senders) -> Result<f64> {
         Ok(self.generator.drop_all(form, traffic, CALIBRATION)?.ns_per_packet)
     }
-}
-
-/// On a terminal alone.
-fn progress() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}");
-    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }

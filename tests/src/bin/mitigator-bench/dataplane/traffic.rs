@@ -7,27 +7,25 @@
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, MapData, ProgramArray};
-use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use etherparse::{PacketBuilder, PacketBuilderStep, VlanId};
 use mitigator::kernel::program::is_drop;
 use mitigator_bench_ebpf::Burst;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.o"));
+use crate::bpf;
 
 /// Where the numbers of sources begin that send and are not blocked, and of those that were never there before.
 const GOOD: u32 = 100_000_000;
 const FORGED: u32 = 200_000_000;
-/// Sources that send and are not blocked.
-pub(crate) const GOOD_SOURCES: u32 = 10_000;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Senders {
     /// So many that are blocked, at random.
     Blocked(u32),
-    /// [`GOOD_SOURCES`] that are not, at random.
-    Good,
+    /// So many that are not, at random.
+    Good(u32),
     /// Each packet from one that was never there before.
     Forged,
 }
@@ -36,9 +34,22 @@ impl Senders {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Blocked(_) => "blocked",
-            Self::Good => "good",
+            Self::Good(_) => "good",
             Self::Forged => "forged",
         }
+    }
+
+    /// How many there are; `None` where there is no end of them.
+    pub(crate) const fn number(self) -> Option<u32> {
+        match self {
+            Self::Blocked(number) | Self::Good(number) => Some(number),
+            Self::Forged => None,
+        }
+    }
+
+    /// Those that a program may come to know.
+    pub(crate) const fn known(self) -> u32 {
+        if let Self::Good(number) = self { number } else { 0 }
     }
 }
 
@@ -123,11 +134,11 @@ unsafe impl aya::Pod for Control {}
 
 impl Generator {
     pub(crate) fn load() -> Result<Self> {
-        let mut ebpf = EbpfLoader::new().load(OBJECT).context("cannot make the bench's own BPF maps")?;
+        let mut ebpf = EbpfLoader::new().load(bpf::OBJECT).context("cannot make the bench's own BPF maps")?;
         for name in ["vary", "drop_all"] {
-            program(&mut ebpf, name)?.load().with_context(|| format!("the kernel refused `{name}`"))?;
+            bpf::program(&mut ebpf, name)?.load().with_context(|| format!("the kernel refused `{name}`"))?;
         }
-        let bare_drop = program(&mut ebpf, "drop_all")?.fd()?.try_clone()?;
+        let bare_drop = bpf::program(&mut ebpf, "drop_all")?.fd()?.try_clone()?;
         let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
         let burst = Array::try_from(map("BURST")?)?;
         let under_test = ProgramArray::try_from(map("UNDER_TEST")?)?;
@@ -151,7 +162,7 @@ impl Generator {
         let (packet, offset) = form.packet()?;
         let (first, sources, state) = match senders {
             Senders::Blocked(sources) => (0, u64::from(sources), self.random),
-            Senders::Good => (GOOD, u64::from(GOOD_SOURCES), self.random),
+            Senders::Good(sources) => (GOOD, u64::from(sources), self.random),
             Senders::Forged => (FORGED, 0, self.forged),
         };
         let before = form.before();
@@ -162,20 +173,15 @@ impl Generator {
         let mut options = TestRunOptions::new();
         options.data_in = Some(&packet);
         options.repeat = packets;
-        let result = program(&mut self.ebpf, "vary")?.test_run(options).context("a test run failed")?;
+        let result = bpf::program(&mut self.ebpf, "vary")?.test_run(options).context("a test run failed")?;
         let Control(after) = self.burst.get(&0, 0)?;
         match senders {
             Senders::Forged => self.forged = after.state,
-            Senders::Blocked(_) | Senders::Good => self.random = after.state,
+            Senders::Blocked(_) | Senders::Good(_) => self.random = after.state,
         }
         ensure!(after.done == burst.packets, "{} of {packets} packets were sent", after.done);
         #[expect(clippy::cast_precision_loss, reason = "bursts are short")]
         let ns_per_packet = (after.ended_ns - after.began_ns) as f64 / f64::from(packets - 1);
         Ok(Took { ns_per_packet, is_dropped: is_drop(result.return_value)? })
     }
-}
-
-fn program<'ebpf>(ebpf: &'ebpf mut Ebpf, name: &str) -> Result<&'ebpf mut Xdp> {
-    let program = ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
-    Ok(program.try_into()?)
 }

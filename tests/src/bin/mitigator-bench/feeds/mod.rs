@@ -23,9 +23,11 @@ use mitigator_tests::lab::{Host, Lab, find_program, missing_for_bpf};
 use tempfile::TempDir;
 
 use self::report::{Report, Task};
+use crate::measured::Measured;
 
 /// What to measure, and how often.
 #[derive(clap::Args)]
+#[group(id = "feeds")]
 pub(crate) struct Arguments {
     /// Rounds, of which the median and the extremes are shown
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -33,12 +35,6 @@ pub(crate) struct Arguments {
     /// Addresses of the large feed; while one of half as many loads, the urgent blocks are written
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
     addresses: u32,
-    /// Write the figures as Markdown, too
-    #[arg(long, value_name = "FILE.md")]
-    output: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 /// Blocks that are taken back at once.
@@ -48,8 +44,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Number of the first of the addresses that are blocked urgently, which are in no feed.
 const URGENT: u32 = 100_000_000;
 
-/// The report, as text or JSON.
-pub(crate) fn measure(arguments: &Arguments) -> Result<String> {
+/// Has each program write its blocks.
+pub(crate) fn measure(arguments: &Arguments) -> Result<Measured> {
     let missing = missing_for_bpf();
     ensure!(missing.is_empty(), "it cannot run here: {}", missing.join("; "));
     let bench = Bench::new(arguments)?;
@@ -83,11 +79,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<String> {
             ipset.took.push(bench.ipset()?);
         }
     }
-    let report = Report::new(arguments.rounds, vec![ours, again, nftables, ipset, urgent, back]);
-    if let Some(file) = &arguments.output {
-        fs::write(file, report.markdown()).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    if arguments.json { Ok(serde_json::to_string_pretty(&report)? + "\n") } else { Ok(report.text()) }
+    Report::new(arguments.rounds, vec![ours, again, nftables, ipset, urgent, back]).measured()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench asks the clock")]

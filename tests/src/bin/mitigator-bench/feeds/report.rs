@@ -1,12 +1,14 @@
 //! What was measured, as text, JSON and Markdown.
 
-use std::fmt::Write;
 use std::time::Duration;
 
+use anyhow::Result;
 use mitigator_tests::machine::MeasuredWith;
 use mitigator_tests::numbers::thousands;
 use serde::Serialize;
 
+use crate::measured::{Figure, Measured};
+use crate::quartiles::Quartiles;
 use crate::table;
 
 /// Everything that was measured, and with what.
@@ -45,8 +47,7 @@ struct Figures {
     entries: u32,
     /// How often it was done; 0 where the program is not installed.
     samples: usize,
-    median_ms: f64,
-    least_ms: f64,
+    ms: Quartiles,
     most_ms: f64,
     limit_ms: Option<f64>,
 }
@@ -54,16 +55,14 @@ struct Figures {
 impl From<Task> for Figures {
     fn from(task: Task) -> Self {
         let Task { program, what, entries, limit_ms, took } = task;
-        let mut ms: Vec<f64> = took.iter().map(|took| took.as_secs_f64() * 1e3).collect();
-        ms.sort_by(f64::total_cmp);
-        let at = |place: usize| ms.get(place).copied().unwrap_or(f64::NAN);
-        let last = ms.len().saturating_sub(1);
-        let (median_ms, least_ms, most_ms) = (at(last / 2), at(0), at(last));
-        Self { program, what, entries, samples: ms.len(), median_ms, least_ms, most_ms, limit_ms }
+        let ms: Vec<f64> = took.iter().map(|took| took.as_secs_f64() * 1e3).collect();
+        let (samples, most_ms) = (ms.len(), ms.iter().copied().fold(f64::NAN, f64::max));
+        Self { program, what, entries, samples, ms: Quartiles::of(ms), most_ms, limit_ms }
     }
 }
 
-const HEADINGS: [&str; 7] = ["program", "what", "entries", "ms, median", "least to most", "limit", "samples"];
+const HEADINGS: [&str; 7] =
+    ["program", "what", "entries", "ms (quartiles)", "least to most", "limit", "samples"];
 const NOT_MEASURED: &str =
     "Not measured: a table that is half full of others, other sizes, writing while packets arrive.";
 
@@ -77,16 +76,16 @@ impl Report {
             let figure = |ms: f64| if ms < 10.0 { format!("{ms:.2}") } else { format!("{ms:.0}") };
             let limit = task.limit_ms.map_or_else(
                 || "–".to_owned(),
-                |limit| format!("{limit:.0} {}", if task.median_ms <= limit { '✓' } else { '✗' }),
+                |limit| format!("{limit:.0} {}", if task.ms.median <= limit { '✓' } else { '✗' }),
             );
             let is_there = task.samples > 0;
             [
                 task.program.to_owned(),
                 task.what.to_owned(),
                 thousands(f64::from(task.entries)),
-                if is_there { figure(task.median_ms) } else { "not installed".to_owned() },
+                if is_there { task.ms.text(figure) } else { "not installed".to_owned() },
                 if is_there {
-                    format!("{}–{}", figure(task.least_ms), figure(task.most_ms))
+                    format!("{}–{}", figure(task.ms.least), figure(task.most_ms))
                 } else {
                     "–".to_owned()
                 },
@@ -100,23 +99,33 @@ impl Report {
         format!("{}, {} rounds", self.with, self.rounds)
     }
 
-    /// For people.
-    pub(crate) fn text(&self) -> String {
+    fn text(&self) -> String {
         format!("{}\n\n{}\n{NOT_MEASURED}\n", self.origin(), table::columns(HEADINGS, self.rows(), &[0, 1]))
     }
 
-    /// For docs/.
-    pub(crate) fn markdown(&self) -> String {
-        let mut page = "# What writing blocks costs, measured\n\n".to_owned();
-        page.push_str("This page is written by `cargo xtask bench feeds`; nothing in it is by hand.\n\n");
-        let _ = write!(page, "{}\n\n{}\n", self.origin(), table::markdown(HEADINGS, self.rows()));
-        page.push_str(
-            "A feed is a file with an address a line. mitigator reads it with `blocklist import`, nftables with `nft -f` as the \
-             elements of a set, ipset with `ipset restore`; the time is that of the whole command. An urgent block is one that the \
-             agent's code writes, and reads back, while `blocklist import` loads; blocks are taken back by the same code.\n\n",
-        );
-        page.push_str(NOT_MEASURED);
-        page.push('\n');
-        page
+    fn section(&self) -> String {
+        let table = table::markdown(HEADINGS, self.rows());
+        format!("{}\n\n{METHOD}\n\n{table}\n{NOT_MEASURED}\n", self.origin())
+    }
+
+    /// In all forms.
+    pub(crate) fn measured(&self) -> Result<Measured> {
+        let figure = |task: &Figures| {
+            let name =
+                format!("{}, {}, {} entries", task.program, task.what, thousands(f64::from(task.entries)));
+            Figure::new(name, "ms", task.ms)
+        };
+        Ok(Measured {
+            text: self.text(),
+            json: serde_json::to_value(self)?,
+            section: self.section(),
+            plots: Vec::new(),
+            figures: self.tasks.iter().map(figure).collect(),
+        })
     }
 }
+
+const METHOD: &str = "\
+A feed is a file with an address a line. mitigator reads it with `blocklist import`, nftables with `nft -f` as the elements of a \
+set, ipset with `ipset restore`; the time is that of the whole command. An urgent block is one that the agent's code writes, and \
+reads back, while `blocklist import` loads; blocks are taken back by the same code.";

@@ -2,15 +2,14 @@
 //! populations and states, each beside plain K-Means over all sources.
 
 mod cpu_time;
-mod estimates;
 mod plain;
 mod plane;
 mod population;
 mod report;
+mod samples;
 
-use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,6 +20,7 @@ use self::cpu_time::CpuTime;
 use self::plane::Scene;
 use self::population::State;
 use self::report::{Case, Report};
+use crate::measured::Measured;
 
 /// What to measure, and where to.
 #[derive(clap::Args)]
@@ -39,15 +39,6 @@ pub(crate) struct Arguments {
     /// Leave out plain K-Means
     #[arg(long)]
     without_plain: bool,
-    /// Where criterion keeps its samples
-    #[arg(long, value_name = "DIR", default_value = "target/criterion")]
-    criterion: PathBuf,
-    /// Write the figures as Markdown, too
-    #[arg(long, value_name = "FILE.md")]
-    output: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 /// What takes long is sampled as often as asked, and no more.
@@ -56,24 +47,20 @@ const MEASURED_FOR: Duration = Duration::from_secs(2);
 /// Windows that close in each case at least; ticks beyond criterion's samples are taken for it.
 const WINDOWS: usize = 2;
 
-/// The report, as text or JSON.
-pub(crate) fn measure(arguments: &Arguments) -> Result<String> {
+/// Measures all states of all populations; criterion keeps its samples in that directory.
+pub(crate) fn measure(arguments: &Arguments, criterion: &Path) -> Result<Measured> {
     let output = unistd::dup(io::stdout()).context("cannot duplicate the standard output")?;
     // Criterion prints on the standard output, which is the report's alone.
     unistd::dup2_stdout(io::stderr()).context("cannot redirect criterion's words")?;
-    let cases = measure_all(arguments);
+    let cases = measure_all(arguments, criterion);
     unistd::dup2_stdout(&output).context("cannot restore the standard output")?;
-    let report = Report::new(arguments.samples, cases?);
-    if let Some(file) = &arguments.output {
-        fs::write(file, report.markdown()).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    if arguments.json { Ok(serde_json::to_string_pretty(&report)? + "\n") } else { Ok(report.text()) }
+    Report::new(arguments.samples, cases?).measured()
 }
 
-fn measure_all(arguments: &Arguments) -> Result<Vec<Case>> {
+fn measure_all(arguments: &Arguments, directory: &Path) -> Result<Vec<Case>> {
     let mut criterion = Criterion::default()
         .with_measurement(CpuTime)
-        .output_directory(&arguments.criterion)
+        .output_directory(directory)
         .without_plots()
         .sample_size(arguments.samples as usize)
         .warm_up_time(Duration::from_millis(1))
@@ -81,7 +68,7 @@ fn measure_all(arguments: &Arguments) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for state in &arguments.states {
         for sources in &arguments.sources {
-            cases.push(measure_case(&mut criterion, arguments, *state, *sources)?);
+            cases.push(measure_case(&mut criterion, directory, arguments, *state, *sources)?);
         }
     }
     Ok(cases)
@@ -89,13 +76,13 @@ fn measure_all(arguments: &Arguments) -> Result<Vec<Case>> {
 
 fn measure_case(
     criterion: &mut Criterion<CpuTime>,
+    directory: &Path,
     arguments: &Arguments,
     state: State,
     sources: u32,
 ) -> Result<Case> {
-    let estimate = |part: &str| {
-        estimates::median_ms(&arguments.criterion, &[&state.to_string(), part, &sources.to_string()])
-    };
+    let quartiles =
+        |part: &str| samples::quartiles_ms(directory, &[&state.to_string(), part, &sources.to_string()]);
     let mut group = criterion.benchmark_group(state.to_string());
     group.sampling_mode(SamplingMode::Flat);
     let mut scene = Scene::new(state, sources)?;
@@ -120,8 +107,8 @@ fn measure_case(
         group.bench_function(BenchmarkId::new("plain", sources), |bencher| {
             bencher.iter(|| plain::k_means(&points));
         });
-        Some(estimate("plain")?)
+        Some(quartiles("plain")?)
     };
     group.finish();
-    Ok(Case::new(state, sources, estimate("tick")?, times, plain_ms))
+    Ok(Case::new(state, sources, quartiles("tick")?, times, plain_ms))
 }

@@ -1,15 +1,16 @@
 //! What was measured, as text, JSON and Markdown.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
+use anyhow::Result;
 use mitigator_tests::machine::MeasuredWith;
 use mitigator_tests::numbers::thousands;
 use serde::Serialize;
 
-use super::estimates::Median;
 use super::population::State;
+use crate::measured::{Figure, Measured};
+use crate::quartiles::Quartiles;
 use crate::table;
 
 /// Sources in a tick, and what it may take of one core.
@@ -33,7 +34,7 @@ pub(crate) struct Report {
 pub(crate) struct Case {
     state: &'static str,
     sources: u32,
-    tick: Median,
+    tick: Quartiles,
     worst_tick_ms: f64,
     /// Of those at which a window closes; `None` when there was none.
     worst_window_tick_ms: Option<f64>,
@@ -42,7 +43,7 @@ pub(crate) struct Case {
     limit_ms: Option<f64>,
     is_median_within_limit: Option<bool>,
     is_worst_within_limit: Option<bool>,
-    plain_k_means: Option<Median>,
+    plain_k_means: Option<Quartiles>,
     /// By vector.
     verdicts: BTreeMap<&'static str, Found>,
 }
@@ -85,9 +86,9 @@ impl Case {
     pub(crate) fn new(
         state: State,
         sources: u32,
-        tick: Median,
+        tick: Quartiles,
         times: Times,
-        plain_k_means: Option<Median>,
+        plain_k_means: Option<Quartiles>,
     ) -> Self {
         let limit_ms = LIMITS.iter().find(|(number, _)| *number == sources).map(|(_, limit)| *limit);
         let worst_tick_ms = times.worst_ms(|_| true).unwrap_or_default();
@@ -100,7 +101,7 @@ impl Case {
             ticks: times.ticks.len(),
             window_ticks: times.ticks.iter().filter(|tick| tick.closes_window).count(),
             limit_ms,
-            is_median_within_limit: limit_ms.map(|limit| tick.median_ms <= limit),
+            is_median_within_limit: limit_ms.map(|limit| tick.median <= limit),
             is_worst_within_limit: limit_ms.map(|limit| worst_tick_ms <= limit),
             plain_k_means,
             verdicts: times.found,
@@ -115,16 +116,15 @@ impl Case {
             Some(true) => " ✓",
             Some(false) => " ✗",
         };
-        let Median { median_ms, lower_ms, upper_ms } = self.tick;
         let median_mark = mark(self.is_median_within_limit);
         [
             self.state.to_owned(),
             thousands(f64::from(self.sources)),
-            format!("{} ({}–{}){median_mark}", ms(median_ms), ms(lower_ms), ms(upper_ms)),
+            format!("{}{median_mark}", self.tick.text(ms)),
             self.worst_window_tick_ms.map_or_else(|| "–".to_owned(), ms),
             format!("{}{}", ms(self.worst_tick_ms), mark(self.is_worst_within_limit)),
             self.limit_ms.map_or_else(|| "–".to_owned(), |limit| format!("{limit:.0}")),
-            self.plain_k_means.map_or_else(|| "–".to_owned(), |plain| ms(plain.median_ms)),
+            self.plain_k_means.map_or_else(|| "–".to_owned(), |plain| plain.text(ms)),
             self.found(),
         ]
     }
@@ -148,7 +148,7 @@ impl Case {
 const HEADINGS: [&str; 8] = [
     "state",
     "sources",
-    "tick ms (95 %)",
+    "tick ms (quartiles)",
     "worst with window",
     "worst",
     "limit",
@@ -168,8 +168,25 @@ impl Report {
         }
     }
 
-    /// A table for people.
-    pub(crate) fn text(&self) -> String {
+    /// In all forms.
+    pub(crate) fn measured(&self) -> Result<Measured> {
+        let figures = |case: &Case| {
+            let name = |what: &str| {
+                format!("{what}, {}, {} sources", case.state, thousands(f64::from(case.sources)))
+            };
+            let plain = case.plain_k_means.map(|plain| Figure::new(name("K-Means on all"), "ms", plain));
+            std::iter::once(Figure::new(name("tick"), "ms", case.tick)).chain(plain)
+        };
+        Ok(Measured {
+            text: self.text(),
+            json: serde_json::to_value(self)?,
+            section: self.section(),
+            plots: Vec::new(),
+            figures: self.cases.iter().flat_map(figures).collect(),
+        })
+    }
+
+    fn text(&self) -> String {
         let rows = self.cases.iter().map(Case::columns);
         format!(
             "{}\n\n{}\n{}\n",
@@ -179,27 +196,17 @@ impl Report {
         )
     }
 
-    /// The page of the documentation.
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = format!(
-            "# Performance, measured\n\nThis page is written by `cargo xtask bench pipeline`; nothing in it is by hand.\n\n\
-             {}\n\n\
-             A tick is everything between counters that were read and changes to be written: activity, gates, groups, \
-             verdicts, blocks. Its time is CPU time of the whole process in milliseconds, so that helper threads count \
-             and other processes do not; criterion's median with its 95 % interval, and the worst of all ticks. Every half \
-             second a window of one second closes, and what lasts is judged beside what is loud: the worst of those ticks has a column of its own.\n\n\
-             The limit: {}. K-Means on all: linfa, k = 2, all sources, the columns that \
-             detection uses.\n\n\
-             {}",
+    fn section(&self) -> String {
+        let limits = LIMITS
+            .map(|(sources, ms)| format!("{ms:.0} ms with {} sources", thousands(f64::from(sources))))
+            .join(", ");
+        format!(
+            "{}\n\n{METHOD}\n\nThe limit: {limits}. K-Means on all: linfa, k = 2, all sources, the columns that detection uses.\n\n\
+             {}\n{}\n\n{STATES}",
             self.origin(),
-            LIMITS
-                .map(|(sources, ms)| format!("{ms:.0} ms with {} sources", thousands(f64::from(sources))))
-                .join(", "),
             table::markdown(HEADINGS, self.cases.iter().map(Case::columns)),
-        );
-        let _ = writeln!(text, "\n{}", self.conclusion());
-        text.push_str(STATES);
-        text
+            self.conclusion()
+        )
     }
 
     fn origin(&self) -> String {
@@ -216,8 +223,14 @@ impl Report {
     }
 }
 
-const STATES: &str = "
-## States
+const METHOD: &str = "\
+A tick is everything between counters that were read and changes to be written: activity, gates, groups, verdicts, blocks. Its \
+time is CPU time of the whole process in milliseconds, so that helper threads count and other processes do not: the median of the \
+samples with their quartiles, and the worst of all ticks. Every half second a window of one second closes, and what lasts is \
+judged beside what is loud: the worst of those ticks has a column of its own.";
+
+const STATES: &str = "\
+The states:
 
 - `quiet`: web clients with a connection each, all of them active in every tick.
 - `spoofed-syn`: a SYN packet from each source, others in every tick; one source in a hundred is a client.

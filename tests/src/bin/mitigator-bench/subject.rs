@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aya::EbpfLoader;
 use aya::maps::{MapData, PerCpuHashMap, PerCpuValues};
 use aya::programs::{ProgramFd, Xdp};
 use aya::util::nr_cpus;
+use aya::{Ebpf, EbpfLoader};
 use mitigator::clock::Clock;
 use mitigator::config::Capacities;
 use mitigator::kernel::blocks::NewBlock;
@@ -19,14 +19,47 @@ use mitigator::pipeline::target::Target;
 use mitigator_bench_ebpf::address_of;
 use mitigator_common::{BlockOrigin, Source};
 
-use super::traffic::{Form, ipv6_source};
+use crate::bpf;
+use crate::dataplane::traffic::{Form, ipv6_source};
 
 /// A program in the kernel, which keeps its maps as long as it is there. Pins are below the bench's directory, which is
 /// removed at the end.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
+    /// For another program that goes on with it.
     pub(crate) program: ProgramFd,
+    loaded: Loaded,
 }
+
+enum Loaded {
+    Ours(LoadedProgram),
+    /// An object, and the name of the program.
+    Other(Ebpf, &'static str),
+}
+
+impl Subject {
+    fn ours(mut program: LoadedProgram) -> Result<Self> {
+        Ok(Self { name: OURS, program: program.descriptor()?.try_clone()?, loaded: Loaded::Ours(program) })
+    }
+
+    /// Loads the program of that name.
+    pub(crate) fn other(name: &'static str, mut ebpf: Ebpf, program: &'static str) -> Result<Self> {
+        let xdp = bpf::program(&mut ebpf, program)?;
+        xdp.load().with_context(|| format!("the kernel refused {name}"))?;
+        Ok(Self { name, program: xdp.fd()?.try_clone()?, loaded: Loaded::Other(ebpf, program) })
+    }
+
+    /// To be attached.
+    pub(crate) fn xdp(&mut self) -> Result<&mut Xdp> {
+        match &mut self.loaded {
+            Loaded::Ours(program) => program.program_mut(),
+            Loaded::Other(ebpf, program) => bpf::program(ebpf, program),
+        }
+    }
+}
+
+/// What bare `XDP_DROP` is called in reports.
+pub(crate) const BARE_DROP: &str = "bare drop";
 
 /// What mitigator is called in reports.
 pub(crate) const OURS: &str = "mitigator";
@@ -61,7 +94,7 @@ pub(crate) fn ours(directory: &Path, form: Form, entries: u32) -> Result<(Subjec
         .collect();
     plane.blocks().block_all(&blocks, |_| {})?;
     let instructions = program.verified_instructions()?;
-    Ok((Subject { name: OURS, program: program.descriptor()?.try_clone()? }, instructions))
+    Ok((Subject::ours(program)?, instructions))
 }
 
 /// xdp-filter with so many blocked IPv4 sources.
@@ -74,12 +107,6 @@ pub(crate) fn xdp_filter(directory: &Path, entries: u32) -> Result<Subject> {
         .map_max_entries("filter_ipv4", entries.max(XDP_FILTER_ENTRIES))
         .load_file(&object)
         .with_context(|| format!("cannot load {}", object.display()))?;
-    let program: &mut Xdp = ebpf
-        .program_mut(XDP_FILTER_PROGRAM)
-        .with_context(|| format!("{} has no program {XDP_FILTER_PROGRAM}", object.display()))?
-        .try_into()?;
-    program.load().context("the kernel refused xdp-filter")?;
-    let fd = program.fd()?.try_clone()?;
     let map = ebpf.map_mut("filter_ipv4").context("xdp-filter has no map filter_ipv4")?;
     let mut sources: PerCpuHashMap<&mut MapData, u32, u64> = map.try_into()?;
     let cpus = nr_cpus().map_err(|(file, error)| anyhow::anyhow!("cannot read {file}: {error}"))?;
@@ -87,7 +114,13 @@ pub(crate) fn xdp_filter(directory: &Path, entries: u32) -> Result<Subject> {
         let value = PerCpuValues::try_from(vec![XDP_FILTER_BY_SOURCE; cpus])?;
         sources.insert(address_of(number).to_be(), value, 0)?;
     }
-    Ok(Subject { name: XDP_FILTER, program: fd })
+    Subject::other(XDP_FILTER, ebpf, XDP_FILTER_PROGRAM)
+}
+
+/// Bare `XDP_DROP`.
+pub(crate) fn bare_drop() -> Result<Subject> {
+    let ebpf = EbpfLoader::new().load(bpf::OBJECT).context("cannot make the bench's own BPF maps")?;
+    Subject::other(BARE_DROP, ebpf, "drop_all")
 }
 
 /// Where Debian's package puts it.
