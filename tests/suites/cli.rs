@@ -720,9 +720,10 @@ fn schema() -> Result<()> {
         ),
         (&["sources", "--over", "0s"], &["sources", "known", "over_s"]),
         (&["block", "192.0.2.8"], &["blocked"]),
-        (&["unblock", "192.0.2.8"], &["unblocked", "not_blocked"]),
+        (&["unblock", "192.0.2.8"], &["unblocked", "left_alone", "not_blocked"]),
         (&["allow", "list"], &["allowed"]),
         (&["blocklist", "list"], &["blocks", "standing"]),
+        (&["blocklist", "clear", "--origin", "agent"], &["removed", "left_alone"]),
         (
             &["explain", "192.0.2.7"],
             &[
@@ -731,6 +732,7 @@ fn schema() -> Result<()> {
                 "blocked",
                 "allowed_by",
                 "blocks",
+                "left_alone_until_unix_ms",
                 "limits",
                 "decisions",
                 "traffic_decisions",

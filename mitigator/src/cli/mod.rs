@@ -24,6 +24,7 @@ mod completions;
 mod detach;
 mod explain;
 mod explained;
+mod memory;
 mod replay;
 mod run;
 mod sources;
@@ -152,11 +153,13 @@ enum Verb {
     /// Show who sends what, loudest first
     Sources(sources::SourcesArgs),
     /// Block addresses or prefixes
+    ///
+    /// Who is left alone after `mitigator unblock` is so no longer: when this block is over, the agent decides again.
     Block(block::BlockArgs),
     /// Take blocks back
     ///
-    /// The agent does not block the source again before its block would have ended; `mitigator allow add`
-    /// keeps it from ever doing so.
+    /// Of its own blocks, the agent, and the next one too, leaves the source alone until the block would have ended.
+    /// `mitigator block` ends that, within half a minute; `mitigator allow add` keeps the agent from ever blocking it.
     ///
     /// Exit status 1 when something was not blocked.
     Unblock(unblock::UnblockArgs),
@@ -174,7 +177,7 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Take the filter off every interface and forget all blocks
     ///
-    /// The agent has to be stopped before. Exit status 1 when nothing was attached.
+    /// Who is left alone after `mitigator unblock` is forgotten too. The agent has to be stopped before. Exit status 1 when nothing was attached.
     Detach(detach::DetachArgs),
     /// Run the same decisions on a capture; needs no rights
     ///

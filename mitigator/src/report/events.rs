@@ -43,6 +43,13 @@ pub enum Event {
         /// In plain words.
         message: String,
     },
+    /// What an alarm was about is over.
+    Recovered {
+        /// Milliseconds since the Unix epoch.
+        at_unix_ms: u64,
+        /// In plain words.
+        message: String,
+    },
     /// The agent stops.
     Summary(Summary),
 }
@@ -103,6 +110,7 @@ fn log(event: &Event) {
             None => info!(%target, "{change}: the block is over"),
         },
         Event::Alarm { message, .. } => warn!("{message}"),
+        Event::Recovered { message, .. } => info!("{message}"),
         Event::Summary(summary) => info!(
             duration = %units::duration(std::time::Duration::from_secs_f64(summary.duration_s.max(0.0))),
             packets = summary.packets,
