@@ -199,7 +199,13 @@ fn jumping_clock() -> Result<()> {
             "all at once",
             vec![second, second],
             serde_json::json!([0, 0, true]),
-            Some("Warning: all 2 packets of the capture have the same time"),
+            Some("Warning: none of the 2 packets of the capture is dated after the first"),
+        ),
+        (
+            "the first a little after the others",
+            vec![second, second - 50_000_000, second - 40_000_000],
+            serde_json::json!([0, 0, true]),
+            Some("Warning: none of the 3 packets of the capture is dated after the first"),
         ),
     ] {
         let mut writer = PcapWriter::new(fs::File::create(&file)?)?;
