@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use tracing::{info, warn};
 
+use super::output::printable;
 use super::units;
 use crate::kernel::attachment::Attachment;
 use crate::pipeline::verdict::{Decision, Verdict};
@@ -97,7 +98,7 @@ pub fn tell(event: &Event, style: Style) {
 fn log(event: &Event) {
     match event {
         Event::Attached(attachment) => info!(
-            interface = %attachment.interface,
+            interface = %printable(&attachment.interface),
             mode = attachment.mode.name(),
             program = attachment.program_id,
             "attached{}{}",
