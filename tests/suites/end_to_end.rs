@@ -411,6 +411,26 @@ fn dropped_of_source() -> Result<()> {
     let line = text.lines().find(|line| line.starts_with(blocked)).context(text.clone())?;
     ensure!(line.split_whitespace().rev().take(2).eq(["blocked", "1"]), "{text}");
     ensure!(text.contains("what a blocked source sends is dropped"), "{text}");
+
+    installation.done(&["unblock", blocked])?;
+    installation.done(&["block", "198.18.2.0/24"])?;
+    ensure!(!scene.reaches(blocked)? && !scene.reaches(blocked)?, "reachable in a blocked prefix");
+    let report = installation.json(&["sources", "--limit", "1", "--over", "0s", "--sort", "dropped"])?;
+    let first = &report["sources"][0];
+    ensure!(
+        first["source"] == blocked && first["blocked"] == true && first["blocked_by"] == "198.18.2.0/24",
+        "{report}"
+    );
+    ensure!(number(&first["dropped_packets"]) == 2, "{report}");
+    let text = installation.done(&["sources", "--over", "0s"])?;
+    let line = text.lines().find(|line| line.starts_with(blocked)).context(text.clone())?;
+    ensure!(line.ends_with("2  in blocked 198.18.2.0/24"), "{text}");
+    ensure!(text.contains("DROPPED is what all in it sent"), "{text}");
+    installation.done(&["allow", "add", blocked])?;
+    let report = installation.json(&["sources", "--limit", "0", "--over", "0s"])?;
+    let rows = report["sources"].as_array().context("rows")?;
+    let allowed = rows.iter().find(|row| row["source"] == blocked).context(report.to_string())?;
+    ensure!(allowed["allowed"] == true && allowed["blocked_by"].is_null(), "{allowed}");
     Ok(())
 }
 
@@ -532,6 +552,10 @@ fn unblock_is_undone() -> Result<()> {
     installation.done(&["detach"])?;
     let mut agent = installation.start(&run)?;
     ensure!(next_verdict(&mut agent)?.0 == "block", "after `detach` it is still left alone");
+    let elsewhere = installation.state().join("elsewhere");
+    let answer = installation.run_with_state(&["unblock", &attacker], &elsewhere)?;
+    ensure!(answer.status == 0 && answer.stderr.contains("no agent keeps a history in"), "{answer:?}");
+    ensure!(!elsewhere.exists(), "a store was made that no agent reads");
     agent.end()?;
     drop(flood);
     Ok(())
