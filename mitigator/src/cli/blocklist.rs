@@ -42,7 +42,7 @@ enum Action {
     /// Show what is blocked, most dropped packets first
     ///
     /// DROPPED is counted from when the block was last written: a renewal by the agent, another `block` and an
-    /// `import` start it again.
+    /// `import` start it again, and of a single source (an IPv4 address, an IPv6 /64) the 4,294,967,296th packet.
     List {
         /// How many to show; 0 for all
         #[arg(long, value_name = "N")]

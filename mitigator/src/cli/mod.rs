@@ -19,6 +19,7 @@ use crate::store::{self, Store};
 
 mod allow;
 mod block;
+mod blocked_prefixes;
 mod blocklist;
 mod completions;
 mod detach;
@@ -151,6 +152,10 @@ enum Verb {
     /// Exit status 1 when attached to no interface.
     Status(status::StatusArgs),
     /// Show who sends what, loudest first
+    ///
+    /// What a blocked source sends is dropped, and counted as DROPPED alone: of its own block, or of all that a blocked
+    /// prefix holds, from when the block was last written. Of a block of a single source the count starts again from 0
+    /// after 4,294,967,295.
     Sources(sources::SourcesArgs),
     /// Block addresses or prefixes
     ///
