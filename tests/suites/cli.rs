@@ -70,7 +70,12 @@ fn help() -> Result<()> {
     }
     for (verb, hint) in [
         (&["status"][..], "Exit status 1"),
-        (&["unblock"], "before its block would have ended"),
+        (&["unblock"], "leaves the source alone until the block would have ended"),
+        (&["unblock"], "`mitigator block` ends that"),
+        (&["blocklist", "clear"], "are left alone, by the next agent too, until each block would have ended"),
+        (&["block"], "is so no longer"),
+        (&["detach"], "left alone after `mitigator unblock` is forgotten too"),
+        (&["sources"], "starts again from 0 after 4,294,967,295"),
         (&["unblock"], "Exit status 1"),
         (&["allow", "remove"], "Exit status 1"),
         (&["blocklist", "import"], "# until 2026-01-31T12:00:00Z"),
