@@ -26,6 +26,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 /// after them is of full length again, in which slower attackers send enough to be judged by.
 const ALERT_FACTOR: u32 = 3;
 
+/// Quiet time after which one's own minutes say more than those of an earlier agent.
+const OWN_IS_BETTER: Duration = Duration::from_mins(5);
+
 /// Reads a data plane, decides, and writes the decision back, tick by tick.
 #[derive(Debug)]
 pub struct ControlLoop<P> {
@@ -116,8 +119,13 @@ impl<P: DataPlane> ControlLoop<P> {
     }
 
     /// Leaves alone, until each would have ended, what somebody lifted under an earlier agent.
-    pub fn leave_alone(&mut self, lifted: impl IntoIterator<Item = (Target, Timestamp)>) {
-        self.blocklist.leave_alone(lifted, &self.blocking);
+    pub fn leave_alone(&mut self, lifted: impl IntoIterator<Item = (Target, Timestamp)>, now: Timestamp) {
+        self.blocklist.leave_alone(lifted, now, &self.blocking);
+    }
+
+    /// Takes it back that these targets are left alone.
+    pub fn resume(&mut self, targets: impl IntoIterator<Item = Target>) {
+        self.blocklist.resume(targets);
     }
 
     /// Tells the time of day, which shifts what is normal; without, every hour is alike.
@@ -133,11 +141,18 @@ impl<P: DataPlane> ControlLoop<P> {
         Learned::new(quiet_s, self.gates.learned(), self.window_gates.learned())
     }
 
-    /// Takes over what an earlier agent learned, before the first tick.
-    pub fn restore(&mut self, learned: Learned) {
+    /// Takes over what an earlier agent learned, unless more was learned since. Who has learned for some minutes keeps
+    /// that, and takes over what is usual at each hour alone. Says whether anything was taken over.
+    pub fn restore(&mut self, learned: Learned) -> bool {
+        let own = self.learned();
+        if learned.quiet_s <= own.quiet_s {
+            return false;
+        }
+        let learned = if self.gates.quiet() < OWN_IS_BETTER { learned } else { own.with_weeks_of(learned) };
         self.learned_before_s = learned.quiet_s;
         self.gates.restore(learned.ticks);
         self.window_gates.restore(learned.windows);
+        true
     }
 
     /// How many blocks of the agent stand.
@@ -197,6 +212,9 @@ impl<P: DataPlane> ControlLoop<P> {
             self.gates.note_verdict(vector, now);
             self.window_gates.note_verdict(vector, now);
         }
+        let doubtful = self.blocklist.doubtful(now);
+        let own = self.plane.hits_of(&doubtful)?;
+        self.blocklist.review(&doubtful, &own);
         let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let mut verdicts = judgement.verdicts;
         let mut changes = self.blocklist.update(&mut verdicts, &hits, &allowed, now, &self.blocking);
@@ -301,6 +319,63 @@ mod tests {
                 now = now + tick.next_in;
             }
             assert_eq!(control.plane().blocked, expected, "{per_second}/s, a tick each {interval_ms} ms");
+        }
+    }
+
+    /// A source that pings at an even pace, which alarms nobody.
+    struct Pings {
+        per_second: u64,
+    }
+
+    impl DataPlane for Pings {
+        fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+            let packets = now.ns * self.per_second / 1_000_000_000;
+            let row = SourceCounters {
+                packets,
+                bytes: packets * 98,
+                icmp_packets: u32::try_from(packets)?,
+                ..SourceCounters::EMPTY
+            };
+            let rows = vec![(Source::from_v4_bytes([192, 0, 2, 7]), row)];
+            Ok(Snapshot { at: now, rows, ..Snapshot::default() })
+        }
+
+        fn allow_list(&mut self) -> Result<AllowList> {
+            Ok(AllowList::default())
+        }
+
+        fn hits_of(&mut self, _targets: &[Target]) -> Result<Vec<(Target, u64)>> {
+            Ok(Vec::new())
+        }
+
+        fn apply(&mut self, _now: Timestamp, _changes: &Changes) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_late_does_not_replace_what_was_learned_meanwhile() {
+        for (minutes, expected) in [(4, 2.0), (6, 10.0)] {
+            let agent = |per_second, minutes: u64| {
+                let mut control = ControlLoop::new(
+                    Pings { per_second },
+                    Duration::from_secs(10),
+                    DetectionSettings::default(),
+                    BlockingSettings::default(),
+                );
+                for tick in 0..=minutes * 6 {
+                    control.tick(Timestamp::from_ns(1_000_000_000 + tick * 10_000_000_000)).unwrap();
+                }
+                control
+            };
+            let earlier = agent(2, 60).learned();
+            let mut control = agent(10, minutes);
+            assert!(control.restore(earlier.clone()), "{minutes} minutes");
+            let learned = control.learned();
+            let normal = learned.ticks.get("icmp-flood").unwrap().total.normal(None).unwrap();
+            assert!((normal.median - expected).abs() < 1.0, "{minutes} minutes: {normal:?}");
+            assert!(learned.quiet_s > earlier.quiet_s, "{minutes} minutes");
+            assert!(!control.restore(earlier), "more was learned since");
         }
     }
 

@@ -70,7 +70,12 @@ fn help() -> Result<()> {
     }
     for (verb, hint) in [
         (&["status"][..], "Exit status 1"),
-        (&["unblock"], "before its block would have ended"),
+        (&["unblock"], "leaves the source alone until the block would have ended"),
+        (&["unblock"], "`mitigator block` ends that"),
+        (&["blocklist", "clear"], "are left alone, by the next agent too, until each block would have ended"),
+        (&["block"], "is so no longer"),
+        (&["detach"], "left alone after `mitigator unblock` is forgotten too"),
+        (&["sources"], "starts again from 0 after 4,294,967,295"),
         (&["unblock"], "Exit status 1"),
         (&["allow", "remove"], "Exit status 1"),
         (&["blocklist", "import"], "# until 2026-01-31T12:00:00Z"),
@@ -199,7 +204,13 @@ fn jumping_clock() -> Result<()> {
             "all at once",
             vec![second, second],
             serde_json::json!([0, 0, true]),
-            Some("Warning: all 2 packets of the capture have the same time"),
+            Some("Warning: none of the 2 packets of the capture is dated after the first"),
+        ),
+        (
+            "the first a little after the others",
+            vec![second, second - 50_000_000, second - 40_000_000],
+            serde_json::json!([0, 0, true]),
+            Some("Warning: none of the 3 packets of the capture is dated after the first"),
         ),
     ] {
         let mut writer = PcapWriter::new(fs::File::create(&file)?)?;
@@ -720,9 +731,10 @@ fn schema() -> Result<()> {
         ),
         (&["sources", "--over", "0s"], &["sources", "known", "over_s"]),
         (&["block", "192.0.2.8"], &["blocked"]),
-        (&["unblock", "192.0.2.8"], &["unblocked", "not_blocked"]),
+        (&["unblock", "192.0.2.8"], &["unblocked", "left_alone", "not_blocked"]),
         (&["allow", "list"], &["allowed"]),
         (&["blocklist", "list"], &["blocks", "standing"]),
+        (&["blocklist", "clear", "--origin", "agent"], &["removed", "left_alone"]),
         (
             &["explain", "192.0.2.7"],
             &[
@@ -731,6 +743,7 @@ fn schema() -> Result<()> {
                 "blocked",
                 "allowed_by",
                 "blocks",
+                "left_alone_until_unix_ms",
                 "limits",
                 "decisions",
                 "traffic_decisions",

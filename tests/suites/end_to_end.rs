@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         trial("a_killed_agent_lets_no_packet_of_a_blocked_source_through", kill_in_mid_flood),
         trial("the_next_run_adopts_what_a_killed_one_left", restart_adopts),
         trial("what_was_unblocked_is_left_alone_by_the_next_run_too", restart_remembers_unblock),
+        trial("an_unblock_by_mistake_can_be_undone", unblock_is_undone),
+        trial("on_a_full_disk_it_takes_up_what_it_knows_and_tells_when_there_is_room", full_disk),
         trial("without_a_usable_history_it_defends_and_says_so", defends_without_history),
         trial("detach_leaves_nothing_behind", detach_leaves_nothing),
         trial("what_somebody_else_keeps_in_the_pin_directory_stays", foreign_files),
@@ -409,6 +411,26 @@ fn dropped_of_source() -> Result<()> {
     let line = text.lines().find(|line| line.starts_with(blocked)).context(text.clone())?;
     ensure!(line.split_whitespace().rev().take(2).eq(["blocked", "1"]), "{text}");
     ensure!(text.contains("what a blocked source sends is dropped"), "{text}");
+
+    installation.done(&["unblock", blocked])?;
+    installation.done(&["block", "198.18.2.0/24"])?;
+    ensure!(!scene.reaches(blocked)? && !scene.reaches(blocked)?, "reachable in a blocked prefix");
+    let report = installation.json(&["sources", "--limit", "1", "--over", "0s", "--sort", "dropped"])?;
+    let first = &report["sources"][0];
+    ensure!(
+        first["source"] == blocked && first["blocked"] == true && first["blocked_by"] == "198.18.2.0/24",
+        "{report}"
+    );
+    ensure!(number(&first["dropped_packets"]) == 2, "{report}");
+    let text = installation.done(&["sources", "--over", "0s"])?;
+    let line = text.lines().find(|line| line.starts_with(blocked)).context(text.clone())?;
+    ensure!(line.ends_with("2  in blocked 198.18.2.0/24"), "{text}");
+    ensure!(text.contains("DROPPED is what all in it sent"), "{text}");
+    installation.done(&["allow", "add", blocked])?;
+    let report = installation.json(&["sources", "--limit", "0", "--over", "0s"])?;
+    let rows = report["sources"].as_array().context("rows")?;
+    let allowed = rows.iter().find(|row| row["source"] == blocked).context(report.to_string())?;
+    ensure!(allowed["allowed"] == true && allowed["blocked_by"].is_null(), "{allowed}");
     Ok(())
 }
 
@@ -485,6 +507,117 @@ fn restart_remembers_unblock() -> Result<()> {
     ensure!(installation.json(&["blocklist", "list"])?["standing"] == 0, "blocked again");
     agent.end()?;
     flood.finish()?;
+    Ok(())
+}
+
+/// The next verdict about a flood's source, and the words with it.
+fn next_verdict(agent: &mut Agent) -> Result<(String, String)> {
+    let verdict = agent.wait_for("verdict")?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    Ok((text(&verdict["decision"]), text(&verdict["evidence"]["note"])))
+}
+
+fn unblock_is_undone() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let attacker = ATTACKER.to_string();
+    let run = ["-i", scene.victim.name()];
+    let mut agent = installation.start(&run)?;
+    let flood = scene.flood(&[ATTACKER], 5_000, Duration::from_secs(60))?;
+    ensure!(next_verdict(&mut agent)?.0 == "block", "not blocked");
+    let unblocked = installation.json(&["unblock", &attacker])?;
+    let until = number(&unblocked["left_alone"][0]["until_unix_ms"]);
+    ensure!(until > 0, "{unblocked}");
+    let (decision, note) = next_verdict(&mut agent)?;
+    ensure!(decision == "observe" && note.contains("was lifted"), "{decision}: {note}");
+    let explained = installation.json(&["explain", &attacker, "--over", "300ms"])?;
+    ensure!(number(&explained["left_alone_until_unix_ms"]) == until, "{explained}");
+    ensure!(explained["conclusion"].to_string().contains("its block was taken back"), "{explained}");
+
+    installation.done(&["block", &attacker, "--for", "1s"])?;
+    // A sweep of the agent is each half minute.
+    pause(Duration::from_secs(15));
+    ensure!(next_verdict(&mut agent)?.0 == "block", "the running agent still leaves it alone");
+
+    installation.done(&["unblock", &attacker])?;
+    agent.kill()?;
+    installation.done(&["block", &attacker])?;
+    installation.done(&["unblock", &attacker])?;
+    let mut agent = installation.start(&run)?;
+    ensure!(next_verdict(&mut agent)?.0 == "block", "the next agent still leaves it alone");
+
+    let cleared = installation.json(&["blocklist", "clear"])?;
+    ensure!((number(&cleared["removed"]), number(&cleared["left_alone"])) == (1, 1), "{cleared}");
+    agent.end()?;
+    installation.done(&["detach"])?;
+    let mut agent = installation.start(&run)?;
+    ensure!(next_verdict(&mut agent)?.0 == "block", "after `detach` it is still left alone");
+    let elsewhere = installation.state().join("elsewhere");
+    let answer = installation.run_with_state(&["unblock", &attacker], &elsewhere)?;
+    ensure!(answer.status == 0 && answer.stderr.contains("no agent keeps a history in"), "{answer:?}");
+    ensure!(!elsewhere.exists(), "a store was made that no agent reads");
+    agent.end()?;
+    drop(flood);
+    Ok(())
+}
+
+/// A small disk in place of a directory, until it is dropped.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn on(directory: &Path) -> Result<Self> {
+        let nothing = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("none"), directory, Some("tmpfs"), nothing, Some("size=2m,mode=700"))
+            .with_context(|| format!("cannot mount on {}", directory.display()))?;
+        Ok(Self(directory.to_owned()))
+    }
+
+    fn ballast(&self) -> std::path::PathBuf {
+        self.0.join("ballast")
+    }
+
+    /// Leaves no room on it.
+    fn fill(&self) -> Result<()> {
+        let mut ballast = File::create(self.ballast())?;
+        while std::io::Write::write_all(&mut ballast, &[0; 4_096]).is_ok() {}
+        Ok(())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Err(error) = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH) {
+            eprintln!("cannot unmount {}: {error}", self.0.display());
+        }
+    }
+}
+
+fn full_disk() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let disk = SmallDisk::on(installation.state())?;
+    let run = ["-i", scene.victim.name()];
+    let mut agent = installation.start(&run)?;
+    let flood = scene.flood(&[ATTACKER], 5_000, Duration::from_secs(50))?;
+    ensure!(next_verdict(&mut agent)?.0 == "block", "not blocked");
+    pause(Duration::from_millis(300));
+    installation.done(&["unblock", &ATTACKER.to_string()])?;
+    // So that its log of changes stays, which takes no more room to be read.
+    agent.kill()?;
+    fs::write(installation.state().join("agent.log"), "")?;
+    disk.fill()?;
+    let mut agent = installation.start(&run)?;
+    let alarm = agent.wait_for("alarm")?["message"].to_string();
+    ensure!(alarm.contains("nothing is remembered") && alarm.contains("full"), "{alarm}");
+    let (decision, note) = next_verdict(&mut agent)?;
+    ensure!(decision == "observe" && note.contains("was lifted"), "{decision}: {note}");
+    fs::remove_file(disk.ballast())?;
+    pause(Duration::from_secs(12));
+    let recovered = agent.wait_for("recovered")?["message"].to_string();
+    ensure!(recovered.contains("is remembered from here on"), "{recovered}");
+    let others = agent.end()?;
+    ensure!(others.iter().all(|event| event["event"] != "alarm"), "{others:?}");
+    drop(flood);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Packets that were captured on several queues are out of order by less, and no tick is as short.
+/// Packets that were captured on several queues are out of order by less.
 const TOLERANCE: Duration = Duration::from_millis(100);
 
 /// What the time stamps of a capture were like so far.
@@ -25,7 +25,7 @@ pub struct ClockFault {
     /// Packets in all.
     #[serde(skip)]
     packets: u64,
-    /// Whether no packet is dated after the first.
+    /// Whether no packet is dated after the first: either all have the same time, or the rest is dated before it.
     pub stands_still: bool,
 }
 
@@ -57,8 +57,8 @@ impl fmt::Display for ClockFault {
         if *packets_behind == 0 && *stands_still {
             return write!(
                 formatter,
-                "all {packets} packets of the capture have the same time: no rate can be known, so nobody is blocked and \
-                 what is told of rates is a guess"
+                "none of the {packets} packets of the capture is dated after the first: no rate can be known, so nobody is \
+                 blocked and what is told of rates is a guess"
             );
         }
         write!(
@@ -74,6 +74,38 @@ impl fmt::Display for ClockFault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_clock_is_true_of_its_time_stamps() {
+        const MS: u64 = 1_000_000;
+        for (description, stamps, expected) in [
+            (
+                "all at once",
+                [7, 7, 7],
+                "none of the 3 packets of the capture is dated after the first: no rate",
+            ),
+            (
+                "the first a little after the others",
+                [50 * MS, 7, 8],
+                "none of the 3 packets of the capture is dated after the first: no rate",
+            ),
+            (
+                "the first well after the others",
+                [500 * MS, 7, 8],
+                "the clock of the capture jumped back 1 time: 2 of 3 packets are dated before others",
+            ),
+            (
+                "one back",
+                [500 * MS, 7, 501 * MS],
+                "the clock of the capture jumped back 1 time: 1 of 3 packets are dated before others",
+            ),
+        ] {
+            let mut order = TimeOrder::default();
+            stamps.into_iter().for_each(|at_ns| order.take(at_ns));
+            let said = order.fault().unwrap().to_string();
+            assert!(said.starts_with(expected), "{description}: {said}");
+        }
+    }
 
     #[test]
     fn a_clock_that_jumps_back_or_stands_still_is_a_fault() {

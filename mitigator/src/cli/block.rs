@@ -102,13 +102,15 @@ impl BlockArgs {
         Ok(Answer::Done)
     }
 
-    /// A block without words takes those of an earlier one away: they were not about this one.
+    /// A block without words takes those of an earlier one away: they were not about this one. Whom the agent leaves
+    /// alone, because its block was taken back, is left alone no longer.
     fn remember(&self, places: &Places, reason: Option<&str>, clock: &Clock) -> Result<()> {
         let store = match reason {
             Some(_) => Some(Store::open(&places.state_dir)?),
             None => places.open_store()?,
         };
-        let Some(store) = store else { return Ok(()) };
+        let Some(mut store) = store else { return Ok(()) };
+        store.resume(&self.targets)?;
         for target in &self.targets {
             match reason {
                 Some(reason) => store.set_reason(&target.to_string(), reason, clock.unix_ms())?,
@@ -133,7 +135,7 @@ fn check_reason(reason: &str) -> Result<()> {
 const fn unremembered(reason: Option<&str>) -> &'static str {
     match reason {
         Some(_) => "the block stands, but its reason could not be kept",
-        None => "the block stands, but the reason of an earlier one could not be forgotten",
+        None => "the block stands, but what is known of an earlier one could not be forgotten",
     }
 }
 

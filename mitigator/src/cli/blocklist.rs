@@ -25,6 +25,7 @@ use crate::pipeline::time::Timestamp;
 use crate::report::file::write_file;
 use crate::report::output::{self, Align, print_report, print_text, printable, table};
 use crate::report::units;
+use crate::store::LiftedBlock;
 
 /// Bad lines that are shown one by one when they are skipped; of more, the number.
 const SHOWN_BAD_LINES: usize = 20;
@@ -41,7 +42,7 @@ enum Action {
     /// Show what is blocked, most dropped packets first
     ///
     /// DROPPED is counted from when the block was last written: a renewal by the agent, another `block` and an
-    /// `import` start it again.
+    /// `import` start it again, and of a single source (an IPv4 address, an IPv6 /64) the 4,294,967,296th packet.
     List {
         /// How many to show; 0 for all
         #[arg(long, value_name = "N")]
@@ -61,6 +62,9 @@ enum Action {
         file: PathBuf,
     },
     /// Take all blocks back
+    ///
+    /// Sources that the agent had blocked are left alone, by the next agent too, until each block would have ended;
+    /// `mitigator block` ends that for a source, and `mitigator detach` for all.
     Clear {
         /// Only blocks from there
         #[arg(long)]
@@ -449,6 +453,8 @@ fn write_list(out: &mut impl Write, blocks: &[StandingBlock], clock: &Clock) -> 
 #[derive(Serialize)]
 struct ClearReport {
     removed: usize,
+    /// Of them, those of the agent, which leaves their sources alone.
+    left_alone: usize,
 }
 
 fn clear(places: &Places, origin: Option<Origin>, json: bool) -> Result<Answer> {
@@ -457,11 +463,24 @@ fn clear(places: &Places, origin: Option<Origin>, json: bool) -> Result<Answer> 
     let mut blocks = plane.blocks().standing()?;
     blocks.retain(|block| origin.is_none_or(|origin| block.entry.origin() == origin.into()));
     let targets: Vec<Target> = blocks.iter().map(|block| block.target).collect();
-    let report = ClearReport { removed: plane.blocks().unblock_all(&targets)? };
     blocks.retain(|block| !block.entry.is_expired(clock.monotonic().ns));
-    remember_lifted(places, &blocks, &clock);
-    print_report(json, &report, || format!("removed {} blocks\n", report.removed))?;
+    let lifted = remember_lifted(places, &blocks, &clock);
+    let report = ClearReport { removed: plane.blocks().unblock_all(&targets)?, left_alone: lifted.len() };
+    print_report(json, &report, || clear_text(&report, &lifted))?;
     Ok(Answer::Done)
+}
+
+fn clear_text(report: &ClearReport, lifted: &[LiftedBlock]) -> String {
+    let last = lifted.iter().map(|block| block.until_unix_ms).max();
+    let left_alone = last.map_or_else(String::new, |last| {
+        format!(
+            "; {} of them were the agent's, which leaves these sources alone until their blocks would have ended, the \
+             last at {}; `mitigator block` of a source ends that",
+            lifted.len(),
+            units::unix_ms(last)
+        )
+    });
+    format!("removed {} blocks{left_alone}\n", report.removed)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `mitigator detach`: takes the filter off and forgets all blocks.
+//! `mitigator detach`: takes the filter off and forgets all blocks, also those that were taken back.
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -29,6 +29,9 @@ impl DetachArgs {
         let pins = places.pins();
         let was_there = pins.root().exists();
         let report = Report { detached: if was_there { detach(&pins)? } else { Vec::new() } };
+        if was_there && let Err(error) = forget_lifted(places) {
+            tracing::warn!("who was unblocked is left alone by the next agent all the same: {error:#}");
+        }
         if self.json {
             print_json(&report)?;
         } else if was_there {
@@ -43,6 +46,11 @@ impl DetachArgs {
         }
         Ok(if was_there { Answer::Done } else { Answer::Negative })
     }
+}
+
+/// Who starts anew after that starts with nothing.
+fn forget_lifted(places: &Places) -> Result<()> {
+    places.open_store()?.map_or(Ok(()), |store| store.forget_lifted())
 }
 
 fn detach(pins: &Pins) -> Result<Vec<String>> {

@@ -25,7 +25,7 @@ use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::asked::closeness;
 use crate::pipeline::features::{self, Features};
-use crate::pipeline::history::{History, Scope};
+use crate::pipeline::history::{History as Snapshots, Scope};
 use crate::pipeline::prefixes;
 use crate::pipeline::settings::DetectionSettings;
 use crate::pipeline::standing::{self, Standing};
@@ -81,6 +81,8 @@ struct Report {
     blocked: bool,
     allowed_by: Vec<Allowed>,
     blocks: Vec<Block>,
+    /// Until when the agent does not block it, because its block was taken back; null when it may.
+    left_alone_until_unix_ms: Option<u64>,
     /// Limits that stand, whoever sends such packets.
     limits: Vec<StandingLimit>,
     /// About the address or a prefix around it, newest first.
@@ -160,11 +162,10 @@ impl ExplainArgs {
         let limits = standing_limits(&plane, source, &allowed_by, &clock)?;
         let blocked = !blocks.is_empty() && allowed_by.is_empty();
         // What the kernel does is the answer; why, the history only adds.
-        let (decisions, traffic_decisions) = history(places, address, &mut blocks, clock.unix_ms())
-            .unwrap_or_else(|error| {
-                warn!("the history cannot be read, so reasons and decisions are missing here: {error:#}");
-                Default::default()
-            });
+        let history = history(places, address, &mut blocks, clock.unix_ms()).unwrap_or_else(|error| {
+            warn!("the history cannot be read, so reasons and decisions are missing here: {error:#}");
+            History::default()
+        });
         let (limits_of_agent, limits_of) = if blocked { Default::default() } else { self.limits(places)? };
         let traffic =
             if blocked { None } else { self.measure(&mut plane, source, &limits_of_agent, limits_of)? };
@@ -174,9 +175,10 @@ impl ExplainArgs {
             blocked,
             allowed_by,
             blocks,
+            left_alone_until_unix_ms: history.left_alone_until_unix_ms,
             limits,
-            decisions,
-            traffic_decisions: if blocked { Vec::new() } else { traffic_decisions },
+            decisions: history.decisions,
+            traffic_decisions: if blocked { Vec::new() } else { history.traffic_decisions },
             traffic,
             conclusion: String::new(),
         };
@@ -192,7 +194,7 @@ impl ExplainArgs {
         limits: &DetectionSettings,
         limits_of: String,
     ) -> Result<Option<Traffic>> {
-        let mut history = History::default();
+        let mut history = Snapshots::default();
         history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), SHORTEST);
         pause(self.over);
         let activity =
@@ -284,15 +286,19 @@ fn exemption(row: &SourceCounters, since_ns: u64) -> Option<&'static str> {
     }
 }
 
-/// The decisions about an address and the prefixes around it, and about traffic of many sources lately; gives
-/// the operator's blocks their words.
-fn history(
-    places: &Places,
-    address: IpAddr,
-    blocks: &mut [Block],
-    now_unix_ms: u64,
-) -> Result<(Vec<StoredDecision>, Vec<StoredDecision>)> {
-    let Some(store) = places.open_store()? else { return Ok(Default::default()) };
+/// What is remembered of an address.
+#[derive(Default)]
+struct History {
+    /// About it and the prefixes around it.
+    decisions: Vec<StoredDecision>,
+    /// About traffic of many sources lately.
+    traffic_decisions: Vec<StoredDecision>,
+    left_alone_until_unix_ms: Option<u64>,
+}
+
+/// Reads what is remembered of an address, and gives the operator's blocks their words.
+fn history(places: &Places, address: IpAddr, blocks: &mut [Block], now_unix_ms: u64) -> Result<History> {
+    let Some(store) = places.open_store()? else { return Ok(History::default()) };
     for block in blocks.iter_mut().filter(|block| block.origin == BlockOrigin::Operator.name()) {
         // Every block of the operator sets or removes the words, so they are about this one.
         block.reason = store.reason(&block.target.to_string())?;
@@ -306,8 +312,12 @@ fn history(
     decisions.sort_by_key(|decision| std::cmp::Reverse(decision.at_unix_ms));
     decisions.truncate(usize::try_from(SHOWN_DECISIONS).unwrap_or(usize::MAX));
     let lately_ms = u64::try_from(LATELY.as_millis()).unwrap_or(u64::MAX);
-    let traffic = store.decisions_about_traffic(now_unix_ms.saturating_sub(lately_ms), SHOWN_DECISIONS)?;
-    Ok((decisions, traffic))
+    Ok(History {
+        decisions,
+        traffic_decisions: store
+            .decisions_about_traffic(now_unix_ms.saturating_sub(lately_ms), SHOWN_DECISIONS)?,
+        left_alone_until_unix_ms: store.left_alone_until(&Target::Source(source), now_unix_ms)?,
+    })
 }
 
 /// The configuration file that the running agent was given, as its command line says; `None` when there is no
@@ -349,6 +359,13 @@ fn conclusion(report: &Report, settings: &DetectionSettings) -> String {
             limit.packets
         )
     });
+    if let Some(until) = report.left_alone_until_unix_ms {
+        return format!(
+            "{limited}Whatever it sends, the agent does not block {source} before {}, because its block was taken back; \
+             `mitigator block {source}` blocks it and ends that.",
+            units::unix_ms(until)
+        );
+    }
     let nearness = |standing: &&Standing| closeness(&standing.gates);
     let vectors = report.traffic.iter().flat_map(|traffic| &traffic.vectors);
     let closest = vectors.max_by(|a, b| nearness(a).total_cmp(&nearness(b)));

@@ -19,11 +19,13 @@ use crate::store::{self, Store};
 
 mod allow;
 mod block;
+mod blocked_prefixes;
 mod blocklist;
 mod completions;
 mod detach;
 mod explain;
 mod explained;
+mod memory;
 mod replay;
 mod run;
 mod sources;
@@ -150,13 +152,19 @@ enum Verb {
     /// Exit status 1 when attached to no interface.
     Status(status::StatusArgs),
     /// Show who sends what, loudest first
+    ///
+    /// What a blocked source sends is dropped, and counted as DROPPED alone: of its own block, or of all that a blocked
+    /// prefix holds, from when the block was last written. Of a block of a single source the count starts again from 0
+    /// after 4,294,967,295.
     Sources(sources::SourcesArgs),
     /// Block addresses or prefixes
+    ///
+    /// Who is left alone after `mitigator unblock` is so no longer: when this block is over, the agent decides again.
     Block(block::BlockArgs),
     /// Take blocks back
     ///
-    /// The agent does not block the source again before its block would have ended; `mitigator allow add`
-    /// keeps it from ever doing so.
+    /// Of its own blocks, the agent, and the next one too, leaves the source alone until the block would have ended.
+    /// `mitigator block` ends that, within half a minute; `mitigator allow add` keeps the agent from ever blocking it.
     ///
     /// Exit status 1 when something was not blocked.
     Unblock(unblock::UnblockArgs),
@@ -174,7 +182,7 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Take the filter off every interface and forget all blocks
     ///
-    /// The agent has to be stopped before. Exit status 1 when nothing was attached.
+    /// Who is left alone after `mitigator unblock` is forgotten too. The agent has to be stopped before. Exit status 1 when nothing was attached.
     Detach(detach::DetachArgs),
     /// Run the same decisions on a capture; needs no rights
     ///

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::blocklist::standing;
+use super::memory::{Memory, News};
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::config::{Capacities, Config, ModeChoice, parse_interval};
@@ -96,14 +97,12 @@ impl RunArgs {
             let undefended = undefended(&config.allow);
             let mut agent = Agent::new(places, config, interfaces, watch, style)?;
             agent.guard()?;
-            let opened = agent.open_store();
+            let news = agent.recall();
             for attachment in attached {
                 tell(&Event::Attached(attachment), style);
             }
             undefended.into_iter().for_each(|message| agent.alarm(message));
-            if let Err(error) = opened {
-                agent.tell_unremembered(&error);
-            }
+            agent.tell_news(news);
             agent.run(stop).await
         })?;
         Ok(Answer::Done)
@@ -194,9 +193,9 @@ fn differences(standing: &Capacities, configured: &Capacities) -> Vec<String> {
 /// The running agent: the control loop with its surroundings.
 struct Agent {
     control: ControlLoop<XdpDataPlane>,
-    state_dir: PathBuf,
-    /// `None` while it cannot be had.
-    store: Option<Store>,
+    memory: Memory,
+    /// No block lasts longer.
+    longest_block: Duration,
     guard: Guard,
     watch: Watch,
     /// Whose normal traffic is learned.
@@ -223,6 +222,7 @@ impl Agent {
             .filter(|block| block.entry.origin() == BlockOrigin::Agent)
             .map(|block| (block.target, Timestamp::from_ns(block.entry.expires_at_ns)))
             .collect();
+        let longest_block = config.blocking.max_duration;
         let mut control = ControlLoop::new(plane, config.interval, config.detection, config.blocking);
         control.adopt(left);
         let configured = config.allow.iter();
@@ -230,8 +230,8 @@ impl Agent {
             Guard::new(configured.map(|prefix| PrefixKey::new(prefix.network(), prefix.prefix_len())));
         let pause = config.interval;
         let summary = Summary::default();
-        let state_dir = places.state_dir.clone();
-        Ok(Self { control, state_dir, store: None, guard, watch, interfaces, pause, style, started, summary })
+        let memory = Memory::of(places.state_dir.clone());
+        Ok(Self { control, memory, longest_block, guard, watch, interfaces, pause, style, started, summary })
     }
 
     async fn run(mut self, mut stop: StopSignals) -> Result<()> {
@@ -275,7 +275,7 @@ impl Agent {
                 self.summary.packets += tick.packets;
                 self.summary.dropped_packets += tick.dropped_packets;
                 if let Err(error) = self.report(&tick, &clock) {
-                    tracing::error!("cannot keep the history of decisions: {error:#}");
+                    tracing::error!("cannot tell what was decided: {error:#}");
                 }
                 self.pause = tick.next_in;
             }
@@ -314,7 +314,9 @@ impl Agent {
             );
             tell(&Event::Alarm { at_unix_ms, message }, self.style);
         }
-        self.store.as_mut().map_or(Ok(()), |store| store.record(&stored))
+        let news = self.memory.with(|store| store.record(&stored));
+        self.tell_news(news);
+        Ok(())
     }
 
     fn guard(&mut self) -> Result<()> {
@@ -341,99 +343,63 @@ impl Agent {
         if let Err(error) = blocks.remove_expired(clock.monotonic().ns) {
             tracing::error!("cannot remove blocks that are over: {error:#}");
         }
-        match &self.store {
-            Some(store) => {
-                if let Err(error) = store.forget_old(clock.unix_ms()) {
-                    tracing::error!("cannot tidy the history of decisions: {error:#}");
-                }
-            }
-            None => {
-                if self.open_store().is_ok() {
-                    tracing::info!(
-                        "what happens is remembered from here on, in {}",
-                        self.state_dir.display()
-                    );
-                }
-            }
-        }
+        let news = if self.memory.is_open() {
+            self.memory.with(|store| {
+                self.control.resume(store.resumed()?);
+                store.forget_old(clock.unix_ms()).map(drop)
+            })
+        } else {
+            self.recall()
+        };
+        self.tell_news(news);
     }
 
     /// Opens the store and takes up what it remembers.
-    fn open_store(&mut self) -> Result<()> {
-        self.store = Some(Store::open(&self.state_dir)?);
-        self.recall();
-        self.leave_alone();
-        Ok(())
+    fn recall(&mut self) -> Option<News> {
+        let Self { memory, control, interfaces, longest_block, .. } = self;
+        memory.open(|store| {
+            recall_normal(control, store, interfaces);
+            if let Err(error) = leave_alone(control, store, *longest_block) {
+                tracing::warn!(
+                    "sources that `mitigator unblock` asked to be left alone may be blocked again: {error:#}"
+                );
+            }
+        })
     }
 
-    fn tell_unremembered(&self, error: &anyhow::Error) {
-        let message = format!(
-            "attacks are blocked, but nothing is remembered: why somebody was blocked, what is normal here, and who is to \
-             be left alone after `mitigator unblock`, because of this: {error:#}; make room in {}, make it writable, or \
-             move a damaged file away: it is tried again every {}",
-            self.state_dir.display(),
-            humantime::format_duration(SWEEP_PERIOD)
-        );
-        self.alarm(message);
+    fn tell_news(&self, news: Option<News>) {
+        let directory = self.memory.directory().display();
+        match news {
+            None => {}
+            Some(News::Lost(why)) => self.alarm(format!(
+                "attacks are blocked, but nothing is remembered: why somebody was blocked, what is normal here, and who \
+                 is to be left alone after `mitigator unblock`, because of this: {why}; make room in {directory}, make it \
+                 writable, or move a damaged file away: it is tried again every {}",
+                humantime::format_duration(SWEEP_PERIOD)
+            )),
+            Some(News::Regained) => {
+                let message = format!("what happens is remembered from here on, in {directory}");
+                tell(&Event::Recovered { at_unix_ms: Clock::now().unix_ms(), message }, self.style);
+            }
+        }
     }
 
     fn alarm(&self, message: String) {
         tell(&Event::Alarm { at_unix_ms: Clock::now().unix_ms(), message }, self.style);
     }
 
-    /// Takes over what was learned before, unless more was learned since the start; without it the agent learns
-    /// anew.
-    fn recall(&mut self) {
-        match self.recalled() {
-            Ok(Some(learned)) if learned.quiet_s < self.control.learned().quiet_s => {}
-            Ok(Some(learned)) => {
-                let quiet = units::duration(Duration::from_secs(learned.quiet_s));
-                tracing::info!("what is normal is known from {quiet} of quiet traffic");
-                self.control.restore(learned);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!("what was learned to be normal is ignored, and learned anew: {error:#}");
-            }
-        }
-    }
-
-    /// Takes up which blocks of earlier agents somebody lifted.
-    fn leave_alone(&mut self) {
-        let clock = Clock::now();
-        let lifted = self.store.as_ref().map_or(Ok(Vec::new()), |store| store.lifted(clock.unix_ms()));
-        match lifted {
-            Ok(lifted) => self.control.leave_alone(
-                lifted.into_iter().map(|block| (block.target, clock.from_unix_ms(block.until_unix_ms))),
-            ),
-            Err(error) => tracing::warn!(
-                "sources that `mitigator unblock` asked to be left alone may be blocked again: {error:#}"
-            ),
-        }
-    }
-
-    fn recalled(&self) -> Result<Option<Learned>> {
-        let Some(store) = &self.store else { return Ok(None) };
-        let Some(stored) = store.baseline(self.interfaces.iter().map(String::as_str))? else {
-            return Ok(None);
-        };
-        let learned = Learned::from_json(&stored.learned).map_err(anyhow::Error::msg)?;
-        let pause = Duration::from_millis(Clock::now().unix_ms().saturating_sub(stored.at_unix_ms));
-        learned.after(pause).map(Some).with_context(|| format!("it is {} old", units::duration(pause)))
-    }
-
     /// Writes what was learned.
-    fn keep(&self) {
-        let Some(store) = &self.store else { return };
+    fn keep(&mut self) {
         let learned = self.control.learned();
         let baseline = StoredBaseline {
             at_unix_ms: Clock::now().unix_ms(),
             quiet_s: learned.quiet_s,
             learned: learned.to_json(),
         };
-        if let Err(error) = store.set_baseline(self.interfaces.iter().map(String::as_str), &baseline) {
-            tracing::error!("{error:#}");
-        }
+        let interfaces = &self.interfaces;
+        let news =
+            self.memory.with(|store| store.set_baseline(interfaces.iter().map(String::as_str), &baseline));
+        self.tell_news(news);
     }
 
     fn finish(mut self) {
@@ -446,6 +412,41 @@ impl Agent {
         }
         tell(&Event::Summary(self.summary), self.style);
     }
+}
+
+/// Takes over what was learned before; without it the agent learns anew.
+fn recall_normal(control: &mut ControlLoop<XdpDataPlane>, store: &Store, interfaces: &[String]) {
+    match learned_before(store, interfaces) {
+        Ok(Some(learned)) => {
+            let quiet = units::duration(Duration::from_secs(learned.quiet_s));
+            if control.restore(learned) {
+                tracing::info!("what is normal is known from {quiet} of quiet traffic");
+            }
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!("what was learned to be normal is ignored, and learned anew: {error:#}");
+        }
+    }
+}
+
+fn learned_before(store: &Store, interfaces: &[String]) -> Result<Option<Learned>> {
+    let Some(stored) = store.baseline(interfaces.iter().map(String::as_str))? else {
+        return Ok(None);
+    };
+    let learned = Learned::from_json(&stored.learned).map_err(anyhow::Error::msg)?;
+    let pause = Duration::from_millis(Clock::now().unix_ms().saturating_sub(stored.at_unix_ms));
+    learned.after(pause).map(Some).with_context(|| format!("it is {} old", units::duration(pause)))
+}
+
+/// Takes up which blocks of earlier agents somebody lifted.
+fn leave_alone(control: &mut ControlLoop<XdpDataPlane>, store: &Store, longest: Duration) -> Result<()> {
+    let clock = Clock::now();
+    let lifted = store.lifted(clock.unix_ms())?;
+    let lifted = lifted.into_iter().map(|block| (block.target, clock.from_unix_ms(block.until_unix_ms)));
+    control.leave_alone(lifted, clock.monotonic());
+    // Else each agent would take up for as long anew what a wall clock that was wrong put into the far future.
+    store.bound_lifted(clock.to_unix_ms(clock.monotonic() + longest))
 }
 
 /// How the agent competes with the servers it protects, -20 (first) to 19.
@@ -537,6 +538,18 @@ mod tests {
             (file, false),
         ] {
             assert_eq!(can_be_directory(&path).is_ok(), is_taken, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn who_allows_nearly_everybody_is_warned_of_each_such_prefix() {
+        let allow = ["10.0.0.0/7", "192.0.2.0/24", "10.0.0.0/8", "::/0", "2001:db8::/32", "0.0.0.0/0"];
+        let allow: Vec<IpNet> = allow.iter().map(|prefix| prefix.parse().unwrap()).collect();
+        let messages = undefended(&allow);
+        let named = ["holds 10.0.0.0/7:", "holds ::/0:", "holds 0.0.0.0/0:"];
+        assert_eq!(messages.len(), named.len(), "{messages:?}");
+        for (message, name) in messages.iter().zip(named) {
+            assert!(message.contains(name), "{message}");
         }
     }
 

@@ -8,9 +8,11 @@ use mitigator_common::{Source, SourceCounters};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use super::blocked_prefixes::BlockedPrefixes;
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::kernel::DataPlane;
+use crate::kernel::blocks::StandingBlock;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::activity::Activity;
 use crate::pipeline::allowlist::Relation;
@@ -62,6 +64,8 @@ enum Key {
     Icmp,
     /// Time since first seen
     Age,
+    /// Packets dropped since the block was last written
+    Dropped,
 }
 
 #[derive(Serialize)]
@@ -102,7 +106,9 @@ struct Row {
     age_s: f64,
     idle_s: f64,
     blocked: bool,
-    /// Since the block was last written; null when it is not blocked.
+    /// The block that drops its packets: its own, or that of a prefix; null when it is not blocked.
+    blocked_by: Option<Target>,
+    /// By that block, since it was last written; null when it is not blocked.
     dropped_packets: Option<u64>,
     allowed: bool,
     #[serde(skip)]
@@ -138,11 +144,16 @@ impl SourcesArgs {
                 row(*source, totals, activity.as_ref().map(|activity| (activity, change)), now)
             })
             .collect();
+        if self.sort == Key::Dropped {
+            mark(&mut rows, &mut plane, now)?;
+        }
         rows.sort_by(|a, b| self.sort.of(b).total_cmp(&self.sort.of(a)).then(a.key.cmp(&b.key)));
         if self.limit > 0 {
             rows.truncate(self.limit);
         }
-        mark(&mut rows, &mut plane, now)?;
+        if self.sort != Key::Dropped {
+            mark(&mut rows, &mut plane, now)?;
+        }
         let report =
             Report { sources: rows, known, over_s: activity.map(|activity| activity.interval.as_secs_f64()) };
         print_report(self.json, &report, || text(&report))?;
@@ -168,6 +179,7 @@ impl Key {
             Self::Udp => f64::from(row.udp_packets),
             Self::Icmp => f64::from(row.icmp_packets),
             Self::Age => row.age_s,
+            Self::Dropped => row.dropped_packets.map_or(-1.0, |dropped| dropped as f64),
         }
     }
 }
@@ -209,21 +221,31 @@ fn row(
         age_s: since(totals.first_seen_ns),
         idle_s: since(totals.last_seen_ns),
         blocked: false,
+        blocked_by: None,
         dropped_packets: None,
         allowed: false,
         key: source,
     }
 }
 
-/// Looks up which of the rows are blocked, with what was dropped of them, or allowed.
+/// Looks up which of the rows are blocked, by what and with how many drops, or allowed.
 fn mark(rows: &mut [Row], plane: &mut XdpDataPlane, now: Timestamp) -> Result<()> {
     let allowed = plane.allow_list()?;
+    let (_, prefixes) = plane.blocks().fill()?;
+    let all = if prefixes.used > 0 { plane.blocks().standing()? } else { Vec::new() };
+    let prefixes = BlockedPrefixes::among(all, now.ns);
     for row in rows {
         let target = Target::Source(row.key);
         row.allowed = allowed.relation_to(&target) == Relation::Inside;
-        let block = plane.blocks().get(&target)?.filter(|entry| !entry.is_expired(now.ns) && !row.allowed);
+        if row.allowed {
+            continue;
+        }
+        let own = plane.blocks().get(&target)?.filter(|entry| !entry.is_expired(now.ns));
+        let own = own.map(|entry| StandingBlock { target, entry });
+        let block = own.or_else(|| prefixes.covering(row.key));
         row.blocked = block.is_some();
-        row.dropped_packets = block.map(|entry| entry.hits);
+        row.blocked_by = block.map(|block| block.target);
+        row.dropped_packets = block.map(|block| block.entry.hits);
     }
     Ok(())
 }
@@ -262,12 +284,12 @@ fn text(report: &Report) -> String {
                 units::count(row.icmp_packets.into()),
                 units::duration(Duration::from_secs_f64(row.age_s)),
                 row.dropped_packets.map_or_else(|| "-".to_owned(), |dropped| units::count(dropped as f64)),
-                match (row.blocked, row.allowed) {
-                    (true, _) => "blocked",
-                    (false, true) => "allowed",
-                    (false, false) => "",
-                }
-                .to_owned(),
+                match (&row.blocked_by, row.allowed) {
+                    (Some(prefix @ Target::Prefix(_)), _) => format!("in blocked {prefix}"),
+                    (Some(Target::Source(_)), _) => "blocked".to_owned(),
+                    (None, true) => "allowed".to_owned(),
+                    (None, false) => String::new(),
+                },
             ]
         })
         .collect();
@@ -278,5 +300,11 @@ fn text(report: &Report) -> String {
     } else {
         ""
     };
-    table(&heading, &rows) + &note + dropped
+    let is_in_prefix = |row: &Row| matches!(row.blocked_by, Some(Target::Prefix(_)));
+    let of_prefix = if report.sources.iter().any(is_in_prefix) {
+        "of a blocked prefix, DROPPED is what all in it sent\n"
+    } else {
+        ""
+    };
+    table(&heading, &rows) + &note + dropped + of_prefix
 }

@@ -1,7 +1,6 @@
 //! The agent's own blocks: turns verdicts into changes, longer for repeaters, renewed while the
 //! source goes on, capped with an alarm.
 
-use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use mitigator_common::Source;
@@ -9,6 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::agenda::Agenda;
 use super::allowlist::{AllowList, Relation};
+use super::left_alone::LeftAlone;
 use super::limits::LimitChanges;
 use super::settings::BlockingSettings;
 use super::target::Target;
@@ -43,6 +43,8 @@ pub struct Changes {
 #[derive(Clone, Debug, Default)]
 pub struct Blocklist {
     standing: FxHashMap<Target, Standing>,
+    /// Whose block somebody took back; they count to no cap.
+    left_alone: LeftAlone,
     /// Ends of standing blocks; that of an earlier block of the same target does not count.
     ends: Agenda,
     /// Ended blocks of sources that may come back.
@@ -55,14 +57,16 @@ pub struct Blocklist {
     blocked_at: Agenda,
     /// When a cap was last an alarm.
     alarmed: Option<Timestamp>,
+    /// Whether a block found no room lately.
+    is_crowded: bool,
+    /// When it was last looked which blocks still stand.
+    reviewed: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Standing {
-    /// When it was decided, or last reported that somebody lifted it.
+    /// When it was decided.
     since: Timestamp,
-    /// Whether its source was seen to get through.
-    is_lifted: bool,
     until: Timestamp,
     duration: Duration,
     /// Dropped packets and when they were read.
@@ -73,9 +77,12 @@ impl Standing {
     /// A block of an earlier agent.
     fn adopted(until: Timestamp, settings: &BlockingSettings) -> Self {
         let since = Timestamp::default();
-        Self { since, is_lifted: false, until, duration: settings.duration, hits: None }
+        Self { since, until, duration: settings.duration, hits: None }
     }
 }
+
+/// Why a source that attacks again is not blocked.
+const LIFTED: &str = "its block was lifted: the source is left alone until it would have ended";
 
 /// What becomes of a verdict that asks for a block.
 enum Answer {
@@ -104,6 +111,9 @@ const MANY: usize = 4_096;
 const MOST_ROOM: usize = 262_144;
 /// The same hindrance is reported again after this.
 const REPORT_AGAIN: Duration = Duration::from_secs(30);
+/// While there is no room, it is looked this often whether somebody made some: of a quarter of a million blocks that
+/// takes a tenth of a second.
+const REVIEW_AGAIN: Duration = Duration::from_secs(5);
 
 impl Blocklist {
     /// Takes over blocks that an earlier agent left.
@@ -118,17 +128,53 @@ impl Blocklist {
         }
     }
 
-    /// Takes over blocks of an earlier agent that somebody lifted, and when they would have ended: until then
-    /// their targets are left alone, unless they are blocked already.
+    /// Leaves these targets alone, each until its block would have ended, but no longer than a block may last, because
+    /// a wall clock that was wrong once says anything. What is blocked stays so.
     pub fn leave_alone(
         &mut self,
         lifted: impl IntoIterator<Item = (Target, Timestamp)>,
+        now: Timestamp,
         settings: &BlockingSettings,
     ) {
+        let latest = now + settings.max_duration;
         for (target, until) in lifted {
-            if let Entry::Vacant(place) = self.standing.entry(target) {
-                place.insert(Standing::adopted(until, settings));
-                self.ends.add(until, target);
+            if !self.standing.contains_key(&target) {
+                self.left_alone.add(target, until.min(latest), None);
+            }
+        }
+    }
+
+    /// Takes it back that these targets are left alone.
+    pub fn resume(&mut self, targets: impl IntoIterator<Item = Target>) {
+        for target in targets {
+            self.left_alone.remove(&target);
+            // Whose block was taken back without the agent's noticing.
+            self.lift(&target);
+        }
+    }
+
+    /// Sources whose blocks have to be looked up now, because there is no room for others. A prefix is not among them: to
+    /// look up one takes as long as to read all of them.
+    pub fn doubtful(&mut self, now: Timestamp) -> Vec<Target> {
+        let is_early = self.reviewed.is_some_and(|at| now.since(at) < REVIEW_AGAIN);
+        if !self.is_crowded || is_early {
+            return Vec::new();
+        }
+        (self.is_crowded, self.reviewed) = (false, Some(now));
+        let is_doubtful = |(target, standing): &(&Target, &Standing)| {
+            matches!(target, Target::Source(_))
+                && now.since(standing.since) >= SETTLED_AFTER
+                && standing.until > now + MEASURED_FOR
+        };
+        self.standing.iter().filter(is_doubtful).map(|(target, _)| *target).collect()
+    }
+
+    /// Leaves alone which of `doubtful` have no block of the agent any more; `own` are those that have.
+    pub fn review(&mut self, doubtful: &[Target], own: &[(Target, u64)]) {
+        let own: FxHashSet<Target> = own.iter().map(|(target, _)| *target).collect();
+        for target in doubtful.iter().filter(|target| !own.contains(target)) {
+            if let Some(standing) = self.lift(target) {
+                self.left_alone.add(*target, standing.until, None);
             }
         }
     }
@@ -193,17 +239,22 @@ impl Blocklist {
         settings: &BlockingSettings,
         changes: &mut Changes,
     ) -> Answer {
-        if let Some(standing) = self.standing.get_mut(&target) {
-            let quiet_for = if standing.is_lifted { REPORT_AGAIN } else { SETTLED_AFTER };
-            if now.since(standing.since) < quiet_for {
+        if let Some(told) = self.left_alone.told(&target) {
+            if told.is_some_and(|at| now.since(at) < REPORT_AGAIN) {
                 return Answer::Known;
             }
-            (standing.is_lifted, standing.since) = (true, now);
-            self.settle(&target);
-            return Answer::Hindered(
-                "its block was lifted: the source is left alone until it would have ended",
-            );
+            *told = Some(now);
+            return Answer::Hindered(LIFTED);
         }
+        if let Some(standing) = self.standing.get(&target).copied() {
+            if now.since(standing.since) < SETTLED_AFTER {
+                return Answer::Known;
+            }
+            self.lift(&target);
+            self.left_alone.add(target, standing.until, Some(now));
+            return Answer::Hindered(LIFTED);
+        }
+        self.is_crowded |= self.standing.len() >= settings.max_standing;
         if changes.blocks.len() >= settings.max_per_tick || self.standing.len() >= settings.max_standing {
             changes.capped += 1;
             return if self.alarmed.is_some_and(|at| now.since(at) < REPORT_AGAIN) {
@@ -218,7 +269,7 @@ impl Blocklist {
             .map_or(settings.duration, |past| (past.duration * 2).min(settings.max_duration));
         let until = now + duration;
         self.make_room(settings);
-        self.stand(target, Standing { since: now, is_lifted: false, until, duration, hits: None });
+        self.stand(target, Standing { since: now, until, duration, hits: None });
         changes.blocks.push(Block { target, until, is_renewal: false });
         Answer::Done
     }
@@ -294,7 +345,7 @@ impl Blocklist {
             }
             let duration = (standing.duration * 2).min(settings.max_duration);
             let until = now + duration;
-            self.stand(*target, Standing { since: now, is_lifted: false, until, duration, hits: None });
+            self.stand(*target, Standing { since: now, until, duration, hits: None });
             changes.blocks.push(Block { target: *target, until, is_renewal: true });
         }
     }
@@ -307,6 +358,7 @@ impl Blocklist {
                 }
             }
         }
+        self.left_alone.release(now);
         let mut ended = self.ends.take_due(now);
         ended.retain(|(end, target)| self.ends_at(target, *end));
         ended.sort_unstable_by_key(|(_, target)| *target);
@@ -415,38 +467,87 @@ mod tests {
             (0, Decision::Block, 1),
             (4, Decision::Observe, 0),
             (124, Decision::Observe, 0),
-            // A moment before its end it is forgotten, and the source may be blocked again.
-            (140, Decision::Block, 1),
-            (144, Decision::Observe, 0),
+            // When it would have ended, the source may be blocked again.
+            (160, Decision::Block, 1),
+            (164, Decision::Observe, 0),
         ];
         assert_eq!(said, expected);
     }
 
+    fn target(last: u8) -> Target {
+        Target::Source(Source::from_v4_bytes([192, 0, 2, last]))
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_ns(seconds * 1_000_000_000)
+    }
+
+    /// What becomes, at a time, of verdicts that ask for blocks of these.
+    fn decided<const N: usize>(
+        blocklist: &mut Blocklist,
+        lasts: [u8; N],
+        seconds: u64,
+        settings: &BlockingSettings,
+    ) -> [Decision; N] {
+        let mut verdicts: Vec<Verdict> = lasts
+            .iter()
+            .map(|last| Verdict {
+                subject: Subject::Target(target(*last)),
+                vector: crate::pipeline::vectors::Vector::UdpFlood,
+                decision: Decision::Block,
+                limits: Vec::new(),
+                since: Timestamp::default(),
+                evidence: crate::pipeline::verdict::Evidence::default(),
+            })
+            .collect();
+        blocklist.update(&mut verdicts, &[], &AllowList::default(), at(seconds), settings);
+        std::array::from_fn(|index| verdicts[index].decision)
+    }
+
     #[test]
     fn what_was_lifted_under_an_earlier_agent_is_left_alone_to_its_end() {
-        let settings = BlockingSettings::default();
-        let verdict = |last| Verdict {
-            subject: Subject::Target(Target::Source(Source::from_v4_bytes([192, 0, 2, last]))),
-            vector: crate::pipeline::vectors::Vector::UdpFlood,
-            decision: Decision::Block,
-            limits: Vec::new(),
-            since: Timestamp::default(),
-            evidence: crate::pipeline::verdict::Evidence::default(),
-        };
-        let target = |last| Target::Source(Source::from_v4_bytes([192, 0, 2, last]));
-        let at = |seconds: u64| Timestamp::from_ns(seconds * 1_000_000_000);
+        use Decision::{Block, Observe};
+        let settings = BlockingSettings { max_duration: Duration::from_secs(900), ..Default::default() };
         let mut blocklist = Blocklist::default();
         blocklist.adopt([(target(8), at(500))], &settings);
-        blocklist.leave_alone([(target(7), at(160)), (target(8), at(160))], &settings);
-        for (seconds, expected) in
-            [(100, [Decision::Observe, Decision::Block]), (161, [Decision::Block, Decision::Observe])]
-        {
-            let mut verdicts = vec![verdict(7), verdict(9)];
-            blocklist.update(&mut verdicts, &[], &AllowList::default(), at(seconds), &settings);
-            let decisions: Vec<Decision> = verdicts.iter().map(|verdict| verdict.decision).collect();
-            assert_eq!(decisions, expected, "{seconds} s");
-        }
+        let lifted = [(target(7), at(160)), (target(8), at(160)), (target(6), at(10_000_000))];
+        blocklist.leave_alone(lifted, at(100), &settings);
+        assert_eq!(decided(&mut blocklist, [7, 9], 100, &settings), [Observe, Block]);
+        assert_eq!(decided(&mut blocklist, [7, 9], 161, &settings), [Block, Observe]);
         assert_eq!(blocklist.due(at(499)), [target(8)], "a block that stands keeps its own end");
+        assert_eq!(decided(&mut blocklist, [6], 999, &settings), [Observe]);
+        assert_eq!(decided(&mut blocklist, [6], 1_000, &settings), [Block], "no longer than a block lasts");
+    }
+
+    #[test]
+    fn who_is_left_alone_takes_nobodys_place() {
+        use Decision::{Block, Observe};
+        let settings = BlockingSettings { max_standing: 2, ..Default::default() };
+        let mut blocklist = Blocklist::default();
+        blocklist.leave_alone([(target(1), at(600)), (target(2), at(600))], at(1), &settings);
+        assert_eq!(decided(&mut blocklist, [3, 4], 1, &settings), [Block; 2]);
+        assert_eq!(decided(&mut blocklist, [5], 2, &settings), [Observe], "full");
+        for (seconds, expected) in [(2, &[3, 4][..]), (6, &[]), (7, &[])] {
+            let mut doubtful = blocklist.doubtful(at(seconds));
+            doubtful.sort_unstable();
+            assert_eq!(doubtful, expected.iter().copied().map(target).collect::<Vec<_>>(), "{seconds} s");
+            // Somebody took the block of the third back.
+            let own: Vec<_> = doubtful.iter().filter(|one| **one != target(3)).map(|one| (*one, 0)).collect();
+            blocklist.review(&doubtful, &own);
+        }
+        assert_eq!(decided(&mut blocklist, [1, 5, 3], 8, &settings), [Observe, Block, Observe]);
+    }
+
+    #[test]
+    fn who_was_left_alone_by_mistake_may_be_blocked_again() {
+        use Decision::{Block, Observe};
+        let settings = BlockingSettings::default();
+        let mut blocklist = Blocklist::default();
+        blocklist.leave_alone([(target(1), at(300))], at(1), &settings);
+        blocklist.adopt([(target(2), at(300))], &settings);
+        assert_eq!(decided(&mut blocklist, [1], 10, &settings), [Observe]);
+        blocklist.resume([target(1), target(2)]);
+        assert_eq!(decided(&mut blocklist, [1, 2], 11, &settings), [Block; 2]);
     }
 
     #[test]

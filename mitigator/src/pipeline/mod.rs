@@ -18,6 +18,7 @@ pub mod gates;
 pub mod held;
 pub mod history;
 pub mod judge;
+mod left_alone;
 pub mod limits;
 pub mod meanings;
 pub mod paced;

@@ -144,10 +144,10 @@ impl Evidence {
         self.case.gates.iter().chain(&self.own_gates)
     }
 
-    /// The comparison that decided: of the source's own, or of all sources for a signature.
+    /// The comparison that decided: of the prefix's or the source's own, or of all sources for a signature.
     #[must_use]
     pub fn measure(&self) -> Option<&Gate> {
-        ["source_floor", "source_pace", "service_floor", "total_floor"]
+        ["prefix_floor", "source_floor", "source_pace", "service_floor", "total_floor"]
             .into_iter()
             .find_map(|name| self.gates().find(|gate| gate.name == name))
     }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use tracing::{info, warn};
 
+use super::output::printable;
 use super::units;
 use crate::kernel::attachment::Attachment;
 use crate::pipeline::verdict::{Decision, Verdict};
@@ -38,6 +39,13 @@ pub enum Event {
     },
     /// Something the operator should act on.
     Alarm {
+        /// Milliseconds since the Unix epoch.
+        at_unix_ms: u64,
+        /// In plain words.
+        message: String,
+    },
+    /// What an alarm was about is over.
+    Recovered {
         /// Milliseconds since the Unix epoch.
         at_unix_ms: u64,
         /// In plain words.
@@ -90,7 +98,7 @@ pub fn tell(event: &Event, style: Style) {
 fn log(event: &Event) {
     match event {
         Event::Attached(attachment) => info!(
-            interface = %attachment.interface,
+            interface = %printable(&attachment.interface),
             mode = attachment.mode.name(),
             program = attachment.program_id,
             "attached{}{}",
@@ -103,6 +111,7 @@ fn log(event: &Event) {
             None => info!(%target, "{change}: the block is over"),
         },
         Event::Alarm { message, .. } => warn!("{message}"),
+        Event::Recovered { message, .. } => info!("{message}"),
         Event::Summary(summary) => info!(
             duration = %units::duration(std::time::Duration::from_secs_f64(summary.duration_s.max(0.0))),
             packets = summary.packets,

@@ -51,7 +51,8 @@ pub fn complain(lines: impl Display) {
 #[must_use]
 pub fn printable(text: &str) -> String {
     let steers = |letter: char| {
-        letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        letter.is_control()
+            || matches!(letter, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -166,6 +167,8 @@ mod tests {
             ("\u{9b}31m\u{7f}", "\\u{9b}31m\\u{7f}"),
             ("two\r\nlines\t", "two\\r\\nlines\\t"),
             ("\u{202e}gpj.exe", "\\u{202e}gpj.exe"),
+            ("\u{61c}1\u{200e}2\u{200f}3\u{2066}", "\\u{61c}1\\u{200e}2\\u{200f}3\\u{2066}"),
+            ("an emoji of two: \u{1f469}\u{200d}\u{1f4bb}", "an emoji of two: \u{1f469}\u{200d}\u{1f4bb}"),
         ] {
             assert_eq!(printable(text), shown, "{text:?}");
         }

@@ -68,6 +68,7 @@ mod tests {
 
     #[test]
     fn connections_are_not_called_packets() {
+        let value_of = |name| if name == "prefix_floor" { 98.0 } else { 97.0 };
         for (vector, gates, shown) in [
             (
                 Vector::UdpFlood,
@@ -77,9 +78,16 @@ mod tests {
             (Vector::SlowConnections, vec![("source_floor", "connections")], "97 connections"),
             (Vector::HttpFlood, vec![("source_pace", "requests/s")], "97 requests/s"),
             (Vector::ConnectionFlood, vec![], "0 connections"),
+            (
+                Vector::UdpFlood,
+                vec![("total_floor", "packets/s"), ("prefix_floor", "packets/s")],
+                "98 packets/s",
+            ),
         ] {
-            let own_gates =
-                gates.into_iter().map(|(name, unit)| Gate::at_least(name, 97.0, 50.0, unit)).collect();
+            let own_gates = gates
+                .into_iter()
+                .map(|(name, unit)| Gate::at_least(name, value_of(name), 50.0, unit))
+                .collect();
             let verdict = Verdict {
                 subject: Subject::Signature("TCP".to_owned()),
                 vector,

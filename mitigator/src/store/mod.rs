@@ -71,7 +71,7 @@ pub struct StoredDecision {
 }
 
 /// A block of the agent that somebody took back before its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LiftedBlock {
     /// What was blocked, and is left alone.
     pub target: Target,
@@ -125,9 +125,21 @@ impl Store {
         self.connection.pragma_update(None, "synchronous", "NORMAL")?;
         let version: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         anyhow::ensure!(version <= VERSION, "it was written by a newer version of mitigator");
+        // Where all of them are, nothing is written, so that a store on a full disk can be read.
         self.connection.execute_batch(TABLES)?;
-        self.connection.pragma_update(None, "user_version", VERSION)?;
+        if version < VERSION {
+            self.connection.pragma_update(None, "user_version", VERSION)?;
+        }
         Ok(())
+    }
+
+    /// Finds out whether there is room to write, by writing what stands there already.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or the file may not be written.
+    pub fn try_writing(&self) -> Result<()> {
+        self.connection.pragma_update(None, "user_version", VERSION).context("cannot write to the store")
     }
 
     /// Remembers decisions, all or none.
@@ -260,6 +272,80 @@ impl Store {
             target.parse().ok().map(|target| LiftedBlock { target, until_unix_ms })
         };
         Ok(rows.into_iter().filter_map(block).collect())
+    }
+
+    /// Takes it back that targets are left alone; who runs hears of it by [`Store::resumed`].
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn resume(&mut self, targets: &[Target]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut update =
+                transaction.prepare_cached("UPDATE lifted SET until_unix_ms = 0 WHERE target = ?1")?;
+            for target in targets {
+                update.execute([target.to_string()])?;
+            }
+        }
+        transaction.commit().context("cannot write who is not to be left alone any more")
+    }
+
+    /// Targets of which it was taken back that they are left alone, since [`Store::forget_old`].
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn resumed(&self) -> Result<Vec<Target>> {
+        let mut select =
+            self.connection.prepare_cached("SELECT target FROM lifted WHERE until_unix_ms = 0")?;
+        let rows = select.query_map([], |row| row.get::<_, String>(0))?;
+        let rows: Vec<String> =
+            rows.collect::<rusqlite::Result<_>>().context("cannot read which blocks were taken back")?;
+        Ok(rows.iter().filter_map(|target| target.parse().ok()).collect())
+    }
+
+    /// Until when a target is left alone; `None` when it is not.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn left_alone_until(&self, target: &Target, now_unix_ms: u64) -> Result<Option<u64>> {
+        self.connection
+            .query_row(
+                "SELECT until_unix_ms FROM lifted WHERE target = ?1 AND until_unix_ms > ?2",
+                params![target.to_string(), signed(now_unix_ms)],
+                |row| row.get(0).map(unsigned),
+            )
+            .optional()
+            .context("cannot read which blocks were taken back")
+    }
+
+    /// Cuts the time for which targets are left alone, which a wall clock that was wrong made longer than any block.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn bound_lifted(&self, latest_unix_ms: u64) -> Result<()> {
+        self.connection
+            .execute(
+                "UPDATE lifted SET until_unix_ms = ?1 WHERE until_unix_ms > ?1",
+                [signed(latest_unix_ms)],
+            )
+            .context("cannot write which blocks were taken back")?;
+        Ok(())
+    }
+
+    /// Forgets which blocks were taken back.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn forget_lifted(&self) -> Result<()> {
+        self.connection
+            .execute("DELETE FROM lifted", [])
+            .context("cannot forget which blocks were taken back")?;
+        Ok(())
     }
 
     /// Remembers what was learned to be normal on these interfaces, in place of what was before.
@@ -450,8 +536,29 @@ mod tests {
         {
             assert_eq!(store.lifted(now).unwrap(), expected, "{now}");
         }
+        assert_eq!(store.left_alone_until(&v4.target, 899).unwrap(), Some(900));
+        assert_eq!(store.left_alone_until(&v4.target, 900).unwrap(), None);
+        store.bound_lifted(890).unwrap();
+        assert_eq!(store.left_alone_until(&v4.target, 0).unwrap(), Some(890), "as long as a block at most");
         store.forget_old(850).unwrap();
-        assert_eq!(store.lifted(0).unwrap(), [v4]);
+        assert_eq!(store.lifted(0).unwrap(), [block("192.0.2.7", 890)]);
+    }
+
+    #[test]
+    fn who_is_not_to_be_left_alone_any_more_is_told_to_the_agent_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = |text: &str| text.parse::<Target>().unwrap();
+        let mut store = Store::open(directory.path()).unwrap();
+        let blocks =
+            ["192.0.2.7", "192.0.2.8"].map(|text| LiftedBlock { target: target(text), until_unix_ms: 900 });
+        store.record_lifted(&blocks).unwrap();
+        store.resume(&[target("192.0.2.7"), target("192.0.2.9")]).unwrap();
+        assert_eq!(store.resumed().unwrap(), [target("192.0.2.7")]);
+        assert_eq!(store.lifted(1).unwrap(), blocks[1..]);
+        store.forget_old(1).unwrap();
+        assert_eq!(store.resumed().unwrap(), []);
+        store.forget_lifted().unwrap();
+        assert_eq!(store.lifted(1).unwrap(), []);
     }
 
     #[test]

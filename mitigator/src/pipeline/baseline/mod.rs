@@ -144,6 +144,11 @@ impl Baseline {
         Self { weeks: self.weeks, ..Self::default() }
     }
 
+    /// Takes over what an older one knows of the hours of the day.
+    fn recall_weeks(&mut self, older: Self) {
+        self.weeks.complete_by(older.weeks);
+    }
+
     fn is_sound(&self) -> bool {
         self.minutes.is_sound()
             && self.day.is_sound()

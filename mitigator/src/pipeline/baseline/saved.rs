@@ -87,6 +87,24 @@ impl Learned {
         }
     }
 
+    /// The same with what an older one knows of the hours of the day, and with its quiet time.
+    #[must_use]
+    pub fn with_weeks_of(mut self, older: Self) -> Self {
+        let recall = |known: &mut BTreeMap<String, LearnedVector>,
+                      mut older: BTreeMap<String, LearnedVector>| {
+            for (name, vector) in known {
+                let Some(mut older) = older.remove(name) else { continue };
+                vector.total.recall_weeks(older.total);
+                for (port, baseline) in &mut vector.services {
+                    older.services.remove(port).into_iter().for_each(|older| baseline.recall_weeks(older));
+                }
+            }
+        };
+        recall(&mut self.ticks, older.ticks);
+        recall(&mut self.windows, older.windows);
+        Self { quiet_s: older.quiet_s, ..self }
+    }
+
     fn keep_weeks(self) -> Self {
         let aged = |vectors: BTreeMap<String, LearnedVector>| {
             let age = |(name, vector): (String, LearnedVector)| {
@@ -152,6 +170,38 @@ mod tests {
         ] {
             assert!(damaged != text, "{description}");
             assert!(Learned::from_json(&damaged).is_err(), "{description}");
+        }
+    }
+
+    #[test]
+    fn who_has_learned_meanwhile_takes_over_the_hours_alone() {
+        let pace = Pace { rise_per_hour: 0.1, harmless: Normal::default() };
+        let steady = |rate, minutes: std::ops::Range<u64>| {
+            let mut total = Baseline::default();
+            for minute in minutes.clone() {
+                let now = Some(UnixMinute(minute));
+                total.learn(rate, Duration::from_secs(60), Situation::Quiet, &pace, now);
+            }
+            let vector = LearnedVector { total, services: BTreeMap::new() };
+            Learned::new(
+                (minutes.end - minutes.start) * 60,
+                BTreeMap::from([("udp-flood".to_owned(), vector)]),
+                BTreeMap::new(),
+            )
+        };
+        let (older, noon) = (20_000 * 24 * 60, 20_006 * 24 * 60 + 12 * 60);
+        let older = steady(900.0, older..older + 5 * 24 * 60);
+        for (rate, expected) in [(500.0, 900.0), (1_200.0, 1_200.0)] {
+            let own = steady(rate, noon..noon + 90);
+            let minutes = own.ticks.get("udp-flood").unwrap().total.minutes.clone();
+            let both = own.with_weeks_of(older.clone());
+            let total = &both.ticks.get("udp-flood").unwrap().total;
+            assert!(total.minutes == minutes, "its own minutes stay");
+            let normal = total.normal(Some(UnixMinute(noon + 90))).unwrap();
+            assert!((normal.median - expected).abs() < 1.0, "{normal:?}");
+            let unknown = total.normal(None).unwrap();
+            assert!((unknown.median - rate).abs() < 1.0, "{unknown:?}");
+            assert_eq!((both.quiet_s, total.is_sound()), (older.quiet_s, true));
         }
     }
 

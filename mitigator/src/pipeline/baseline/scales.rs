@@ -5,7 +5,7 @@
 //! one scale never reaches the next. Spread is the median absolute deviation (Hampel, "The Influence Curve and
 //! Its Role in Robust Estimation", JASA 69, 1974).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -192,6 +192,15 @@ impl Weeks {
         };
         let usual = of_hour(now.hour())?;
         Some(of_hour(UnixMinute(neighbour).hour()).map_or(usual, |neighbour| usual.max(neighbour)))
+    }
+
+    /// Takes over the hours that it does not know itself.
+    pub(super) fn complete_by(&mut self, older: Self) {
+        let mut hours: BTreeMap<u64, f32> = older.hours.into_iter().chain(self.hours.drain(..)).collect();
+        while hours.len() as u64 > WEEKS_HOURS {
+            hours.pop_first();
+        }
+        self.hours = hours.into_iter().collect();
     }
 
     /// The rate of the busiest hour.
