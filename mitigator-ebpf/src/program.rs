@@ -13,12 +13,16 @@ use mitigator_ebpf::packet::Packet;
 use crate::blocklist::{self, Verdict};
 use crate::{clock, limits, outcomes, sources};
 
-/// Passes or drops one packet.
+/// Passes, drops or answers one packet.
 #[xdp]
 pub fn mitigate(ctx: XdpContext) -> u32 {
     let outcome = decide(&ctx);
     outcomes::count(outcome);
-    if outcome.is_drop() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+    match outcome {
+        dropped if dropped.is_drop() => xdp_action::XDP_DROP,
+        answered if answered.is_answer() => xdp_action::XDP_TX,
+        _ => xdp_action::XDP_PASS,
+    }
 }
 
 #[inline(always)]
@@ -42,8 +46,8 @@ fn decide(ctx: &XdpContext) -> Outcome {
     // SAFETY: as above; taken from the context again, so that they need not be kept meanwhile.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
     let packet = Packet::open(&envelope, &bytes);
-    if limits::drops(header, &packet) {
-        return Outcome::DropLimited;
+    if let Some(outcome) = limits::judge(ctx, header, &envelope, &packet) {
+        return outcome;
     }
     sources::count(header, &packet, bytes.length() as u64)
 }

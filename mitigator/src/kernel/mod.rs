@@ -24,6 +24,7 @@ pub mod privileges;
 pub mod program;
 pub mod replay;
 mod sent;
+pub mod syn_cookies;
 pub mod table;
 pub mod xdp;
 
