@@ -20,11 +20,14 @@ pub enum Outcome {
     DropBlockedPrefix = 6,
     /// Beyond the limit of its signature: dropped.
     DropLimited = 7,
+    /// Beyond the limit of its signature, and opening a connection: answered with a cookie, and the connection goes on
+    /// when the cookie comes back.
+    AnswerCookie = 8,
 }
 
 impl Outcome {
     /// Every outcome, in the order of its number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PassNotIp,
         Self::PassUnparsed,
         Self::PassAllowed,
@@ -33,6 +36,7 @@ impl Outcome {
         Self::DropBlocked,
         Self::DropBlockedPrefix,
         Self::DropLimited,
+        Self::AnswerCookie,
     ];
 
     /// How many outcomes there are.
@@ -43,6 +47,13 @@ impl Outcome {
     #[must_use]
     pub const fn is_drop(self) -> bool {
         matches!(self, Self::DropBlocked | Self::DropBlockedPrefix | Self::DropLimited)
+    }
+
+    /// Whether the packet was turned into an answer, and went back to where it came from.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_answer(self) -> bool {
+        matches!(self, Self::AnswerCookie)
     }
 
     /// Stable name, as reports and JSON spell it.
@@ -57,6 +68,7 @@ impl Outcome {
             Self::DropBlocked => "drop_blocked",
             Self::DropBlockedPrefix => "drop_blocked_prefix",
             Self::DropLimited => "drop_limited",
+            Self::AnswerCookie => "answer_cookie",
         }
     }
 }

@@ -12,6 +12,8 @@ pub const SCHEMA: u32 = 5;
 pub struct DataPlaneSettings {
     /// 1 when the kernel has `bpf_ktime_get_coarse_ns` (5.11), 0 to use `bpf_ktime_get_ns`.
     pub coarse_clock: u32,
+    /// 1 when the kernel can make the cookie of a listener for an XDP program (5.3), 0 to answer no SYN.
+    pub syn_cookies: u32,
 }
 
-const _: () = assert!(size_of::<DataPlaneSettings>() == 4);
+const _: () = assert!(size_of::<DataPlaneSettings>() == 8);

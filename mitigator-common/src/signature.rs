@@ -112,7 +112,7 @@ impl core::fmt::Display for Signature {
     }
 }
 
-/// How many packets of a signature pass. Written by user space; the data plane keeps the last four fields.
+/// How many packets of a signature pass. Written by user space; the data plane keeps the last seven fields.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Limit {
@@ -122,23 +122,42 @@ pub struct Limit {
     pub since_ns: u64,
     /// Packets that pass in one window of [`Limit::WINDOW_NS`].
     pub packets_per_window: u64,
+    /// Of SYNs: those beyond the limit are answered with cookies, which a listener gives and takes only once its queue
+    /// is full. As many go to it in one window to fill it, and a small part of them after a window without any answer,
+    /// because a queue that does not fill is not where they end. 0 answers nobody.
+    pub queue_length: u64,
     /// Number of the current window.
     pub window: u64,
     /// Packets in it so far.
     pub used: u64,
-    /// Packets that passed within the limit.
+    /// Packets that went to a listener with room, in this window and before, as far as they are not forgotten.
+    pub queued: u64,
+    /// Packets answered before it.
+    pub answered_before: u64,
+    /// Packets that passed, within the limit or to a listener with room.
     pub passed: u64,
     /// Packets dropped beyond it.
     pub dropped: u64,
+    /// Packets answered beyond it.
+    pub answered: u64,
 }
 
-const _: () = assert!(size_of::<Limit>() == 56);
+const _: () = assert!(size_of::<Limit>() == 88);
 
 impl Limit {
     /// Length of a window in bits of nanoseconds: 2^27 ns are 134 ms.
     pub const WINDOW_BITS: u32 = 27;
     /// Length of a window.
     pub const WINDOW_NS: u64 = 1 << Self::WINDOW_BITS;
+    /// The part of [`Limit::queue_length`] that goes to a queue in each window while it does not fill: by Linux's
+    /// default length, 128 in 134 ms.
+    pub const QUEUE_PARTS: u64 = 32;
+
+    /// Packets that the limit kept from the host.
+    #[must_use]
+    pub const fn kept_away(&self) -> u64 {
+        self.dropped.saturating_add(self.answered)
+    }
 }
 
 #[cfg(test)]

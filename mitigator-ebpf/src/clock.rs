@@ -1,13 +1,10 @@
 //! The data plane's clock: monotonic nanoseconds, as coarse as a timer tick where the kernel can.
-#![expect(unsafe_code, reason = "helper calls, and a constant that the loader finds by its name")]
+#![expect(unsafe_code, reason = "helper calls")]
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
-use mitigator_common::DataPlaneSettings;
 use mitigator_ebpf::block_table::LiveHeader;
 
-/// Set by the loader; the verifier removes the branch that is not taken.
-#[unsafe(no_mangle)]
-static SETTINGS: DataPlaneSettings = DataPlaneSettings { coarse_clock: 0 };
+use crate::settings;
 
 /// Nanoseconds on `CLOCK_MONOTONIC`, as of the last timer tick.
 ///
@@ -19,15 +16,8 @@ pub fn now_ns(header: &LiveHeader) -> u64 {
     if tick_ns != 0 {
         return jiffies().wrapping_mul(tick_ns).wrapping_add(header.jiffy_zero_ns.get());
     }
-    // SAFETY: a plain read of a constant that the loader replaces before loading; both helpers take
-    // no argument and cannot fail.
-    unsafe {
-        if core::ptr::read_volatile(&raw const SETTINGS).coarse_clock == 1 {
-            bpf_ktime_get_coarse_ns()
-        } else {
-            bpf_ktime_get_ns()
-        }
-    }
+    // SAFETY: both helpers take no argument and cannot fail.
+    unsafe { if settings::has_coarse_clock() { bpf_ktime_get_coarse_ns() } else { bpf_ktime_get_ns() } }
 }
 
 /// Timer ticks since some time before the machine's start.

@@ -1,5 +1,5 @@
 //! `Cursor`: the bounds-checked reads of packet bytes, over a packet in the kernel or a slice on
-//! the host. Nothing else in the crate touches packet memory.
+//! the host; `Sheet`: the writes. Nothing else in the crate touches packet memory.
 #![expect(unsafe_code, reason = "the one place that dereferences packet pointers")]
 
 use core::marker::PhantomData;
@@ -118,9 +118,80 @@ read_number!(u16, u16, "16");
 read_number!(u32, u32, "32");
 read_number!(u64, u64, "64");
 
+/// The bytes of one packet, to write.
+#[derive(Debug)]
+pub struct Sheet<'packet> {
+    start: usize,
+    end: usize,
+    bytes: PhantomData<&'packet mut [u8]>,
+}
+
+impl<'packet> Sheet<'packet> {
+    /// Over a slice.
+    #[must_use]
+    pub fn over(bytes: &'packet mut [u8]) -> Self {
+        let range = bytes.as_mut_ptr_range();
+        Self {
+            start: range.start.expose_provenance(),
+            end: range.end.expose_provenance(),
+            bytes: PhantomData,
+        }
+    }
+
+    /// Over the packet between two addresses.
+    ///
+    /// # Safety
+    ///
+    /// `start..end` must be writable memory for as long as `'packet`, which nothing else refers to meanwhile.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn between(start: usize, end: usize) -> Self {
+        Self { start, end, bytes: PhantomData }
+    }
+
+    /// Writes words, as they lie in memory, from `offset` on; `false` when the packet ends before their end.
+    #[inline(always)]
+    #[must_use]
+    pub fn write<const N: usize>(&mut self, offset: usize, words: &[u32; N]) -> bool {
+        let start = self.start + offset;
+        // As in `Cursor::read`.
+        if start + N * 4 > self.end {
+            return false;
+        }
+        for (place, word) in (start..).step_by(4).zip(*words) {
+            #[cfg(not(target_arch = "bpf"))]
+            {
+                let place = core::ptr::with_exposed_provenance_mut::<u32>(place);
+                // SAFETY: within the packet, which was checked; at any alignment.
+                unsafe { place.write_unaligned(word) };
+            }
+            #[cfg(target_arch = "bpf")]
+            // SAFETY: within the packet, which was checked.
+            unsafe {
+                core::arch::asm!(
+                    "*(u32 *)({place} + 0) = {word}",
+                    place = in(reg) place,
+                    word = in(reg) u64::from(word),
+                    options(nostack),
+                );
+            }
+        }
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_up_to_the_last_byte_and_not_past_it() {
+        let mut bytes = [0; 9];
+        assert!(Sheet::over(&mut bytes).write(1, &[0x0403_0201_u32.to_le(), 0x0807_0605_u32.to_le()]));
+        assert_eq!(bytes, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert!(!Sheet::over(&mut bytes).write(6, &[0]));
+        assert_eq!(bytes, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    }
 
     #[test]
     fn reads_up_to_the_last_byte_and_not_past_it() {

@@ -43,9 +43,9 @@ pub struct Envelope {
     /// Whether its frame is for a multicast group or for everybody.
     pub is_to_group: bool,
     /// Which IP.
-    pub(crate) is_v4: bool,
+    pub is_v4: bool,
     /// Where its header starts.
-    pub(crate) start: usize,
+    pub start: usize,
     /// Which of its addresses is the other side's.
     pub(crate) direction: Direction,
 }

@@ -1,30 +1,45 @@
 //! Judges one packet by the limits of its signature, while there are any.
 #![expect(unsafe_code, reason = "counts through map value pointers")]
 
-use mitigator_common::Signature;
+use aya_ebpf::programs::XdpContext;
+use mitigator_common::{Outcome, Signature};
 use mitigator_ebpf::block_table::LiveHeader;
+use mitigator_ebpf::envelope::Envelope;
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::signature::{LiveLimit, signature_of};
 
+use crate::cookies::Answer;
 use crate::maps::SIGNATURE_LIMITS;
-use crate::{allowlist, clock, sources};
+use crate::{allowlist, clock, cookies, settings, sources};
 
-/// Whether the packet is beyond a limit.
+/// What becomes of a packet that is beyond a limit; `None` when it is beyond none.
 #[inline(always)]
-pub fn drops(header: &LiveHeader, packet: &Packet) -> bool {
+pub fn judge(ctx: &XdpContext, header: &LiveHeader, envelope: &Envelope, packet: &Packet) -> Option<Outcome> {
     if header.limits.get() == 0 {
-        return false;
+        return None;
     }
     let signature = signature_of(packet);
-    let Some(limit) = find(&signature).or_else(|| find(&signature.on_every_port())) else {
-        return false;
-    };
+    let limit = find(&signature).or_else(|| find(&signature.on_every_port()))?;
     let now_ns = clock::now_ns(header);
     let since_ns = limit.since_ns.get();
     if limit.is_expired(now_ns) || since_ns != 0 && sources::is_known(packet.source, since_ns) {
-        return false;
+        return None;
     }
-    !limit.admit(now_ns, || allowlist::covers(packet.address))
+    if limit.admit(now_ns, || allowlist::covers(packet.address)) {
+        return None;
+    }
+    if settings::has_syn_cookies() && limit.answers() {
+        match cookies::answer(ctx, envelope) {
+            Answer::Made => {
+                limit.answered.add(1);
+                return Some(Outcome::AnswerCookie);
+            }
+            Answer::Room if limit.admit_to_queue() => return None,
+            Answer::Room | Answer::None => {}
+        }
+    }
+    limit.dropped.add(1);
+    Some(Outcome::DropLimited)
 }
 
 #[inline(always)]

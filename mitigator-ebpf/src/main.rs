@@ -8,6 +8,8 @@ mod blocklist;
 #[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
+mod cookies;
+#[cfg(target_arch = "bpf")]
 mod cpu_state;
 #[cfg(target_arch = "bpf")]
 mod limits;
@@ -15,6 +17,8 @@ mod limits;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod program;
+#[cfg(target_arch = "bpf")]
+mod settings;
 #[cfg(target_arch = "bpf")]
 mod sources;
 

@@ -14,17 +14,19 @@ use crate::blocklist::{self, Verdict};
 use crate::cpu_state::LiveCpuState;
 use crate::{clock, limits, sources};
 
-/// Passes or drops one packet.
+/// Passes, drops or answers one packet.
 #[xdp]
 pub fn mitigate(ctx: XdpContext) -> u32 {
-    match decide(&ctx) {
-        Some(outcome) => {
-            if let Some(state) = LiveCpuState::this() {
-                state.count(outcome);
-            }
-            if outcome.is_drop() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
-        }
-        None => xdp_action::XDP_PASS,
+    let Some(outcome) = decide(&ctx) else {
+        return xdp_action::XDP_PASS;
+    };
+    if let Some(state) = LiveCpuState::this() {
+        state.count(outcome);
+    }
+    match outcome {
+        dropped if dropped.is_drop() => xdp_action::XDP_DROP,
+        answered if answered.is_answer() => xdp_action::XDP_TX,
+        _ => xdp_action::XDP_PASS,
     }
 }
 
@@ -50,8 +52,8 @@ fn decide(ctx: &XdpContext) -> Option<Outcome> {
     // SAFETY: as above; taken from the context again, so that they need not be kept meanwhile.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
     let packet = Packet::open(&envelope, &bytes);
-    if limits::drops(header, &packet) {
-        return Some(Outcome::DropLimited);
+    if let Some(outcome) = limits::judge(ctx, header, &envelope, &packet) {
+        return Some(outcome);
     }
     sources::count(&packet, bytes.length() as u64);
     None

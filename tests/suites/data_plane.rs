@@ -8,6 +8,8 @@
 mod bench;
 #[path = "data_plane/capacity.rs"]
 mod capacity;
+#[path = "data_plane/cookies.rs"]
+mod cookies;
 #[path = "data_plane/count.rs"]
 mod count;
 #[path = "data_plane/crowd.rs"]
@@ -62,6 +64,8 @@ fn main() -> ExitCode {
         shared.trial("a_block_ends_by_itself_at_its_time", ends_at_its_time),
         shared.trial("expired_blocks_are_cleared_and_live_ones_stay", clears_expired),
         shared.trial("a_limit_lets_its_share_pass_and_whoever_was_there_before", limits),
+        shared.trial("openings_beyond_a_limit_are_answered_with_cookies", cookies::answers),
+        shared.trial("who_cannot_be_answered_with_a_cookie_meets_the_limit", cookies::hindrances),
         Trial::new("a_full_table_says_how_many_it_holds", Needs::Bpf, capacity::full_tables_say_so),
         Trial::new(
             "a_flood_of_sources_never_outgrows_the_table",
@@ -99,7 +103,7 @@ fn limits(bench: &mut Bench) -> Result<()> {
     ] {
         bench.clear()?;
         let since = Clock::now().monotonic();
-        let limit = NewLimit { signature, packets_per_second, since, until };
+        let limit = NewLimit { signature, packets_per_second, since, until, answers: false };
         bench.plane().blocks().set_limits(&[limit], &[])?;
         let before = bench.plane().outcomes()?;
         bench.program().test_run(&packet.bytes(), u32::try_from(PACKETS)?)?;
@@ -117,7 +121,7 @@ fn limits(bench: &mut Bench) -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "suites watch real time")]
     std::thread::sleep(Duration::from_millis(20));
     let since = Clock::now().monotonic();
-    let limit = NewLimit { signature: syn(0), packets_per_second: 20.0, since, until: ever };
+    let limit = NewLimit { signature: syn(0), packets_per_second: 20.0, since, until: ever, answers: false };
     bench.plane().blocks().set_limits(&[limit], &[])?;
     ensure!(bench.outcome_of_all(&known, 100)? == Outcome::PassCounted, "somebody known is limited");
     let before = bench.plane().outcomes()?;
@@ -270,6 +274,7 @@ fn outcomes_add_up(bench: &mut Bench) -> Result<()> {
         packets_per_second: 0.0,
         since: Timestamp::default(),
         until: Timestamp::from_ns(u64::MAX),
+        answers: false,
     };
     bench.plane().blocks().set_limits(&[limit], &[])?;
     let before = bench.plane().outcomes()?;
@@ -284,8 +289,8 @@ fn outcomes_add_up(bench: &mut Bench) -> Result<()> {
     let change = difference(&bench.plane().outcomes()?, &before);
     ensure!(change.iter().sum::<u64>() == seen, "{seen} packets, {change:?}");
     for (outcome, count) in Outcome::ALL.into_iter().zip(change) {
-        // The one outcome that a table with room never has.
-        let is_expected = outcome != Outcome::PassUncounted;
+        // A table with room has none of the one, nobody listens here for the other.
+        let is_expected = !matches!(outcome, Outcome::PassUncounted | Outcome::AnswerCookie);
         ensure!((count > 0) == is_expected, "{}: {count}", outcome.name());
     }
     Ok(())

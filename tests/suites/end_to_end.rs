@@ -1,6 +1,9 @@
 //! Does the victim stay reachable, and does the filter do what its operator said? The whole program on real
 //! packets between namespaces. Trials named `vm_...` run inside every virtual machine too.
 
+#[path = "end_to_end/cookies.rs"]
+mod cookies;
+
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -28,6 +31,8 @@ fn main() -> ExitCode {
     suite::run(vec![
         trial("vm_a_flood_is_blocked_and_its_neighbour_is_not", flood_is_blocked),
         trial("a_flood_of_forged_senders_is_limited_and_blocks_nobody", forged_flood_is_limited),
+        trial("vm_listeners_accept_who_was_answered_with_a_cookie", cookies::native),
+        trial("listeners_accept_cookies_in_generic_mode_too", cookies::generic),
         trial("a_source_whose_connections_never_ask_for_anything_is_blocked", slow_connections_are_blocked),
         trial("who_passes_a_limited_flood_is_told_why", limit_is_explained),
         trial("who_is_in_a_blocked_prefix_is_told_so", prefix_is_explained),
@@ -232,8 +237,10 @@ fn forged_flood_is_limited() -> Result<()> {
     }
     let sent = flood.finish()?.sent.total();
     let status = installation.json(&["status"])?;
-    let limited = number(&status["outcomes"]["drop_limited"]);
-    ensure!(limited * 2 > sent, "{limited} of {sent} packets were dropped");
+    let kept_away =
+        number(&status["outcomes"]["drop_limited"]) + number(&status["outcomes"]["answer_cookie"]);
+    ensure!(kept_away * 2 > sent, "{kept_away} of {sent} packets were dropped or answered");
+    ensure!(status["syn_cookies"] == "ready", "{status}");
     ensure!(number(&status["blocked_sources"]["used"]) == 0, "{status}");
     drop(listener);
     agent.end()?;

@@ -117,6 +117,9 @@ struct StandingLimit {
     packets_per_second: f64,
     passed: u64,
     dropped: u64,
+    answered: u64,
+    /// Whether what is beyond it is answered with SYN cookies.
+    answers: bool,
     until_unix_ms: u64,
     /// Whether the address was seen to send such packets.
     sends: bool,
@@ -244,6 +247,8 @@ fn standing_limits(
         packets_per_second: limit.packets_per_window as f64 * 1e9 / Limit::WINDOW_NS as f64,
         passed: limit.passed,
         dropped: limit.dropped,
+        answered: limit.answered,
+        answers: limit.queue_length > 0,
         until_unix_ms: clock.to_unix_ms(Timestamp::from_ns(limit.expires_at_ns)),
         sends: row.is_some_and(|row| sends(&row, signature)),
         exempt: if allowed_by.is_empty() {
@@ -353,8 +358,9 @@ fn conclusion(report: &Report, settings: &DetectionSettings) -> String {
     }
     let limited = report.limits.iter().find(|limit| limit.sends && limit.exempt.is_none());
     let limited = limited.map_or(String::new(), |limit| {
+        let rest = if limit.answers { ", and are answered with SYN cookies beyond it" } else { "" };
         format!(
-            "Its {} share what the limit lets pass; the limit would not hold for it had this host answered it, or \
+            "Its {} share what the limit lets pass{rest}; the limit would not hold for it had this host answered it, or \
              on the allow list: `mitigator allow add {source}`. ",
             limit.packets
         )
@@ -448,9 +454,15 @@ fn tell_limit(text: &mut String, limit: &StandingLimit, now_unix_ms: u64) {
         (None, true) => "holds for it".to_owned(),
         (None, false) => "it was not seen to send such".to_owned(),
     };
+    let answered = if limit.answers {
+        format!(", {} answered with SYN cookies", whole(limit.answered))
+    } else {
+        String::new()
+    };
     let _ = writeln!(
         text,
-        "Limit on {}, {} pass each second, for {} and as long as the flood goes on: {} passed, {} dropped; {holds}.",
+        "Limit on {}, {} pass each second, for {} and as long as the flood goes on: {} passed, {} dropped{answered}; \
+         {holds}.",
         limit.packets,
         units::count(limit.packets_per_second),
         left(limit.until_unix_ms, now_unix_ms),

@@ -230,7 +230,12 @@ impl Explanation {
             }
             let _ = writeln!(text, "  {}", headline_of(timed));
             for (signature, passing) in &timed.verdict.limits {
-                let _ = writeln!(text, "    {} {signature} pass each second", units::count(*passing));
+                let rest = if timed.verdict.answers(*signature) {
+                    "; live, the rest would be answered with SYN cookies where the kernel can"
+                } else {
+                    ""
+                };
+                let _ = writeln!(text, "    {} {signature} pass each second{rest}", units::count(*passing));
             }
         }
         for (index, Moment { at_s, closest }) in self.closest.iter().take(SHOWN_VECTORS).enumerate() {

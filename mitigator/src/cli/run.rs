@@ -22,6 +22,7 @@ use crate::kernel::agent_lock::AgentLock;
 use crate::kernel::attachment::{self, Attachment, ForeignProgram};
 use crate::kernel::blocks::BlockTables;
 use crate::kernel::privileges;
+use crate::kernel::syn_cookies::SynCookies;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::allowlist::is_too_wide;
 use crate::pipeline::baseline::saved::Learned;
@@ -98,6 +99,10 @@ impl RunArgs {
             let mut agent = Agent::new(places, config, interfaces, watch, style)?;
             agent.guard()?;
             let news = agent.recall();
+            tracing::info!(
+                "forged SYN floods are limited; what is beyond is {}",
+                SynCookies::here().meaning()
+            );
             for attachment in attached {
                 tell(&Event::Attached(attachment), style);
             }

@@ -14,6 +14,7 @@ use crate::kernel::agent_lock::{AgentLock, Holder};
 use crate::kernel::attachment::{self, Attachment};
 use crate::kernel::blocks::Fill;
 use crate::kernel::privileges;
+use crate::kernel::syn_cookies::SynCookies;
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::snapshot::OutcomeTotals;
 use crate::report::output::{print_report, printable};
@@ -38,6 +39,7 @@ struct Status {
     blocked_sources: Fill,
     blocked_prefixes: Fill,
     allowed_prefixes: usize,
+    syn_cookies: SynCookies,
     baseline: Option<BaselineStatus>,
 }
 
@@ -91,6 +93,7 @@ impl Status {
             blocked_sources,
             blocked_prefixes,
             allowed_prefixes: plane.blocks().allow_list()?.entries().len(),
+            syn_cookies: SynCookies::here(),
             baseline: None,
         })
     }
@@ -107,6 +110,7 @@ impl Status {
             blocked_sources: no_table,
             blocked_prefixes: no_table,
             allowed_prefixes: 0,
+            syn_cookies: SynCookies::here(),
             baseline: None,
         }
     }
@@ -160,6 +164,7 @@ fn text(status: &Status) -> String {
         let _ = writeln!(text, "{name:<10} {} of {}", fill.used, fill.capacity);
     }
     let _ = writeln!(text, "allowed    {} prefixes", status.allowed_prefixes);
+    let _ = writeln!(text, "SYN floods {}, beyond their limit, when forged", status.syn_cookies.meaning());
     if let Some(baseline) = &status.baseline {
         let quiet = units::duration(Duration::from_secs(baseline.quiet_s));
         let _ = writeln!(text, "baseline   learned from {quiet} of quiet traffic");
@@ -182,5 +187,6 @@ const fn meaning(outcome: Outcome) -> &'static str {
         Outcome::DropBlocked => "dropped: source blocked",
         Outcome::DropBlockedPrefix => "dropped: prefix blocked",
         Outcome::DropLimited => "dropped: beyond the limit of its signature",
+        Outcome::AnswerCookie => "answered with a SYN cookie: beyond the limit of its signature",
     }
 }

@@ -19,6 +19,7 @@ use nix::fcntl::Flock;
 use super::blocked_sources::{BlockedSources, NotWritten, count_of};
 use super::maps;
 use super::pins::Pins;
+use super::syn_cookies::SynCookies;
 use super::table::Table;
 use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::limits::NewLimit;
@@ -314,7 +315,8 @@ impl BlockTables {
         if self.limit_count().get() == 0 { Ok(Vec::new()) } else { self.limits.read_all() }
     }
 
-    /// Writes limits, in place of older ones of the same signatures, and removes others.
+    /// Writes limits, in place of older ones of the same signatures, and removes others. What is to be answered is
+    /// dropped where it cannot be answered.
     ///
     /// # Errors
     ///
@@ -325,8 +327,11 @@ impl BlockTables {
         }
         let _lock = self.pins.lock()?;
         self.limit_count().add(count_of(written.len()));
+        let is_asked = written.iter().any(|limit| limit.answers);
+        let longest_queue = if is_asked { SynCookies::longest_queue() } else { 0 };
         for limit in written {
-            self.limits.insert(&limit.signature, &limit.entry())?;
+            let queue_length = if limit.answers { longest_queue } else { 0 };
+            self.limits.insert(&limit.signature, &Limit { queue_length, ..limit.entry() })?;
         }
         self.limits.remove_all(ended)?;
         self.limit_count().set(count_of(self.limits.read_all()?.len()));

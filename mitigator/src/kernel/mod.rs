@@ -26,6 +26,7 @@ pub mod program;
 pub mod replay;
 mod sent;
 pub mod source_rows;
+pub mod syn_cookies;
 pub mod table;
 pub mod xdp;
 

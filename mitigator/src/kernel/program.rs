@@ -14,6 +14,7 @@ use super::jiffies::JiffyClock;
 use super::maps;
 use super::pins::Pins;
 use super::source_rows::SourceRows;
+use super::syn_cookies::SynCookies;
 use crate::config::Capacities;
 
 /// The compiled program; aligned, because the loader reads structures in place.
@@ -33,10 +34,12 @@ pub struct LoadedProgram {
 }
 
 /// What a packet came to in the kernel's own test run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRunResult {
-    /// Whether the program dropped the packet; otherwise it passed it.
-    pub is_dropped: bool,
+    /// What the program did with the packet.
+    pub action: Action,
+    /// The packet as the last run left it.
+    pub packet: Vec<u8>,
     /// Mean time per run.
     pub duration: std::time::Duration,
 }
@@ -124,23 +127,46 @@ impl LoadedProgram {
         options.data_out = Some(&mut output);
         options.repeat = repeat;
         let result = self.program_mut()?.test_run(options).context("the kernel's test run failed")?;
-        Ok(TestRunResult { is_dropped: is_drop(result.return_value)?, duration: result.duration })
+        output.truncate(usize::try_from(result.data_size_out)?);
+        let action = Action::of(result.return_value)?;
+        Ok(TestRunResult { action, packet: output, duration: result.duration })
     }
 }
 
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
+/// What an XDP program does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It goes no further.
+    Drop,
+    /// It goes on to the kernel.
+    Pass,
+    /// It goes back to where it came from.
+    Answer,
+}
 
-/// Whether what an XDP program returned drops the packet; otherwise it passes it.
-///
-/// # Errors
-///
-/// When it is neither of both.
-pub fn is_drop(action: u32) -> Result<bool> {
-    match action {
-        XDP_DROP => Ok(true),
-        XDP_PASS => Ok(false),
-        other => anyhow::bail!("the program returned the XDP action {other}"),
+impl Action {
+    /// By the number that the program returned.
+    ///
+    /// # Errors
+    ///
+    /// When it is none of these.
+    pub fn of(number: u32) -> Result<Self> {
+        match number {
+            1 => Ok(Self::Drop),
+            2 => Ok(Self::Pass),
+            3 => Ok(Self::Answer),
+            other => anyhow::bail!("the program returned the XDP action {other}"),
+        }
+    }
+}
+
+impl From<Outcome> for Action {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            dropped if dropped.is_drop() => Self::Drop,
+            answered if answered.is_answer() => Self::Answer,
+            _ => Self::Pass,
+        }
     }
 }
 
@@ -148,7 +174,10 @@ pub fn is_drop(action: u32) -> Result<bool> {
 pub(super) fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf> {
     pins.create()?;
     let directory = pins.maps();
-    let settings = DataPlaneSettings { coarse_clock: u32::from(has_coarse_clock()) };
+    let settings = DataPlaneSettings {
+        coarse_clock: u32::from(has_coarse_clock()),
+        syn_cookies: u32::from(SynCookies::are_in_kernel()),
+    };
     let buckets = SourceTable::buckets_for(capacities.sources);
     let mut loader = EbpfLoader::new();
     loader

@@ -173,7 +173,11 @@ impl ReplayDataPlane {
         let since_ns = limit.since_ns.get();
         let row = self.rows.get(&packet.source);
         let is_known = since_ns != 0 && row.is_some_and(|row| row.counters.is_known(since_ns));
-        !is_known && !limit.admit(now.ns, is_allowed)
+        let is_beyond = !is_known && !limit.admit(now.ns, is_allowed);
+        if is_beyond {
+            limit.dropped.add(1);
+        }
+        is_beyond
     }
 
     /// The row of a source, made when there is none, marked as changed.

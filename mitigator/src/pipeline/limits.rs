@@ -23,10 +23,12 @@ pub struct NewLimit {
     pub since: Timestamp,
     /// Until when.
     pub until: Timestamp,
+    /// Whether those beyond it, which are SYNs, are to be answered with cookies.
+    pub answers: bool,
 }
 
 impl NewLimit {
-    /// The entry of the data plane's table, which starts counting at zero.
+    /// The entry of the data plane's table, which starts counting at zero. Those beyond it are dropped.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -78,7 +80,7 @@ const LASTS: Duration = Duration::from_secs(60);
 const RENEWED_BEFORE: Duration = Duration::from_secs(30);
 
 impl Limits {
-    /// What follows from this tick's verdicts and from `dropped`, the packets that each limit dropped since
+    /// What follows from this tick's verdicts and from `dropped`, the packets that each limit kept away since
     /// the tick before.
     pub fn update(
         &mut self,
@@ -104,6 +106,7 @@ impl Limits {
                     packets_per_second: *packets_per_second,
                     since: verdict.since,
                     until: now + LASTS,
+                    answers: verdict.answers(*signature),
                 };
                 self.standing.insert(*signature, Standing { limit, last_drop: now });
                 changes.written.push(limit);
@@ -163,7 +166,9 @@ mod tests {
         let settings = BlockingSettings::default();
         let mut limits = Limits::default();
         let changes = limits.update(&[verdict], &[], start, &settings);
-        assert_eq!(changes.written.first().map(|limit| limit.entry().packets_per_window), Some(3));
+        let [written] = changes.written[..] else { panic!("one limit") };
+        assert_eq!(written.entry().packets_per_window, 3);
+        assert!(written.answers, "newcomers are answered");
         let mut renewals = 0;
         for second in 1..=200_u64 {
             let dropped = [(signature, u64::from(second <= 120))];

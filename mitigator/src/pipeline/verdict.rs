@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mitigator_common::Signature;
+use mitigator_common::{PacketKind, Signature};
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
@@ -125,6 +125,15 @@ impl Verdict {
     #[must_use]
     pub const fn is_block(&self) -> bool {
         matches!(self.decision, Decision::Block)
+    }
+
+    /// Whether what is beyond its limit on `signature` is answered with SYN cookies, where that is possible: openings
+    /// of a flood whose senders may all be forged.
+    #[must_use]
+    pub fn answers(&self, signature: Signature) -> bool {
+        self.vector == Vector::SynFlood
+            && self.since != Timestamp::default()
+            && signature.kind() == Some(PacketKind::TcpSyn)
     }
 
     /// Whether somebody is blamed for something that is worth a block: such traffic must not become normal.

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::output::printable;
 use super::units;
 use crate::kernel::attachment::Attachment;
+use crate::kernel::syn_cookies::SynCookies;
 use crate::pipeline::verdict::{Decision, Verdict};
 
 /// One thing that happened.
@@ -137,7 +138,13 @@ fn log_verdict(verdict: &Verdict, until_unix_ms: Option<u64>) {
                 .iter()
                 .map(|(signature, passing)| format!("{} {signature}", units::count(*passing)))
                 .collect();
-            info!(%target, vector, "limited at {measured}; what passes per second: {}", limits.join(", "));
+            let answers = verdict.limits.iter().any(|(signature, _)| verdict.answers(*signature));
+            let rest = if answers {
+                format!("; the rest is {}", SynCookies::here().meaning())
+            } else {
+                String::new()
+            };
+            info!(%target, vector, "limited at {measured}; what passes per second: {}{rest}", limits.join(", "));
         }
         (Decision::Block, None) | (Decision::Observe, _) => {
             info!(%target, vector, "seen at {measured}: {}", verdict.evidence.note);

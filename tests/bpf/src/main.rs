@@ -1,7 +1,10 @@
-//! Traffic for the program under test: each packet of the kernel's test run comes from another source.
+//! Traffic for the program under test: each packet of the kernel's test run comes from another source; and the far end
+//! of a lab's link.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(target_arch = "bpf", expect(unsafe_code, reason = "the licence is found by its section"))]
 
+#[cfg(target_arch = "bpf")]
+mod elsewhere;
 #[cfg(target_arch = "bpf")]
 mod flood;
 #[cfg(target_arch = "bpf")]

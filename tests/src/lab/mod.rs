@@ -6,6 +6,7 @@
 
 mod child;
 mod cleanup;
+mod elsewhere;
 mod host;
 mod interface;
 mod rights;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result, bail};
 
 pub use child::Child;
 pub use cleanup::{leave_nothing_behind, remove_at_end, scratch_directory};
+pub use elsewhere::Elsewhere;
 pub use host::Host;
 pub use interface::{Interface, Offload, Switch, TrafficCounters};
 pub use rights::{find_program, missing_for_bpf, missing_for_loading, missing_for_namespaces};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -44,7 +44,13 @@ pub enum Manner {
     Steady,
     /// A page of some files at once, then a second of reading, as a person does.
     Person,
+    /// A file about ten times a second, each over a connection of its own from another address: the client's stands for
+    /// [`ADDRESSES_OF_STRANGERS`] that begin with it.
+    Strangers,
 }
+
+/// From so many addresses in a row do clients who are never the same come: more than they need in half a minute.
+pub const ADDRESSES_OF_STRANGERS: u32 = 512;
 
 /// One request of a legitimate client.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +63,8 @@ pub struct Request {
     pub took: Duration,
     /// Whether the whole page came.
     pub answered: bool,
+    /// Whether it went over a connection that was there before.
+    pub over_established: bool,
 }
 
 /// All requests of some clients, in the order they ended.
@@ -162,9 +170,19 @@ impl Manner {
     /// Until a client of this manner asks first, once it is there.
     fn arrival(self, random: u64) -> Duration {
         Duration::from_millis(match self {
-            Self::Steady => random % STEP_SPREAD_MS,
+            Self::Steady | Self::Strangers => random % STEP_SPREAD_MS,
             Self::Person => random % READING_SPREAD_MS,
         })
+    }
+
+    /// Who asks as number `visit`.
+    fn address(self, client: IpAddr, visit: u32) -> IpAddr {
+        match (self, client) {
+            (Self::Strangers, IpAddr::V4(first)) => {
+                Ipv4Addr::from_bits(first.to_bits() + visit % ADDRESSES_OF_STRANGERS).into()
+            }
+            _ => client,
+        }
     }
 
     /// Files over one connection.
@@ -172,13 +190,14 @@ impl Manner {
         match self {
             Self::Steady => 1 + random % MOST_PAGES_PER_CONNECTION,
             Self::Person => FILES_PER_PAGE,
+            Self::Strangers => 1,
         }
     }
 
     /// From the start of one request to the start of the next, when `left` may follow over the connection.
     fn step(self, left: u64, random: u64) -> Duration {
         Duration::from_millis(match (self, left) {
-            (Self::Steady, _) => SHORTEST_STEP_MS + random % STEP_SPREAD_MS,
+            (Self::Steady | Self::Strangers, _) => SHORTEST_STEP_MS + random % STEP_SPREAD_MS,
             (Self::Person, 0) => SHORTEST_READING_MS + random % READING_SPREAD_MS,
             (Self::Person, _) => 0,
         })
@@ -220,6 +239,12 @@ impl Requests {
     #[must_use]
     pub fn failed(&self) -> usize {
         self.all.len() - self.answered()
+    }
+
+    /// How many failed over a connection that was there before: connections that were lost.
+    #[must_use]
+    pub fn lost_connections(&self) -> usize {
+        self.all.iter().filter(|request| request.over_established && !request.answered).count()
     }
 
     /// How many took more than `limit`, failed ones among them.
@@ -268,6 +293,7 @@ async fn visit(
     let mut connection: Option<Connection> = None;
     let mut pages_left = 0;
     let mut due = now() + manner.arrival(random.next_u64());
+    let mut visits = 0;
     while due < until && !stop.load(Ordering::Relaxed) {
         tokio::time::sleep_until(due.into()).await;
         let path = target.paths[below(random.next_u64(), target.paths.len())];
@@ -276,11 +302,15 @@ async fn visit(
         }
         pages_left -= 1;
         let afterwards = if pages_left > 0 { Afterwards::KeepOpen } else { Afterwards::Close };
+        let client = manner.address(client, visits);
+        visits += 1;
+        let over_established = connection.is_some();
         let began = now();
         let page = fetch(connection.take(), client, target.server, path, afterwards);
         let result = tokio::time::timeout(HttpClients::PATIENCE, page).await;
         let answered = matches!(result, Ok(Ok(_)));
-        requests.push(Request { client, began, took: now().duration_since(began), answered });
+        let took = now().duration_since(began);
+        requests.push(Request { client, began, took, answered, over_established });
         connection = result.ok().and_then(Result::ok).flatten();
         // A visitor who had to wait goes on from there, and does not make up for it.
         let left = if connection.is_some() { pages_left } else { 0 };
@@ -328,11 +358,13 @@ mod tests {
             began: origin + Duration::from_millis(began_ms),
             took: Duration::from_millis(took_ms),
             answered,
+            over_established: began_ms > 0,
         };
         let requests =
             Requests { all: vec![request(0, 10, true), request(50, 60, true), request(90, 1000, false)] };
         let at = |ms| origin + Duration::from_millis(ms);
         assert_eq!((requests.answered(), requests.failed(), requests.clients_answered()), (2, 1, 1));
+        assert_eq!(requests.lost_connections(), 1);
         assert_eq!(requests.slower_than(Duration::from_millis(10)), 2);
         assert_eq!(requests.quantile(0.5), Some(Duration::from_millis(60)));
         assert_eq!(requests.quantile(0.99), Some(Duration::from_millis(1000)));

@@ -157,7 +157,13 @@ async fn ask_all(
             let began = now();
             let answer = tokio::time::timeout(PATIENCE, ask(server, number / 2)).await;
             let answered = matches!(answer, Ok(Ok(())));
-            Request { client: server, began, took: now().duration_since(began), answered }
+            Request {
+                client: server,
+                began,
+                took: now().duration_since(began),
+                answered,
+                over_established: false,
+            }
         });
         due += STEP;
         tokio::time::sleep_until(due.into()).await;

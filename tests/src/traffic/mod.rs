@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use flood::{Flood, FloodRecord};
 pub use frames::{Addressing, Frames, Pace};
-pub use http_clients::{HttpClients, HttpTarget, Manner, Request, Requests};
+pub use http_clients::{ADDRESSES_OF_STRANGERS, HttpClients, HttpTarget, Manner, Request, Requests};
 pub use http_flood::HttpFlood;
 pub use lookups::{Lookups, Side};
 pub use permit::Permit;

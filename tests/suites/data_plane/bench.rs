@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use mitigator::config::Capacities;
 use mitigator::kernel::blocks::NewBlock;
 use mitigator::kernel::pins::Pins;
-use mitigator::kernel::program::LoadedProgram;
+use mitigator::kernel::program::{Action, LoadedProgram};
 use mitigator::kernel::xdp::XdpDataPlane;
 use mitigator::pipeline::snapshot::OutcomeTotals;
 use mitigator::pipeline::target::Target;
@@ -99,10 +99,10 @@ impl Bench {
             "{repeat} packets were counted as {change:?}"
         );
         ensure!(
-            result.is_dropped == outcome.is_drop(),
-            "counted as {}, but dropped: {}",
+            result.action == Action::from(outcome),
+            "counted as {}, but the action was {:?}",
             outcome.name(),
-            result.is_dropped
+            result.action
         );
         Ok(outcome)
     }

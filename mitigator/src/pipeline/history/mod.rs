@@ -98,7 +98,7 @@ impl History {
             Coverage::All => self.read_whole(rows, &mut shown),
             Coverage::Changed { gone } => self.read_changes(&rows, &gone, &mut shown),
         };
-        let limits = limits.into_iter().map(|(signature, limit)| (signature, limit.dropped)).collect();
+        let limits = limits.into_iter().map(|(signature, limit)| (signature, limit.kept_away())).collect();
         let now = Totals { at, outcomes, limits };
         let active_sources = shown.active_sources;
         let Some(last) = self.last.replace(now.clone()) else {

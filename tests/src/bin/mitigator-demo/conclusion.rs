@@ -85,6 +85,15 @@ fn of_limits(figures: &Figures) -> String {
             unprotected.served, protected.served
         );
     }
+    if let Some(strangers) = figures.strangers {
+        text += &format!(
+            " Strangers, each there for the first time, opened {:.0} connections a second in quiet times, {:.0} under attack, \
+             and {:.0} with mitigator.",
+            strangers.quiet.requests_per_s,
+            strangers.unprotected.requests_per_s,
+            strangers.protected.requests_per_s
+        );
+    }
     if let Some(lookups) = figures.lookups {
         text += &format!(
             " Of the server's own look-ups, {} were answered under attack, with mitigator {}.",

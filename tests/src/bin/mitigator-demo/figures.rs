@@ -11,7 +11,7 @@ use crate::clock::unix_ms;
 use crate::conclusion;
 use crate::kind::{Answer, AttackKind};
 use crate::measure::AfterAnswer;
-use crate::particulars::{Connections, Lookups, Newcomers, Pulse, answered_from};
+use crate::particulars::{Connections, Lookups, Newcomers, Pulse, Strangers, answered_from};
 use crate::promises;
 use crate::recording::{Phase, Recording, Verdict};
 use crate::stage::covers;
@@ -50,6 +50,9 @@ pub(crate) struct Figures {
     /// From the first attack packet to the end of the attack.
     pub(crate) protected_whole_attack: Service,
     pub(crate) newcomers: Option<Newcomers>,
+    pub(crate) strangers: Option<Strangers>,
+    /// Established connections of visitors on which a request failed, in each phase; with mitigator, from the answer on.
+    pub(crate) lost_connections: [usize; 3],
     pub(crate) lookups: Option<Lookups>,
     /// With mitigator, and without.
     pub(crate) pulses: Vec<Pulse>,
@@ -123,6 +126,13 @@ impl Figures {
             protected: service(answered, to),
             protected_whole_attack: service(from, to),
             newcomers: Newcomers::of(recording),
+            strangers: Strangers::of(recording, answered),
+            lost_connections: [
+                (recording.quiet.from, recording.quiet.to),
+                (recording.unprotected.from, recording.unprotected.to),
+                (answered, to),
+            ]
+            .map(|(from, to)| recording.requests.begun_between(from, to).lost_connections()),
             lookups: Lookups::of(recording, answered),
             pulses: Pulse::all(recording, &recording.protected),
             pulses_unprotected: Pulse::all(recording, &recording.unprotected),

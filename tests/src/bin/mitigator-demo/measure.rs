@@ -37,6 +37,7 @@ struct Outcomes {
     drop_blocked: u64,
     drop_blocked_prefix: u64,
     drop_limited: u64,
+    answer_cookie: u64,
 }
 
 #[derive(Deserialize)]
@@ -61,10 +62,11 @@ struct SourceRow {
     packets: u64,
 }
 
-/// All packets dropped so far.
+/// All packets kept from the host so far: dropped, or answered in its place.
 pub(crate) fn dropped(questions: &Questions) -> Result<u64> {
     let outcomes = questions.ask::<Status>(&["status"])?.outcomes;
-    Ok(outcomes.drop_blocked + outcomes.drop_blocked_prefix + outcomes.drop_limited)
+    let dropped = outcomes.drop_blocked + outcomes.drop_blocked_prefix + outcomes.drop_limited;
+    Ok(dropped + outcomes.answer_cookie)
 }
 
 impl Reading {

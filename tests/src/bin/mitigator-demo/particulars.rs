@@ -23,6 +23,15 @@ pub(crate) struct Newcomers {
     pub(crate) protected: Guests,
 }
 
+/// What those got who are never there twice: a new connection for each request.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Strangers {
+    pub(crate) quiet: Service,
+    pub(crate) unprotected: Service,
+    /// From the answer on.
+    pub(crate) protected: Service,
+}
+
 /// What newcomers got in one phase.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Guests {
@@ -72,6 +81,24 @@ impl Newcomers {
             unprotected: Guests::of(&recording.unprotected)?,
             protected: Guests::of(&recording.protected)?,
         })
+    }
+}
+
+impl Strangers {
+    /// `None` where there are none.
+    pub(crate) fn of(recording: &Recording, answered_from: Instant) -> Option<Self> {
+        let requests = recording.strangers.as_ref()?;
+        let during = |phase: &Phase| Service::of(requests, phase.from, phase.to);
+        Some(Self {
+            quiet: during(&recording.quiet),
+            unprotected: during(&recording.unprotected),
+            protected: Service::of(requests, answered_from, recording.protected.to),
+        })
+    }
+
+    /// The share of their quiet connections that they open under protection.
+    pub(crate) fn kept(self) -> f64 {
+        self.protected.requests_per_s / self.quiet.requests_per_s
     }
 }
 

@@ -11,6 +11,8 @@ const MOST_BLOCKS_OF_FORGED: usize = 10;
 const LEAST_DROPPED: f64 = 0.99;
 /// The same where some have to pass so that somebody unknown gets through.
 const LEAST_LIMITED: f64 = 0.95;
+/// Of the connections that strangers open when it is quiet.
+const LEAST_OPENED: f64 = 0.95;
 /// The server's own questions that are answered.
 const LEAST_LOOKUPS: f64 = 0.9;
 
@@ -58,6 +60,15 @@ pub(crate) fn broken(figures: &Figures, answer: Answer) -> Vec<String> {
             check(packets == 0, format!("{packets} packets were dropped"));
         }
         Answer::Unknown => {}
+    }
+    if let Some(strangers) = figures.strangers {
+        let opened = strangers.kept();
+        check(
+            opened >= LEAST_OPENED,
+            format!("strangers opened {:.1} % of their quiet connections", opened * 100.0),
+        );
+        let [.., lost] = figures.lost_connections;
+        check(lost == 0, format!("{lost} established connections were lost"));
     }
     if let Some(lookups) = figures.lookups {
         let kept = lookups.protected;

@@ -22,6 +22,8 @@ pub(crate) struct Recording {
     pub(crate) clients: Vec<IpAddr>,
     /// Nobody when they forge their addresses.
     pub(crate) attackers: Vec<IpAddr>,
+    /// What those asked for who were never there before, each over a connection of its own.
+    pub(crate) strangers: Option<Requests>,
     /// Who comes for the first time during the attack.
     pub(crate) newcomers: Vec<IpAddr>,
     pub(crate) quiet: Phase,

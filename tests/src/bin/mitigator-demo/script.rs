@@ -57,6 +57,7 @@ pub(crate) fn play(
     let origin = now();
     let clients: Vec<_> = stage::clients().into_iter().map(IpAddr::from).collect();
     let visitors = visit(&stage, &clients, AT_MOST)?;
+    let strangers = strangers(kind, &stage)?;
     let lookups = look_up(kind, &stage)?;
     let queue = watch_victims_queue(&stage, origin);
     let connections = ConnectionWatch::start(&stage.victim);
@@ -105,6 +106,7 @@ pub(crate) fn play(
     let lookups = lookups.map(Lookups::stop).transpose()?;
     let connections = connections.stop()?;
     let requests = visitors.stop()?;
+    let strangers = strangers.map(HttpClients::stop).transpose()?;
     agent.leave()?;
     Ok(Recording {
         kind: kind.clone(),
@@ -113,6 +115,7 @@ pub(crate) fn play(
         requests,
         clients,
         attackers: attack.attackers,
+        strangers,
         newcomers: stage::newcomers(kind),
         quiet,
         unprotected,
@@ -171,6 +174,17 @@ impl Counter<'_> {
 fn visit(stage: &Stage, visitors: &[IpAddr], at_most: Duration) -> Result<HttpClients> {
     let target = stage::pages_of(stage.to_victim().to);
     HttpClients::start(&stage.outside, visitors, &target, Manner::Steady, at_most, stage.cores.senders)
+}
+
+/// From the beginning on, where new connections are what is attacked.
+fn strangers(kind: &AttackKind, stage: &Stage) -> Result<Option<HttpClients>> {
+    let strangers = stage::strangers(kind);
+    if strangers.is_empty() {
+        return Ok(None);
+    }
+    let target = stage::pages_of(stage.to_victim().to);
+    let core = stage.cores.senders;
+    HttpClients::start(&stage.outside, &strangers, &target, Manner::Strangers, AT_MOST, core).map(Some)
 }
 
 /// Visitors who come at `from` and stay until `to`, where the kind of attack has them come.

@@ -13,8 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Result, bail};
 use ipnet::{IpNet, Ipv4Net};
-use mitigator_tests::lab::{Core, Host, Interface, Lab};
-use mitigator_tests::traffic::{Addressing, Destination, HttpTarget};
+use mitigator_tests::lab::{Core, Elsewhere, Host, Interface, Lab};
+use mitigator_tests::traffic::{ADDRESSES_OF_STRANGERS, Addressing, Destination, HttpTarget};
 use mitigator_tests::web_server::{PAGES, WebServer};
 
 use crate::kind::AttackKind;
@@ -46,6 +46,8 @@ pub(crate) const ATTACKERS: usize = 60;
 const NEWCOMERS: usize = 20;
 const CROWD: usize = 800;
 const NAME_SERVERS: u8 = 60;
+/// Who opens ten connections a second, each from another address.
+const STRANGERS: u32 = 50;
 
 /// The range that RFC 2544 sets aside for tests like this one.
 const VICTIM: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -56,6 +58,8 @@ const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
 /// A hardware address that nobody has, so that the sink drops at the first look.
 const NOBODYS_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfe];
 const HTTP_PORT: u16 = 80;
+/// Where strangers come from, a half of it.
+const ABROAD: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(198, 19, 128, 0), 17);
 
 /// Everything in its place; dropping it strikes the set.
 pub(crate) struct Stage {
@@ -64,6 +68,7 @@ pub(crate) struct Stage {
     pub(crate) victim_side: Interface,
     pub(crate) outside: Interface,
     pub(crate) to_sink: Interface,
+    _elsewhere: Option<Elsewhere>,
     // The order of the fields is the order of their end: nginx before its namespace.
     _web_server: WebServer,
     _lab: Lab,
@@ -97,11 +102,27 @@ impl Stage {
             format!("route add default via {GATEWAY_V6}"),
         ])?;
 
+        // Every address of it is the host's own.
+        outside_host.ip_batch(&[format!("route add local {ABROAD} dev lo")])?;
         outside.receive_on(cores.senders)?;
         victim_side.receive_on(cores.servers)?;
         let address = SocketAddr::new(VICTIM.into(), HTTP_PORT);
         let web_server = WebServer::start(&victim, address, kind.web_server(), cores.servers)?;
-        Ok(Self { cores, victim, victim_side, outside, to_sink, _web_server: web_server, _lab: lab })
+        // What forged senders are answered is on its way to others, in every phase alike.
+        let elsewhere = match kind {
+            AttackKind::SynSpoofed => Some(outside.drop_what_goes_elsewhere()?),
+            _ => None,
+        };
+        Ok(Self {
+            cores,
+            victim,
+            victim_side,
+            outside,
+            to_sink,
+            _elsewhere: elsewhere,
+            _web_server: web_server,
+            _lab: lab,
+        })
     }
 
     pub(crate) fn to_victim(&self) -> Addressing {
@@ -148,6 +169,13 @@ pub(crate) fn newcomers(kind: &AttackKind) -> Vec<IpAddr> {
     };
     let hosts = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 16, 0), 20).hosts();
     hosts.take(count).map(IpAddr::from).collect()
+}
+
+/// The first addresses of those who are never there twice; nobody where connections are not what is attacked.
+pub(crate) fn strangers(kind: &AttackKind) -> Vec<IpAddr> {
+    let count = if matches!(kind, AttackKind::SynSpoofed) { STRANGERS } else { 0 };
+    let first = |number| ABROAD.network().to_bits() + number * ADDRESSES_OF_STRANGERS;
+    (0..count).map(|number| Ipv4Addr::from_bits(first(number)).into()).collect()
 }
 
 /// The name servers that the victim asks; none where its look-ups are not attacked.

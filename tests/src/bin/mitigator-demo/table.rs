@@ -6,7 +6,7 @@ use mitigator_tests::numbers::thousands;
 use mitigator_tests::traffic::HttpClients;
 
 use crate::figures::{Figures, Service};
-use crate::particulars::Guests;
+use crate::particulars::{Guests, Strangers};
 
 /// The whole text, ending in a line feed.
 pub(crate) fn of(figures: &Figures) -> String {
@@ -59,6 +59,25 @@ fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
             ("served when attacked", served(newcomers.unprotected)),
             ("with mitigator", served(newcomers.protected)),
         ]);
+    }
+    if let Some(strangers) = figures.strangers {
+        let Strangers { quiet, unprotected, protected } = strangers;
+        facts.push((
+            "new connections/s",
+            format!(
+                "{:.0} quiet, {:.0} attacked, {:.0} with mitigator ({} failed, {} failed)",
+                quiet.requests_per_s,
+                unprotected.requests_per_s,
+                protected.requests_per_s,
+                percent(unprotected.failed_share),
+                percent(protected.failed_share)
+            ),
+        ));
+        let [quiet, unprotected, protected] = figures.lost_connections;
+        facts.push((
+            "connections lost",
+            format!("{quiet} quiet, {unprotected} attacked, {protected} with mitigator"),
+        ));
     }
     if figures.attackers > 0 && figures.limits.is_empty() || figures.sources_blocked > 0 {
         facts.extend([

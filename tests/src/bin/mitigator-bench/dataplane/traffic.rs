@@ -10,7 +10,7 @@ use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use etherparse::{PacketBuilder, PacketBuilderStep, VlanId};
-use mitigator::kernel::program::is_drop;
+use mitigator::kernel::program::Action;
 use mitigator_bench_ebpf::Burst;
 
 use crate::bpf;
@@ -182,6 +182,6 @@ impl Generator {
         ensure!(after.done == burst.packets, "{} of {packets} packets were sent", after.done);
         #[expect(clippy::cast_precision_loss, reason = "bursts are short")]
         let ns_per_packet = (after.ended_ns - after.began_ns) as f64 / f64::from(packets - 1);
-        Ok(Took { ns_per_packet, is_dropped: is_drop(result.return_value)? })
+        Ok(Took { ns_per_packet, is_dropped: Action::of(result.return_value)? == Action::Drop })
     }
 }
