@@ -12,6 +12,7 @@ pub mod block_writing;
 pub mod counters;
 pub mod cursor;
 pub mod envelope;
+pub mod extensions;
 pub mod packet;
 pub mod shared;
 pub mod signature;

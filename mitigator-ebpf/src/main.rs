@@ -8,6 +8,8 @@ mod blocklist;
 #[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
+mod extension_walks;
+#[cfg(target_arch = "bpf")]
 mod limits;
 #[cfg(target_arch = "bpf")]
 mod maps;

@@ -11,7 +11,7 @@ use mitigator_ebpf::envelope::{Direction, Envelope, Reading, Unparsed};
 use mitigator_ebpf::packet::Packet;
 
 use crate::blocklist::{self, Verdict};
-use crate::{clock, limits, outcomes, sources};
+use crate::{clock, extension_walks, limits, outcomes, sources};
 
 /// Passes or drops one packet.
 #[xdp]
@@ -41,7 +41,7 @@ fn decide(ctx: &XdpContext) -> Outcome {
     }
     // SAFETY: as above; taken from the context again, so that they need not be kept meanwhile.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    let packet = Packet::open(&envelope, &bytes);
+    let packet = Packet::open_with(&envelope, &bytes, |start| extension_walks::arriving(ctx, start));
     if limits::drops(header, &packet) {
         return Outcome::DropLimited;
     }
@@ -57,7 +57,8 @@ pub fn count_sent(ctx: TcContext) -> i32 {
     if failure.is_none()
         && let Some(header) = blocklist::header()
     {
-        sources::count_sent(header, &Packet::open(&envelope, &bytes));
+        let packet = Packet::open_with(&envelope, &bytes, |start| extension_walks::leaving(&ctx, start));
+        sources::count_sent(header, &packet);
     }
     TC_ACT_UNSPEC
 }
