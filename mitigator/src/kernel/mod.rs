@@ -25,6 +25,7 @@ pub mod program;
 pub mod replay;
 mod sent;
 pub mod table;
+pub mod verification;
 pub mod xdp;
 
 /// What counts packets and drops them: the XDP program, or a capture that is replayed.
