@@ -63,8 +63,8 @@ impl Extensions {
             length: (bits >> Self::LENGTH_SHIFT) as usize & 0xffff,
         };
         Self {
-            protocol: (bits >> Self::PROTOCOL_SHIFT) as u8,
-            fragment: match (bits >> Self::FRAGMENT_SHIFT) as u8 {
+            protocol: (bits >> Self::PROTOCOL_SHIFT & 0xff) as u8,
+            fragment: match bits >> Self::FRAGMENT_SHIFT & 0xff {
                 0 => Fragment::Whole,
                 1 => Fragment::First,
                 _ => Fragment::Later,
