@@ -41,6 +41,20 @@ impl WideAddress {
         Self { family: [0, V6.to_be()], words }
     }
 
+    /// From an IPv4 address as a number in host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_v4_number(number: u32) -> Self {
+        Self { family: [0, V4.to_be()], words: [number.to_be(), 0, 0, 0] }
+    }
+
+    /// From the quarters of an IPv6 address, the uppermost first, as numbers in host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_v6_numbers([a, b, c, d]: [u32; 4]) -> Self {
+        Self { family: [0, V6.to_be()], words: [a.to_be(), b.to_be(), c.to_be(), d.to_be()] }
+    }
+
     /// The address as a number that sorts by family first; IPv4 fills the upper bits of the second part.
     #[must_use]
     pub fn number(self) -> (u32, u128) {

@@ -9,6 +9,8 @@ use crate::cursor::Cursor;
 pub const MAX_VLAN_TAGS: usize = 2;
 
 const ETHERNET_LENGTH: usize = 14;
+/// Where the IP header of a packet in an Ethernet frame starts at most.
+pub const MAX_START: usize = ETHERNET_LENGTH + 4 * MAX_VLAN_TAGS;
 /// Ethertype of IPv4.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 /// Ethertype of IPv6.
@@ -140,13 +142,18 @@ impl Envelope {
                 Direction::Arriving => 12,
                 Direction::Leaving => 16,
             };
-            bytes.read(self.start + offset).map(WideAddress::from_v4_bytes)
+            bytes
+                .span::<4>(self.start + offset)
+                .map(|address| WideAddress::from_v4_number(address.u32::<0>()))
         } else {
             let offset = match self.direction {
                 Direction::Arriving => 8,
                 Direction::Leaving => 24,
             };
-            bytes.read(self.start + offset).map(WideAddress::from_v6_bytes)
+            bytes.span::<16>(self.start + offset).map(|address| {
+                let words = [address.u32::<0>(), address.u32::<4>(), address.u32::<8>(), address.u32::<12>()];
+                WideAddress::from_v6_numbers(words)
+            })
         };
         // It is there, or there were no envelope.
         address.unwrap_or(WideAddress::from_v4_bytes([0; 4]))

@@ -14,6 +14,7 @@ pub mod content;
 pub mod counters;
 pub mod cursor;
 pub mod envelope;
+pub mod extensions;
 pub mod packet;
 pub mod shared;
 pub mod signature;

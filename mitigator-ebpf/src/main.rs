@@ -12,6 +12,8 @@ mod cookies;
 #[cfg(target_arch = "bpf")]
 mod cpu_state;
 #[cfg(target_arch = "bpf")]
+mod extension_walks;
+#[cfg(target_arch = "bpf")]
 mod limits;
 #[cfg(target_arch = "bpf")]
 mod maps;

@@ -8,13 +8,12 @@ use mitigator_common::{Source, WideAddress};
 
 use crate::cursor::Cursor;
 use crate::envelope::{Envelope, header_length_of_v4, total_length_of_v4};
+use crate::extensions::{self, Extensions, is_extension, payload_length};
 use crate::transport::parse_transport;
 
 pub use crate::envelope::{Direction, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MAX_VLAN_TAGS, Unparsed};
+pub use crate::extensions::MAX_EXTENSIONS;
 pub use crate::transport::{Transport, TransportKind, flags, protocol};
-
-/// IPv6 extension headers read before the transport counts as unknown.
-pub const MAX_EXTENSIONS: usize = 8;
 
 /// Which part of a datagram a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +24,17 @@ pub enum Fragment {
     First,
     /// A later part, without ports.
     Later,
+}
+
+impl Fragment {
+    #[inline(always)]
+    pub(crate) const fn from_bits(offset: u16, more: bool) -> Self {
+        match (offset, more) {
+            (0, false) => Self::Whole,
+            (0, true) => Self::First,
+            _ => Self::Later,
+        }
+    }
 }
 
 /// What one packet says about itself.
@@ -85,8 +95,22 @@ impl Packet {
     #[inline(always)]
     #[must_use]
     pub fn open(envelope: &Envelope, bytes: &Cursor<'_>) -> Self {
-        let inside =
-            if envelope.is_v4 { open_v4(bytes, envelope.start) } else { open_v6(bytes, envelope.start) };
+        Self::open_with(envelope, bytes, |start| extensions::walk(bytes, start))
+    }
+
+    /// As [`Packet::open`], where `walk` is how the extension headers of the IPv6 packet at an offset are walked over.
+    #[inline(always)]
+    #[must_use]
+    pub fn open_with(
+        envelope: &Envelope,
+        bytes: &Cursor<'_>,
+        walk: impl FnOnce(usize) -> Extensions,
+    ) -> Self {
+        let inside = if envelope.is_v4 {
+            open_v4(bytes, envelope.start)
+        } else {
+            open_v6(bytes, envelope.start, walk)
+        };
         let Inside { protocol, transport, fragment, has_extensions } = inside;
         Self {
             source: envelope.source,
@@ -121,7 +145,7 @@ fn open_v4(bytes: &Cursor<'_>, start: usize) -> Inside {
     };
     let (protocol, fragment_bits) = (header.u8::<9>(), header.u16::<6>());
     let header_length = header_length_of_v4(header.u8::<0>());
-    let fragment = fragment_from(fragment_bits & 0x1fff, fragment_bits & 0x2000 != 0);
+    let fragment = Fragment::from_bits(fragment_bits & 0x1fff, fragment_bits & 0x2000 != 0);
     let left = total_length_of_v4(header.u16::<2>()).saturating_sub(header_length);
     Inside {
         protocol,
@@ -132,52 +156,21 @@ fn open_v4(bytes: &Cursor<'_>, start: usize) -> Inside {
 }
 
 #[inline(always)]
-fn open_v6(bytes: &Cursor<'_>, start: usize) -> Inside {
+fn open_v6(bytes: &Cursor<'_>, start: usize, walk: impl FnOnce(usize) -> Extensions) -> Inside {
     let Some(header) = bytes.span::<8>(start) else {
         return Inside::NONE;
     };
-    let (length, next_header) = (header.u16::<4>(), header.u8::<6>());
-    // Zero stands for a jumbogram, or for what segmentation offload leaves behind.
-    let mut remaining = if length == 0 { usize::from(u16::MAX) } else { usize::from(length) };
-    let mut offset = start + 40;
-    let mut protocol = next_header;
-    let mut fragment = Fragment::Whole;
-    let mut reached = !is_extension(protocol);
-    for _ in 0..MAX_EXTENSIONS {
-        if reached {
-            break;
-        }
-        let Some([next, length, third, fourth]) = bytes.read::<4>(offset) else {
-            break;
-        };
-        let header_length = match protocol {
-            protocol::FRAGMENT => 8,
-            protocol::AUTHENTICATION => (usize::from(length) + 2) * 4,
-            _ => (usize::from(length) + 1) * 8,
-        };
-        if header_length > remaining {
-            break;
-        }
-        // Its last byte must be there, or the header is cut.
-        let Some([_]) = bytes.read::<1>(offset + header_length - 1) else {
-            break;
-        };
-        if protocol == protocol::FRAGMENT {
-            let bits = u16::from_be_bytes([third, fourth]);
-            // A whole datagram inside a first fragment is still part of that fragment.
-            fragment = match fragment_from(bits >> 3, bits & 1 != 0) {
-                Fragment::Whole => fragment,
-                part => part,
-            };
-        }
-        offset += header_length;
-        remaining -= header_length;
-        protocol = next;
-        reached = !is_extension(protocol) || matches!(fragment, Fragment::Later);
+    let (length, protocol) = (header.u16::<4>(), header.u8::<6>());
+    if !is_extension(protocol) {
+        let transport = parse_transport(bytes, start + 40, payload_length(length), protocol);
+        return Inside { protocol, transport, fragment: Fragment::Whole, has_extensions: false };
     }
-    let transport =
-        if reached { transport_of(bytes, offset, remaining, protocol, fragment) } else { Transport::OTHER };
-    Inside { protocol, transport, fragment, has_extensions: is_extension(next_header) }
+    let Extensions { protocol, fragment, transport } = walk(start);
+    let transport = match transport {
+        Some(stretch) => transport_of(bytes, stretch.start, stretch.length, protocol, fragment),
+        None => Transport::OTHER,
+    };
+    Inside { protocol, transport, fragment, has_extensions: true }
 }
 
 /// Later fragments have no transport header.
@@ -193,28 +186,4 @@ fn transport_of(
         return Transport::OTHER;
     }
     parse_transport(bytes, start, length, protocol)
-}
-
-#[inline(always)]
-const fn is_extension(protocol: u8) -> bool {
-    matches!(
-        protocol,
-        protocol::HOP_BY_HOP
-            | protocol::ROUTING
-            | protocol::FRAGMENT
-            | protocol::AUTHENTICATION
-            | protocol::DESTINATION_OPTIONS
-            | protocol::MOBILITY
-            | protocol::HOST_IDENTITY
-            | protocol::SHIM6
-    )
-}
-
-#[inline(always)]
-const fn fragment_from(offset: u16, more: bool) -> Fragment {
-    match (offset, more) {
-        (0, false) => Fragment::Whole,
-        (0, true) => Fragment::First,
-        _ => Fragment::Later,
-    }
 }

@@ -12,7 +12,7 @@ use mitigator_ebpf::packet::Packet;
 
 use crate::blocklist::{self, Verdict};
 use crate::cpu_state::LiveCpuState;
-use crate::{clock, limits, sources};
+use crate::{clock, extension_walks, limits, sources};
 
 /// Passes, drops or answers one packet.
 #[xdp]
@@ -51,7 +51,7 @@ fn decide(ctx: &XdpContext) -> Option<Outcome> {
     }
     // SAFETY: as above; taken from the context again, so that they need not be kept meanwhile.
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    let packet = Packet::open(&envelope, &bytes);
+    let packet = Packet::open_with(&envelope, &bytes, |start| extension_walks::arriving(ctx, start));
     if let Some(outcome) = limits::judge(ctx, header, &envelope, &packet) {
         return Some(outcome);
     }
@@ -66,7 +66,9 @@ pub fn count_sent(ctx: TcContext) -> i32 {
     let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
     let Reading { failure, envelope } = Envelope::read(&bytes, Direction::Leaving);
     if failure.is_none() {
-        sources::count_sent(&Packet::open(&envelope, &bytes));
+        sources::count_sent(&Packet::open_with(&envelope, &bytes, |start| {
+            extension_walks::leaving(&ctx, start)
+        }));
     }
     TC_ACT_UNSPEC
 }

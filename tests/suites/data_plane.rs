@@ -16,6 +16,8 @@ mod count;
 mod crowd;
 #[path = "data_plane/rows.rs"]
 mod rows;
+#[path = "data_plane/verified.rs"]
+mod verified;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mitigator::clock::Clock;
+use mitigator::kernel::verification::Verified;
 use mitigator::pipeline::limits::NewLimit;
 use mitigator::pipeline::time::Timestamp;
 use mitigator_common::{BlockTerms, Outcome, PacketKind, Signature, Source};
@@ -80,9 +83,23 @@ fn main() -> ExitCode {
         Trial::new("sources_that_stand_for_none_are_blocked_too", Needs::Bpf, capacity::reserved_sources),
         Trial::new("ten_thousand_prefixes_in_batches", Needs::Bpf, capacity::batches_of_prefixes),
     ]);
+    let verified = Arc::new(Mutex::new(Vec::new()));
+    trials.push(verification(&verified));
     let code = suite::run(trials);
     drop(shared);
+    // After the results, which it would tear apart.
+    verified::print(&verified.lock().unwrap_or_else(PoisonError::into_inner));
     code
+}
+
+/// Leaves in `told` what the verifier says.
+fn verification(told: &Arc<Mutex<Vec<Verified>>>) -> Trial {
+    let told = Arc::clone(told);
+    // `cargo xtask vm` calls it by its name.
+    Trial::new("the_verifier_accepts_every_program", Needs::Bpf, move || -> Result<()> {
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = verified::ask()?;
+        Ok(())
+    })
 }
 
 /// Each case on empty tables, with 20 packets of a source nobody knows.

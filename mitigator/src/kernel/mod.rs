@@ -28,6 +28,7 @@ mod sent;
 pub mod source_rows;
 pub mod syn_cookies;
 pub mod table;
+pub mod verification;
 pub mod xdp;
 
 /// What counts packets and drops them: the XDP program, or a capture that is replayed.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::verified;
+
 /// What one machine did.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -11,6 +13,9 @@ pub struct Report {
     pub suites: Vec<SuiteReport>,
     /// What the guest complains of.
     pub complaints: Vec<String>,
+    /// What the verifier says, as the suite prints it at its end.
+    #[serde(skip)]
+    pub verified: verified::Counts,
     /// Whether the guest reached its last line.
     pub completed: bool,
 }
@@ -38,6 +43,9 @@ impl Report {
     pub fn read(&mut self, line: &str) {
         if let Some(message) = line.strip_prefix("@@ ") {
             return self.read_message(message);
+        }
+        if let Some(said) = line.strip_prefix("verified instructions: ") {
+            return self.read_verified(said);
         }
         let Some(suite) = self.suites.last_mut().filter(|suite| suite.exit_code.is_none()) else {
             return;
@@ -71,6 +79,19 @@ impl Report {
         }
     }
 
+    /// Of `mitigate 65943`, or `mitigate unknown` where the kernel does not tell.
+    fn read_verified(&mut self, said: &str) {
+        if let Some((program, instructions)) = said.split_once(' ') {
+            self.verified.insert(program.to_owned(), instructions.parse().ok());
+        }
+    }
+
+    /// Whether everything that began could not run here, for want of rights.
+    pub fn is_left_out(&self) -> bool {
+        let is_left_out = |suite: &SuiteReport| matches!(suite.counts, Some(Counts { passed: 0, failed: 0, ignored }) if ignored > 0);
+        !self.suites.is_empty() && self.suites.iter().all(is_left_out)
+    }
+
     /// Why this is not a success; `None`: all suites ran to their end and every test passed.
     pub fn problem(&self) -> Option<String> {
         if self.release.is_none() {
@@ -78,6 +99,12 @@ impl Report {
         }
         let mut problems = self.complaints.clone();
         problems.extend(self.suites.iter().filter_map(SuiteReport::problem));
+        if self.is_left_out() {
+            return Some("it takes root's rights to ask this kernel".into());
+        }
+        if self.verified.is_empty() {
+            problems.push("nothing was said of the verifier".into());
+        }
         if !self.completed {
             problems.push("the machine stopped before the last suite ended".into());
         }
@@ -120,7 +147,8 @@ mod tests {
 
     const GOOD: &str = "[    0.5] random: crng init done\n@@ booted 6.1.0-50-cloud-amd64\n@@ begin data_plane\n\
         running 2 tests\ntest passes ... ok\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; \
-        finished in 0.10s\n\n@@ end data_plane 0\n@@ begin lab\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; \
+        finished in 0.10s\n\nverified instructions: mitigate 65943\nverified instructions: tell_jiffies unknown\n\
+        @@ end data_plane 0\n@@ begin lab\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; \
         7 filtered out\n@@ end lab 0\n@@ done\n";
 
     #[test]
@@ -128,6 +156,9 @@ mod tests {
         let report = read(GOOD);
         assert_eq!(report.release.as_deref(), Some("6.1.0-50-cloud-amd64"));
         assert_eq!(report.suites[0].counts, Some(Counts { passed: 2, failed: 0, ignored: 0 }));
+        assert_eq!(report.verified["mitigate"], Some(65_943));
+        assert_eq!(report.verified["tell_jiffies"], None);
+        assert!(!report.is_left_out());
         assert_eq!(report.problem(), None);
     }
 
@@ -148,6 +179,7 @@ mod tests {
             ("a suite that matches nothing", "ok. 1 passed", "ok. 0 passed", "no test for this"),
             ("a suite that hangs", "@@ end lab 0\n", "", "lab did not end"),
             ("a machine that dies", "@@ done\n", "", "stopped before"),
+            ("a silent verifier", "verified instructions", "instructions", "of the verifier"),
             ("a missing card", "@@ begin lab", "@@ problem there is no eth0\n@@ begin lab", "no eth0"),
         ] {
             let mut text = GOOD.replace(from, to);
@@ -160,6 +192,16 @@ mod tests {
             let expected = if description == "a failed test" { "failed in passes" } else { expected };
             assert!(problem.contains(expected), "{description}: {problem}");
         }
+    }
+
+    #[test]
+    fn what_could_not_run_is_left_out_and_no_success() {
+        let report = read(
+            "@@ booted 6.18\n@@ begin data_plane\ntest result: ok. 0 passed; 0 failed; 1 ignored; 0 measured; 9 filtered \
+            out\n@@ end data_plane 0\n@@ done\n",
+        );
+        assert!(report.is_left_out());
+        assert!(report.problem().unwrap().contains("root's rights"));
     }
 
     fn read(text: &str) -> Report {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::kernel::KernelFiles;
 use super::modules;
-use super::suites::{Programs, SUITES};
+use super::suites::Programs;
 use crate::process;
 use crate::requirements::{self, required};
 
@@ -33,7 +33,7 @@ pub fn build(files: &KernelFiles, programs: &Programs) -> Result<PathBuf> {
     }
     guest.put_program(&programs.mitigator, "bin/mitigator")?;
     let mut calls = String::new();
-    for (suite, program) in SUITES.iter().zip(&programs.suites) {
+    for (suite, program) in programs.suites() {
         guest.put_program(program, &format!("suites/{}", suite.name))?;
         calls.push_str(&format!("run_suite {} {}\n", suite.name, suite.arguments));
     }

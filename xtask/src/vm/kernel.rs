@@ -13,9 +13,11 @@ use crate::{process, unpacked, workspace};
 /// Depends on whatever kernel is current.
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
 
-/// A kernel series, by the Debian suite that has it.
+/// A kernel series, by the Debian suite that has it, or the kernel at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kernel {
+    /// This machine's, without a virtual machine, and of the suites what the verifier says
+    Host,
     /// Of Debian 11; best effort
     #[value(name = "5.10")]
     V5_10,
@@ -32,6 +34,7 @@ pub enum Kernel {
 impl Kernel {
     pub fn name(self) -> &'static str {
         match self {
+            Self::Host => "host",
             Self::V5_10 => "5.10",
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
@@ -39,12 +42,13 @@ impl Kernel {
         }
     }
 
-    fn suite(self) -> &'static str {
+    fn suite(self) -> Option<&'static str> {
         match self {
-            Self::V5_10 => "bullseye",
-            Self::V6_1 => "bookworm",
-            Self::V6_12 => "trixie",
-            Self::Newest => "sid",
+            Self::Host => None,
+            Self::V5_10 => Some("bullseye"),
+            Self::V6_1 => Some("bookworm"),
+            Self::V6_12 => Some("trixie"),
+            Self::Newest => Some("sid"),
         }
     }
 
@@ -68,17 +72,17 @@ pub fn obtain(kernel: Kernel, refresh: bool) -> Result<KernelFiles> {
     let directory = workspace::target().join("vm").join(kernel.name());
     let root = directory.join("root");
     if refresh || !root.exists() {
-        let spinner =
-            process::spinner(&format!("downloading kernel {} of Debian {}", kernel.name(), kernel.suite()));
-        let result = download(kernel, &directory, &root);
+        let suite = kernel.suite().context("this machine's kernel is not a package")?;
+        let spinner = process::spinner(&format!("downloading kernel {} of Debian {suite}", kernel.name()));
+        let result = download(suite, &directory, &root);
         spinner.finish_and_clear();
         result?;
     }
     files_in(&directory, &root)
 }
 
-fn download(kernel: Kernel, directory: &Path, root: &Path) -> Result<()> {
-    let archive = Archive::open(&directory.join("apt"), &[kernel.suite()], Installed::Nothing)?;
+fn download(suite: &str, directory: &Path, root: &Path) -> Result<()> {
+    let archive = Archive::open(&directory.join("apt"), &[suite], Installed::Nothing)?;
     let packages = directory.join("packages");
     // Unpacked under another name first: `root` is there only when it is complete.
     let unpacked_so_far = directory.join("root.part");

@@ -1,6 +1,6 @@
 //! The programs that go into every machine: the binary, and the suites that test the kernel's part.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -13,16 +13,26 @@ pub struct Suite {
     pub arguments: &'static str,
 }
 
-pub const SUITES: [Suite; 2] = [
+const SUITES: [Suite; 2] = [
     Suite { name: "data_plane", arguments: "--color=never --test-threads=1" },
     Suite { name: "end_to_end", arguments: "vm_ --color=never --test-threads=1" },
 ];
+
+/// The trial of the first suite that prints what the verifier says.
+pub const VERIFICATION: &str = "the_verifier_accepts_every_program";
 
 /// Built for the host, whose libraries go along.
 pub struct Programs {
     pub mitigator: PathBuf,
     /// In the order of [`SUITES`].
-    pub suites: Vec<PathBuf>,
+    suites: Vec<PathBuf>,
+}
+
+impl Programs {
+    /// Each suite with its executable.
+    pub fn suites(&self) -> impl Iterator<Item = (&'static Suite, &Path)> {
+        SUITES.iter().zip(self.suites.iter().map(PathBuf::as_path))
+    }
 }
 
 pub fn build() -> Result<Programs> {
