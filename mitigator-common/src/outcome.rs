@@ -12,7 +12,7 @@ pub enum Outcome {
     PassAllowed = 2,
     /// Counted for its source: passed.
     PassCounted = 3,
-    /// No room to count its source: passed.
+    /// Counted in a sketch alone, because sources are a crowd, or there is no row for its source: passed.
     PassUncounted = 4,
     /// Its source is blocked: dropped.
     DropBlocked = 5,

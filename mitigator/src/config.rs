@@ -17,7 +17,7 @@ use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capacities {
-    /// Sources counted at a time, 65,536..=8,388,608; about 160 bytes each.
+    /// Sources counted at a time, 65,536..=8,388,608; 240 bytes of kernel memory each.
     pub sources: u32,
     /// Blocked sources, 65,536..=8,388,608; 64 to 128 bytes of kernel memory for each that is to fit.
     pub blocks: u32,
