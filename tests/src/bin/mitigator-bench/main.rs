@@ -69,7 +69,7 @@ enum Part {
     /// Populations of up to a million sources, quiet and under attack. Criterion's samples go beside the kept figures.
     Pipeline(pipeline::Arguments),
     /// Milliseconds from a feed's file to the kernel, beside nftables and ipset where they are installed, of an urgent
-    /// block meanwhile, and of many that are taken back; needs root.
+    /// block meanwhile, and of many that are taken back; and of a snapshot of all sources; needs root.
     Feeds(feeds::Arguments),
 }
 

@@ -1,5 +1,5 @@
 //! What writing blocks costs: a feed from its file into the kernel, beside nftables and ipset where they are
-//! installed; one urgent block while a feed loads; many blocks taken back at once.
+//! installed; one urgent block while a feed loads; many blocks taken back at once. And what reading all sources costs.
 //!
 //! Programs take turns, round by round, each with an empty table. Feeds are of random addresses, the same for all.
 
@@ -16,13 +16,15 @@ use mitigator::config::Capacities;
 use mitigator::kernel::blocks::{BlockTables, NewBlock};
 use mitigator::kernel::pins::Pins;
 use mitigator::kernel::program::LoadedProgram;
+use mitigator::kernel::xdp::XdpDataPlane;
 use mitigator::pipeline::target::Target;
-use mitigator_common::{BlockOrigin, NEVER_EXPIRES, Source};
+use mitigator_common::{BlockOrigin, InsertionBudget, NEVER_EXPIRES, Source};
 use mitigator_tests::installation::Installation;
 use mitigator_tests::lab::{Host, Lab, find_program, missing_for_bpf};
 use tempfile::TempDir;
 
 use self::report::{Report, Task};
+use crate::dataplane::traffic::{Form, Generator, Senders};
 use crate::measured::Measured;
 
 /// What to measure, and how often.
@@ -39,6 +41,8 @@ pub(crate) struct Arguments {
 
 /// Blocks that are taken back at once.
 const TAKEN_BACK: u32 = 5_000;
+/// Snapshots a round.
+const SNAPSHOTS: u32 = 3;
 /// Between two urgent blocks.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Number of the first of the addresses that are blocked urgently, which are in no feed.
@@ -79,7 +83,11 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Measured> {
             ipset.took.push(bench.ipset()?);
         }
     }
-    Report::new(arguments.rounds, vec![ours, again, nftables, ipset, urgent, back]).measured()
+    let sources = arguments.addresses;
+    let mut snapshot = Task::new("mitigator", "a snapshot of all sources", sources, Some(150.0));
+    eprintln!("{sources} sources");
+    snapshot.took = bench.snapshots(sources, arguments.rounds)?;
+    Report::new(arguments.rounds, vec![ours, again, nftables, ipset, urgent, back, snapshot]).measured()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench asks the clock")]
@@ -166,6 +174,46 @@ impl Bench {
             tables.block_all(&[block], |_| {})?;
             took.push(began.elapsed());
             wait();
+        }
+        Ok(took)
+    }
+
+    /// Reads so many sources, each counted by the program as it came.
+    fn snapshots(&self, sources: u32, rounds: u32) -> Result<Vec<Duration>> {
+        let installation = Installation::new(&self.program, None)?;
+        let pins = Pins::below(installation.pins());
+        let mut program = LoadedProgram::load(&pins, &Capacities { sources, ..Capacities::default() })?;
+        let taken = self.snapshots_of(&mut program, &XdpDataPlane::open(&pins)?, sources, rounds);
+        drop(program);
+        pins.remove()?;
+        taken
+    }
+
+    fn snapshots_of(
+        &self,
+        program: &mut LoadedProgram,
+        plane: &XdpDataPlane,
+        sources: u32,
+        rounds: u32,
+    ) -> Result<Vec<Duration>> {
+        let mut generator = Generator::load()?;
+        let program = program.descriptor()?.try_clone()?;
+        // No faster than rows are made, and no longer than that takes at most.
+        for _ in 0..sources.div_ceil(InsertionBudget::ROWS) * 4 {
+            if plane.sources().count() >= sources as usize {
+                break;
+            }
+            generator.send(&program, Form::Ipv4, Senders::Forged, InsertionBudget::ROWS)?;
+            wait();
+        }
+        let counted = plane.sources().count();
+        ensure!(counted >= sources as usize, "only {counted} of {sources} sources have rows");
+        let mut took = Vec::new();
+        for _ in 0..rounds * SNAPSHOTS {
+            let began = now();
+            let rows = plane.sources().read_all()?;
+            took.push(began.elapsed());
+            ensure!(rows.len() == counted, "{} of {counted} rows were read", rows.len());
         }
         Ok(took)
     }

@@ -128,4 +128,5 @@ impl Report {
 const METHOD: &str = "\
 A feed is a file with an address a line. mitigator reads it with `blocklist import`, nftables with `nft -f` as the elements of a \
 set, ipset with `ipset restore`; the time is that of the whole command. An urgent block is one that the agent's code writes, and \
-reads back, while `blocklist import` loads; blocks are taken back by the same code.";
+reads back, while `blocklist import` loads; blocks are taken back by the same code. A snapshot is all rows of the source table as \
+the agent reads them, into memory of its own.";
