@@ -24,14 +24,14 @@ pub struct CpuState {
     pub budget_tick: u32,
     /// Rows made for sources that were never seen before, in that tick.
     pub made: u32,
-    /// Rows made for sources that were found heavy or that this host asked for something, in that tick.
+    /// Rows made for sources that were found heavy, in that tick.
     pub promoted: u32,
+    /// Rows made for sources that this host asked for something or has a connection with, in that tick.
+    pub asked: u32,
     /// The epoch of `sketched`.
     pub sketch_epoch: u32,
     /// Packets counted in the sketch, in that epoch.
     pub sketched: u32,
-    /// Not in use.
-    pub reserved: u32,
     /// Rows that were taken from one source for another.
     pub evicted: u64,
 }
@@ -43,7 +43,8 @@ pub struct InsertionBudget;
 impl InsertionBudget {
     /// A tick is 2^23 ns, 8.4 ms.
     pub const TICK_BITS: u32 = 23;
-    /// Rows a tick for sources never seen before, and as many for those found heavy: 61,000 a second.
+    /// Rows a tick for sources never seen before, as many for those found heavy, and as many for those that this host
+    /// asks: 61,000 a second of each.
     pub const ROWS: u32 = 512;
     /// Ticks after the budget was last used up for which sources count as a crowd: half a second.
     pub const CROWD_TICKS: u32 = 64;

@@ -181,18 +181,18 @@ impl Part {
         }
     }
 
-    /// The classes of ports, and their epoch, whole: it is near that of the last packet. 0 when there are none.
+    /// The classes of ports, and their epoch, whole: it is near that of the source's last packet. 0 when there are none.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
         reason = "the lower half, with a sign"
     )]
-    fn ports_seen(&self) -> (u64, u32) {
+    fn ports_seen(&self, last_seen_ns: u64) -> (u64, u32) {
         let bits = self.port_bits.get();
         if bits == 0 {
             return (0, 0);
         }
-        let last = SourceCounters::ports_epoch_of(self.last_seen_ns.get());
+        let last = SourceCounters::ports_epoch_of(last_seen_ns);
         let later = self.epoch.get().wrapping_sub(last) as u16 as i16;
         (bits, last.wrapping_add_signed(i32::from(later)))
     }
@@ -220,9 +220,8 @@ impl LiveRow {
         Source::from_number(self.source.consult())
     }
 
-    /// Empties the row for another source, first seen at `now_ns`. What CPUs add that are counting a packet of the
-    /// former one at this moment is lost or goes to the new one: one packet for each CPU at most, of a source that was
-    /// quiet until then.
+    /// Empties the row for another source, first seen at `now_ns`. A CPU that is counting a packet of the former one at
+    /// this very moment, after it was quiet for long, may add it to the new one, or put back what it had loaded before.
     #[inline(always)]
     pub fn begin(&self, source: Source, now_ns: u64) {
         self.source.publish(Source::RESERVED_V6.number());
@@ -327,8 +326,8 @@ impl LiveRow {
         }
     }
 
-    /// Adds one packet that this host sent to the source at `now_ns`; whether the source is known by that, as
-    /// [`Self::is_known`] tells.
+    /// Adds one packet that this host sent to the source at `now_ns`; whether the source is known by that, and its
+    /// address not forged: this host asked it for something, or goes on with a connection.
     #[inline(always)]
     pub fn record_sent(&self, content: Content, now_ns: u64) -> bool {
         self.sent_packets.add(1);
@@ -353,10 +352,18 @@ impl LiveRow {
             }
             TransportKind::Udp => {
                 self.sent_udp_packets.add(1);
-                true
+                // An answer to a forged question says nothing of who is there.
+                self.own.packets.get() == 0 && self.others.packets.get() == 0
             }
             TransportKind::Icmp | TransportKind::Other => false,
         }
+    }
+
+    /// Whether this host asked the source for a connection, or answered it over one.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_connection(&self) -> bool {
+        self.sent_syn_packets.get() > 0 || self.sent_data_packets.get() > 0
     }
 
     /// Whether a limit that began at `since_ns` exempts the source: it was there before, or this host asked
@@ -379,7 +386,8 @@ impl LiveRow {
         let is_others_latest = others.packets.get() > 0 && others.last_seen_ns.get() > own.last_seen_ns.get();
         let destination = if is_others_latest { other_ports } else { own_ports };
         let reflection = if own_ports >> PORT_SHIFT == 0 { other_ports } else { own_ports };
-        let ((own_bits, own_epoch), (other_bits, other_epoch)) = (own.ports_seen(), others.ports_seen());
+        let ((own_bits, own_epoch), (other_bits, other_epoch)) =
+            (own.ports_seen(self.last_seen_ns()), others.ports_seen(self.last_seen_ns()));
         let (port_bits, ports_epoch) = if own_epoch == other_epoch {
             (own_bits | other_bits, own_epoch)
         } else if own_bits != 0 && (other_bits == 0 || own_epoch > other_epoch) {
@@ -419,12 +427,13 @@ impl LiveRow {
     }
 }
 
-/// Whether a packet that this host sends asks its receiver for something, so that an answer is to come.
+/// Whether a packet that this host sends asks its receiver for something, so that an answer is to come, or goes on with
+/// a connection, which nobody has with a forged address.
 #[inline(always)]
 #[must_use]
 pub const fn asks(content: Content) -> bool {
     match content.transport.kind {
-        TransportKind::Tcp => content.transport.opens(),
+        TransportKind::Tcp => content.transport.opens() || content.transport.has_payload,
         TransportKind::Udp | TransportKind::Icmp => true,
         TransportKind::Other => false,
     }

@@ -18,9 +18,9 @@ pub struct LiveCpuState {
     budget_tick: SharedU32,
     made: SharedU32,
     promoted: SharedU32,
+    asked: SharedU32,
     sketch_epoch: SharedU32,
     sketched: SharedU32,
-    reserved: SharedU32,
     evicted: SharedU64,
 }
 
@@ -31,8 +31,10 @@ const _: () = assert!(size_of::<LiveCpuState>() == size_of::<CpuState>());
 pub enum Budget {
     /// Sources that were never seen before.
     Strangers,
-    /// Sources found heavy, and those that this host asks for something.
-    Promoted,
+    /// Sources found heavy.
+    Heavy,
+    /// Sources that this host asks for something or has a connection with.
+    Asked,
 }
 
 impl LiveCpuState {
@@ -68,8 +70,9 @@ impl LiveCpuState {
             self.budget_tick.set(tick);
             self.made.set(0);
             self.promoted.set(0);
+            self.asked.set(0);
         }
-        let taken = if budget == Budget::Strangers { &self.made } else { &self.promoted };
+        let taken = self.taken(budget);
         if taken.get() < InsertionBudget::ROWS {
             return true;
         }
@@ -84,10 +87,18 @@ impl LiveCpuState {
     pub fn take(&self, budget: Budget, now_ns: u64) -> bool {
         let has_left = self.has_left(budget, now_ns);
         if has_left {
-            let taken = if budget == Budget::Strangers { &self.made } else { &self.promoted };
-            taken.add_alone(1);
+            self.taken(budget).add_alone(1);
         }
         has_left
+    }
+
+    #[inline(always)]
+    fn taken(&self, budget: Budget) -> &SharedU32 {
+        match budget {
+            Budget::Strangers => &self.made,
+            Budget::Heavy => &self.promoted,
+            Budget::Asked => &self.asked,
+        }
     }
 
     /// Rows made in this tick, or tried to make.

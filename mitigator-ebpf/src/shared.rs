@@ -50,10 +50,9 @@ macro_rules! shared_number {
                 self.0.compare_exchange(expected, value, AcqRel, Relaxed).is_ok()
             }
 
-            /// Adds, exactly; what stood there before.
-            #[must_use]
-            pub fn take(&self, amount: $number) -> $number {
-                self.0.fetch_add(amount, Relaxed)
+            /// Adds, exactly, after all that was written before; wraps at the end of the range.
+            pub fn publish_sum(&self, amount: $number) {
+                self.0.fetch_add(amount, Release);
             }
 
             /// Sets bits, exactly.
@@ -154,21 +153,19 @@ macro_rules! shared_number {
                 found == u64::from(expected)
             }
 
-            /// Adds, exactly; what stood there before (5.12).
+            /// Adds, exactly, after all that was written before: with a result, the instruction orders what is around it
+            /// (5.12). Wraps at the end of the range.
             #[inline(always)]
-            #[must_use]
-            pub fn take(&self, amount: $number) -> $number {
-                let found: u64;
+            pub fn publish_sum(&self, amount: $number) {
                 // SAFETY: the instruction changes the aligned number that `self` borrows.
                 unsafe {
                     core::arch::asm!(
                         concat!($register, "2 = atomic_fetch_add((u", $size, " *)(r1 + 0), ", $register, "2)"),
                         in("r1") self.0.get(),
-                        inout("r2") u64::from(amount) => found,
+                        inout("r2") u64::from(amount) => _,
                         options(nostack),
                     );
                 }
-                found as $number
             }
 
             /// Sets bits, exactly.

@@ -14,10 +14,9 @@ const COUNT_BITS: u32 = 20;
 const MOST: u32 = (1 << COUNT_BITS) - 1;
 /// An epoch is 2^28 ns, 0.27 s.
 const EPOCH_BITS: u32 = 28;
-/// Packets in an epoch that make a source heavy where no others share its cells.
-const HEAVY: u32 = 16;
-/// As many times what cells hold in the mean, in addition.
-const BEYOND_OTHERS: u32 = 2;
+/// Packets in an epoch beyond which a source is heavy where no others share its cells, on one CPU: 15 a second, so that
+/// one whose packets are spread over many CPUs is found, too.
+const HEAVY: u32 = 4;
 
 /// The sketch of one CPU.
 #[repr(C, align(64))]
@@ -34,11 +33,13 @@ pub const fn epoch_of(now_ns: u64) -> u32 {
     (now_ns >> EPOCH_BITS) as u32 & (u32::MAX >> COUNT_BITS)
 }
 
-/// Whether a source is heavy that the sketch counted `estimate` packets of, when it counted `sketched` in all.
+/// Whether a source is heavy that the sketch counted `estimate` packets of, when it counted `sketched` in all: more than
+/// half above what cells hold in the mean, which a cell of a crowd hardly comes to.
 #[inline(always)]
 #[must_use]
 pub const fn is_heavy(estimate: u32, sketched: u32) -> bool {
-    estimate > HEAVY + BEYOND_OTHERS * (sketched >> COLUMN_BITS)
+    let others = sketched >> COLUMN_BITS;
+    estimate > HEAVY + others + others / 2
 }
 
 impl LiveSketch {

@@ -17,10 +17,12 @@ const BUSY: u8 = 127;
 const KNOWN: u8 = 0x80;
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHEST: u64 = ONES * KNOWN as u64;
-/// How long a row rests before it is taken for another source: longer than the agent remembers windows.
+/// How long a row rests before it is taken for a source that was never seen before, 2 s, and for one that is heavy or
+/// that this host asks for something, 0.27 s.
 const RESTS_NS: u64 = 1 << 31;
-/// As many times as long where the source is known.
-const KNOWN_BITS: u32 = 5;
+const RESTS_SHORTLY_NS: u64 = 1 << 28;
+/// As many times as long where this host has a connection with the row's source, as a power of two.
+const CONNECTED_BITS: u32 = 5;
 
 /// What tells the rows of a bucket apart: a byte for each.
 #[repr(transparent)]
@@ -110,10 +112,10 @@ impl Tags {
     }
 
     /// Whether a row is in use, and not being made.
+    #[inline(always)]
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "one byte")]
     pub const fn is_in_use(self, row: u32) -> bool {
-        let tag = (self.0 >> ((row & 7) * 8)) as u8 & !KNOWN;
+        let tag = self.byte(row) & !KNOWN;
         SourceTable::LEAST_TAG <= tag && tag <= SourceTable::MOST_TAG
     }
 
@@ -121,6 +123,12 @@ impl Tags {
     #[must_use]
     pub const fn are_none(self) -> bool {
         self.0 == 0
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "one byte")]
+    const fn byte(self, row: u32) -> u8 {
+        (self.0 >> ((row & 7) * 8)) as u8
     }
 
     #[inline(always)]
@@ -144,6 +152,12 @@ impl LiveBucket {
         if self.tags.get() & bit == 0 {
             self.tags.raise(bit);
         }
+    }
+
+    /// Marks a row that was being made, and leaves the others as they are: one may have become known meanwhile.
+    #[inline(always)]
+    fn release(&self, row: u32, byte: u8) {
+        self.tags.publish_sum(byte_of(row, byte).wrapping_sub(byte_of(row, BUSY)));
     }
 
     /// Forgets all rows. Only where no packet is counted.
@@ -248,6 +262,15 @@ pub struct Made {
     pub evicts: bool,
 }
 
+/// For whom a row is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A source that was never seen before: as many of them as somebody likes to forge.
+    Stranger,
+    /// One that is heavy, or that this host asks for something.
+    Promoted,
+}
+
 /// Makes the row of a source that has none at `now_ns`. It is a free one, or one whose source was quiet for long, that
 /// `random` chooses. `None` when there is neither, or another CPU is making one in the same bucket.
 #[inline(always)]
@@ -255,6 +278,7 @@ pub fn make<'t>(
     table: &impl Memory<'t>,
     source: Source,
     place: SourcePlace,
+    wish: Wish,
     now_ns: u64,
     random: u32,
 ) -> Option<Made> {
@@ -268,7 +292,7 @@ pub fn make<'t>(
         // None of this source is far as long as there is room near.
         return take(table, near, tags, row, None, source, place, now_ns);
     }
-    if let Some(row) = rested(table, place.near, tags, now_ns, random) {
+    if let Some(row) = rested(table, place.near, tags, wish, now_ns, random) {
         let row = Found { bucket: place.near, row };
         return take(table, near, tags, row, Some(place.far), source, place, now_ns);
     }
@@ -278,7 +302,7 @@ pub fn make<'t>(
         return None;
     }
     let row = if tags.are_all_set() {
-        rested(table, place.far, tags, now_ns, random)?
+        rested(table, place.far, tags, wish, now_ns, random)?
     } else {
         tags.free().first()
     };
@@ -306,30 +330,41 @@ fn take<'t>(
         let is_there =
             others.is_making_one() || find_in(table, source, other, others, place.tag, Among::All).is_some();
         if is_there {
-            bucket.tags.publish(tags.0);
+            bucket.release(row.row, tags.byte(row.row));
             return None;
         }
     }
     table.row(row.index())?.begin(source, now_ns);
-    bucket.tags.publish(tags.with(row.row, place.tag).0);
+    bucket.release(row.row, place.tag);
     Some(Made { row, evicts: tags.is_in_use(row.row) })
 }
 
 /// Of two rows of a bucket at random, the one whose source was quiet for longer, if for long enough (the power of two
 /// choices, Mitzenmacher 2001): to look at all eight would cost as many cache misses.
 #[inline(always)]
-fn rested<'t>(table: &impl Memory<'t>, bucket: u32, tags: Tags, now_ns: u64, random: u32) -> Option<u32> {
+fn rested<'t>(
+    table: &impl Memory<'t>,
+    bucket: u32,
+    tags: Tags,
+    wish: Wish,
+    now_ns: u64,
+    random: u32,
+) -> Option<u32> {
     let one = random & 7;
     let other = (one + 1 + (random >> 3) % 7) & 7;
     let quiet = |row: u32| -> Option<u64> {
-        let last = table.row(Found { bucket, row }.index())?.last_seen_ns();
+        let found = table.row(Found { bucket, row }.index())?;
+        let last = found.last_seen_ns();
         // Another CPU may have seen it a moment after this one looked at the clock.
         let quiet = if last < now_ns { now_ns - last } else { 0 };
-        Some(if tags.0 & byte_of(row, KNOWN) == 0 { quiet } else { quiet >> KNOWN_BITS })
+        // Who is known without a connection may be forged.
+        let is_connected = tags.0 & byte_of(row, KNOWN) != 0 && found.has_connection();
+        Some(if is_connected { quiet >> CONNECTED_BITS } else { quiet })
     };
     let (quiet, other_quiet) = (quiet(one)?, quiet(other)?);
     let (row, quiet) = if quiet < other_quiet { (other, other_quiet) } else { (one, quiet) };
-    if quiet > RESTS_NS { Some(row) } else { None }
+    let rests_ns = if matches!(wish, Wish::Promoted) { RESTS_SHORTLY_NS } else { RESTS_NS };
+    if quiet > rests_ns { Some(row) } else { None }
 }
 
 /// A byte at the place of a row in its bucket's word.
@@ -345,6 +380,8 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::content::Content;
+    use crate::packet::{Transport, flags};
 
     const NOW_NS: u64 = 1 << 40;
 
@@ -379,7 +416,7 @@ mod tests {
 
         /// The row and whether another source lost it.
         fn make(&self, number: u32, tag: u8, now_ns: u64, random: u32) -> Option<(u32, bool)> {
-            let made = make(&self, source(number), place(tag), now_ns, random)?;
+            let made = make(&self, source(number), place(tag), Wish::Stranger, now_ns, random)?;
             Some((made.row.index(), made.evicts))
         }
     }
@@ -420,14 +457,23 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_rested_goes_to_another_source_but_known_ones_stay_longer() {
+    fn a_row_that_rested_goes_to_another_source_but_connections_stay_longer() {
         let table = Table::new();
+        let data = Content {
+            transport: Transport::tcp(80, 40_000, flags::ACK | flags::PSH, true),
+            is_fragment: false,
+            has_extensions: false,
+            is_to_group: false,
+        };
         for number in 0..16 {
             assert!(table.make(number, 7, NOW_NS + u64::from(number), 0).is_some());
         }
+        // The rows 0 and 1 are known, and this host has a connection with the source of the former.
         table.buckets[0].set_known(0);
+        table.buckets[0].set_known(1);
+        assert!(table.rows[0].record_sent(data, NOW_NS));
         let later = NOW_NS + RESTS_NS + 100;
-        // Of the rows 0 and 1, the former is known; of 1 and 2, the former has another source by then.
+        // Zero stands for the rows 0 and 1, one for 1 and 2, of which the former has another source by then.
         assert_eq!(table.make(20, 7, later, 0), Some((1, true)));
         assert_eq!((table.find(1, 7), table.find(0, 7), table.find(20, 7)), (None, Some(0), Some(1)));
         assert_eq!(table.make(21, 7, later, 1), Some((2, true)));
@@ -436,6 +482,19 @@ mod tests {
         table.rows.iter().skip(1).for_each(|row| row.begin(source(12), much_later));
         assert_eq!(table.make(23, 7, much_later, 0), Some((0, true)));
         assert!(table.buckets[0].tags().known().are_none(), "nobody inherits that he is known");
+    }
+
+    #[test]
+    fn a_heavy_source_gets_a_row_of_a_table_that_is_kept_full() {
+        let table = Table::new();
+        for number in 0..16 {
+            assert!(table.make(number, 7, NOW_NS, 0).is_some());
+            table.buckets[number as usize / 8].set_known(number % 8);
+        }
+        let soon = NOW_NS + RESTS_SHORTLY_NS + 1;
+        assert_eq!(table.make(20, 7, soon, 0), None, "for a stranger, none has rested");
+        let made = make(&&table, source(20), place(7), Wish::Promoted, soon, 0);
+        assert_eq!(made.map(|made| (made.row.index(), made.evicts)), Some((0, true)));
     }
 
     #[test]

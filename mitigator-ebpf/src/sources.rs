@@ -10,7 +10,7 @@ use mitigator_ebpf::content::Content;
 use mitigator_ebpf::counters::{LiveRow, asks};
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::sketch::{LiveSketch, epoch_of, is_heavy};
-use mitigator_ebpf::source_table::{self, Among, Found, LiveBucket, Memory, may_have_row};
+use mitigator_ebpf::source_table::{self, Among, Found, LiveBucket, Memory, Wish, may_have_row};
 
 use crate::cpu_state::{Budget, LiveCpuState};
 use crate::maps::{SKETCHES, SOURCE_BUCKETS, SOURCE_ROWS};
@@ -74,7 +74,7 @@ extern "C" fn count_left(source: u64, content: u64) -> u32 {
     let now_ns = clock::now_ns(header);
     let place = place_of(header, source);
     let found = match source_table::find(&Maps, source, place, Among::All) {
-        None if asks(content) => make(state, place, source, Budget::Promoted, now_ns),
+        None if asks(content) => make(state, place, source, Budget::Asked, now_ns),
         found => found,
     };
     if let Some(found) = found
@@ -111,8 +111,10 @@ extern "C" fn row_of_stranger(source: u64, now_ns: u64) -> u32 {
 #[inline(always)]
 fn choose_row(header: &LiveHeader, state: &LiveCpuState, source: Source, now_ns: u64) -> Option<Found> {
     let place = place_of(header, source);
-    if !state.is_crowded(now_ns) {
-        return make(state, place, source, Budget::Strangers, now_ns);
+    if !state.is_crowded(now_ns)
+        && let Some(made) = make(state, place, source, Budget::Strangers, now_ns)
+    {
+        return Some(made);
     }
     let number = source.number();
     let Seeds { first, second } = seeds_of(header);
@@ -121,14 +123,14 @@ fn choose_row(header: &LiveHeader, state: &LiveCpuState, source: Source, now_ns:
     let sketched = state.count_sketched(epoch);
     if is_heavy(sketch_of(state)?.add(hashes, epoch), sketched) {
         let found = match source_table::find(&Maps, source, place, Among::All) {
-            None => make(state, place, source, Budget::Promoted, now_ns),
+            None => make(state, place, source, Budget::Heavy, now_ns),
             found => found,
         }?;
         set_known(found);
         return Some(found);
     }
-    // A light one that has its row is not to get another.
-    if !state.has_left(Budget::Strangers, now_ns) || may_have_row(&Maps, place) {
+    // A light one that has its row is not to get another, nor one that has just found none.
+    if !state.is_crowded(now_ns) || !state.has_left(Budget::Strangers, now_ns) || may_have_row(&Maps, place) {
         return None;
     }
     make(state, place, source, Budget::Strangers, now_ns)
@@ -148,7 +150,8 @@ fn make(
     }
     // Whoever is to lose a row is nobody's to choose: tags are secret.
     let random = u32::from(place.tag) ^ state.made_in_tick();
-    let made = source_table::make(&Maps, source, place, now_ns, random)?;
+    let wish = if budget == Budget::Strangers { Wish::Stranger } else { Wish::Promoted };
+    let made = source_table::make(&Maps, source, place, wish, now_ns, random)?;
     if made.evicts {
         state.count_evicted();
     }

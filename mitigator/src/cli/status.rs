@@ -183,7 +183,7 @@ const fn meaning(outcome: Outcome) -> &'static str {
         Outcome::PassUnparsed => "passed: cut short or malformed",
         Outcome::PassAllowed => "passed: blocked, but on the allow list",
         Outcome::PassCounted => "passed and counted for their source",
-        Outcome::PassUncounted => "passed: no room to count the source",
+        Outcome::PassUncounted => "passed: of a crowd, not counted by source",
         Outcome::DropBlocked => "dropped: source blocked",
         Outcome::DropBlockedPrefix => "dropped: prefix blocked",
         Outcome::DropLimited => "dropped: beyond the limit of its signature",

@@ -149,7 +149,10 @@ fn read_part(buckets: &[LiveBucket], rows: &[LiveRow], found: &mut Vec<(Source, 
         let tags = bucket.tags();
         if !tags.are_none() {
             let in_use = rows.iter().zip(0..).filter(|(_, row)| tags.is_in_use(*row));
-            found.extend(in_use.filter_map(|(row, _)| read(row)));
+            // Again afterwards: it may have begun to go to another source.
+            found.extend(
+                in_use.filter_map(|(row, place)| read(row).filter(|_| bucket.tags().is_in_use(place))),
+            );
         }
     }
 }

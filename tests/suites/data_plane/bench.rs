@@ -160,7 +160,9 @@ impl Bench {
     /// No source has a row, and as many may be made as ever.
     pub fn forget_sources(&self) -> Result<()> {
         self.plane.sources().clear();
-        self.change_cpus(|state| (state.made, state.promoted, state.crowded_until) = (0, 0, 0))
+        self.change_cpus(|state| {
+            (state.made, state.promoted, state.asked, state.crowded_until) = (0, 0, 0, 0)
+        })
     }
 
     /// Changes the state of every CPU.
