@@ -18,9 +18,6 @@ const META_PACKAGE: &str = "linux-image-cloud-amd64";
 pub enum Kernel {
     /// This machine's, without a virtual machine, and of the suites what the verifier says
     Host,
-    /// Of Debian 11; best effort
-    #[value(name = "5.10")]
-    V5_10,
     /// Of Debian 12
     #[value(name = "6.1")]
     V6_1,
@@ -35,7 +32,6 @@ impl Kernel {
     pub fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
-            Self::V5_10 => "5.10",
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
             Self::Newest => "newest",
@@ -45,16 +41,10 @@ impl Kernel {
     fn suite(self) -> Option<&'static str> {
         match self {
             Self::Host => None,
-            Self::V5_10 => Some("bullseye"),
             Self::V6_1 => Some("bookworm"),
             Self::V6_12 => Some("trixie"),
             Self::Newest => Some("sid"),
         }
-    }
-
-    /// Older than the kernels that are promised to work.
-    pub fn is_best_effort(self) -> bool {
-        self == Self::V5_10
     }
 }
 
