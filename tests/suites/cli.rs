@@ -723,6 +723,7 @@ fn schema() -> Result<()> {
                 "dropped_packets",
                 "outcomes",
                 "sources",
+                "syn_cookies",
                 "blocked_sources",
                 "blocked_prefixes",
                 "allowed_prefixes",
