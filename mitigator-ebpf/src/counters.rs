@@ -151,7 +151,7 @@ impl Part {
     #[inline(always)]
     fn note_destination(&self, port: u16, now_ns: u64) {
         let ports = self.ports.get();
-        if ports as u16 != port {
+        if ports & 0xffff != u32::from(port) {
             self.ports.set(ports >> PORT_SHIFT << PORT_SHIFT | u32::from(port));
         }
         self.note_port_class(port, now_ns);

@@ -56,7 +56,6 @@ impl LiveSketch {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "what is left are the bits of a column")]
 fn cell(row: &[SharedU32; COLUMNS], hash: u64) -> &SharedU32 {
     #[expect(clippy::indexing_slicing, reason = "so few bits are left that no check is made")]
     &row[(hash >> (u64::BITS - COLUMN_BITS)) as usize & (COLUMNS - 1)]

@@ -1,6 +1,6 @@
 //! Finds and makes the row of a source in the source table, whose layout `mitigator_common` tells.
 //!
-//! Whoever makes a row, on any CPU, first takes its place: the byte that marks it becomes [`BUSY`], by one exchange of
+//! Whoever makes a row, on any CPU, first takes its place: the byte that marks it becomes `BUSY`, by one exchange of
 //! the bucket's word, which fails when anybody changed any of the eight meanwhile. Who takes one where the source may
 //! have got its row in the other bucket meanwhile looks there again, after that. So a source never gets two rows, and a
 //! row never two makers. User space reads rows while they are counted into; one that changed its source meanwhile tells
@@ -57,7 +57,6 @@ impl Rows {
     /// The first of them, where there is one.
     #[inline(always)]
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "less than eight")]
     pub const fn first(self) -> u32 {
         // The lowest bit alone is a power of 2^8; a product with it moves the number of its byte to the top, because the
         // kernel's machine cannot count zeros.
@@ -356,7 +355,7 @@ fn rested<'t>(
         let found = table.row(Found { bucket, row }.index())?;
         let last = found.last_seen_ns();
         // Another CPU may have seen it a moment after this one looked at the clock.
-        let quiet = if last < now_ns { now_ns - last } else { 0 };
+        let quiet = now_ns.saturating_sub(last);
         // Who is known without a connection may be forged.
         let is_connected = tags.0 & byte_of(row, KNOWN) != 0 && found.has_connection();
         Some(if is_connected { quiet >> CONNECTED_BITS } else { quiet })

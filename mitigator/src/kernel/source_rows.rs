@@ -20,7 +20,7 @@ const ROWS: u32 = SourceTable::ROWS_PER_BUCKET;
 /// Buckets whose rows are mapped at a time, 3 MiB, because what is mapped counts as this process's memory: the near ones,
 /// then as many others. They begin a page, whatever size pages have (64 KiB at most).
 const PART: u32 = SourceTable::NEAR;
-const _: () = assert!((PART * ROWS) as usize * size_of::<LiveRow>() % (64 << 10) == 0);
+const _: () = assert!(((PART * ROWS) as usize * size_of::<LiveRow>()).is_multiple_of(64 << 10));
 
 /// The source table of this installation.
 #[derive(Debug)]

@@ -161,7 +161,7 @@ impl Bench {
     pub fn forget_sources(&self) -> Result<()> {
         self.plane.sources().clear();
         self.change_cpus(|state| {
-            (state.made, state.promoted, state.asked, state.crowded_until) = (0, 0, 0, 0)
+            (state.made, state.promoted, state.asked, state.crowded_until) = (0, 0, 0, 0);
         })
     }
 
