@@ -54,7 +54,7 @@ extern "C" fn count_arrived(source: u64, content: u64, wire_bytes: u64) -> u32 {
         Some(found) => found.index(),
         None => row_of_stranger(source.number(), now_ns),
     };
-    // There is none at the index that stands for none.
+    // `NO_ROW` is past the end of the map, so that it gives none.
     let row = Maps.row(row);
     if let Some(row) = row {
         row.record(state.cpu.get(), Content::from_bits(content), wire_bytes, now_ns);

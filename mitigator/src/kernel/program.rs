@@ -209,6 +209,3 @@ fn load_object(loader: &mut EbpfLoader<'_>, directory: &Path) -> Result<Ebpf> {
 fn has_coarse_clock() -> bool {
     is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_ktime_get_coarse_ns).unwrap_or(false)
 }
-
-/// Packets per outcome since the maps were made, summed over CPUs.
-pub type OutcomeTotals = [u64; Outcome::COUNT];
