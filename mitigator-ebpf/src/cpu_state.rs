@@ -104,7 +104,7 @@ impl LiveCpuState {
     /// Rows made in this tick, or tried to make.
     #[inline(always)]
     pub fn made_in_tick(&self) -> u32 {
-        self.made.get().wrapping_add(self.promoted.get())
+        self.made.get().wrapping_add(self.promoted.get()).wrapping_add(self.asked.get())
     }
 
     /// Counts a packet that is counted in the sketch, in its epoch; how many there are so far.
