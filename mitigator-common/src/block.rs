@@ -125,7 +125,7 @@ impl BlockTerms {
     }
 }
 
-/// The block of a source with its source, as it stands in a line of the block table or in its overflow.
+/// The block of a source with its source, as it stands in the overflow of the block table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct PlacedBlock {

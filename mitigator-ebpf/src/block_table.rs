@@ -16,19 +16,19 @@ pub const fn can_stand_in_a_line(source: Source) -> bool {
     source.number() != NOBODY && source.number() >> 32 != 1
 }
 
-/// A place, or the block in it: [`PlacedBlock`] while packets are judged, field by field the same.
+/// A block in the overflow: [`PlacedBlock`] while packets are judged, field by field the same.
 ///
 /// [`PlacedBlock`]: mitigator_common::PlacedBlock
 #[repr(C)]
 #[derive(Debug, Default)]
-pub struct LiveBlock {
-    pub(crate) source: SharedU64,
-    pub(crate) terms: SharedU32,
-    pub(crate) hits: SharedU32,
+pub struct LiveOverflowingBlock {
+    source: SharedU64,
+    terms: SharedU32,
+    hits: SharedU32,
 }
 
-impl LiveBlock {
-    /// Whether it is the source's, in the overflow.
+impl LiveOverflowingBlock {
+    /// Whether it is the source's.
     #[inline(always)]
     #[must_use]
     pub fn is_of(&self, source: Source) -> bool {
@@ -42,10 +42,72 @@ impl LiveBlock {
         BlockTerms::from_bits(self.terms.get())
     }
 
-    /// Adds packets that were dropped.
+    /// Counts a packet that was dropped.
     #[inline(always)]
-    pub fn add_hits(&self, packets: u32) {
-        self.hits.add(packets);
+    pub fn add_hit(&self) {
+        self.hits.add(1);
+    }
+}
+
+/// A place in a line, or the block in it.
+///
+/// The CPU that is the first to drop a packet by it owns `own` and adds there alone, without the atomic addition that
+/// would make each packet wait for the one before; all others add to the place's number in [`LiveHits`]. Both are
+/// summed by who reads: no hit is lost.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct LiveBlock {
+    pub(crate) source: SharedU64,
+    pub(crate) terms: SharedU32,
+    /// Upper half: the number of the CPU that owns it and one, or 0 for nobody. Lower half: the hits there, or
+    /// [`Self::CARRYING`].
+    pub(crate) own: SharedU32,
+}
+
+/// Hits of a line's places on CPUs that do not own them, and what was too many for those that do. They wrap.
+#[repr(C, align(16))]
+#[derive(Debug, Default)]
+pub struct LiveHits {
+    /// One for each place.
+    pub others: [SharedU32; ENTRIES_PER_LINE],
+}
+
+impl LiveBlock {
+    pub(crate) const OWNER_SHIFT: u32 = 16;
+    /// What stands in place of hits while as many are added to [`LiveHits`].
+    pub(crate) const CARRYING: u32 = (1 << Self::OWNER_SHIFT) - 1;
+
+    /// Its terms as they stand.
+    #[inline(always)]
+    #[must_use]
+    pub fn terms(&self) -> BlockTerms {
+        BlockTerms::from_bits(self.terms.get())
+    }
+
+    /// Counts a packet that was dropped on the CPU `cpu`, less than 65,535, where `others` is the place's number in
+    /// [`LiveHits`].
+    #[inline(always)]
+    pub fn add_hit<'t>(&self, cpu: u32, others: impl FnOnce() -> Option<&'t SharedU32>) {
+        let found = self.own.get();
+        let none = (cpu + 1) << Self::OWNER_SHIFT;
+        if found.wrapping_sub(none) < Self::CARRYING - 1 {
+            self.own.set_later(found + 1);
+            return;
+        }
+        if found == 0 && self.own.replace(0, none + 1) {
+            return;
+        }
+        let Some(others) = others() else {
+            return;
+        };
+        if found >> Self::OWNER_SHIFT == cpu + 1 {
+            // In this order, so that who reads can tell that these are counted neither twice nor not at all.
+            self.own.set(none + Self::CARRYING);
+            others.publish_sum(Self::CARRYING);
+            self.own.publish(none);
+        } else {
+            others.add(1);
+        }
     }
 }
 
@@ -59,19 +121,20 @@ pub struct LiveLine {
 
 impl LiveLine {
     #[inline(always)]
-    fn find(&self, number: u64) -> Option<&LiveBlock> {
+    fn find(&self, number: u64, line: u32) -> Option<Place<'_>> {
         let [a, b, c, d] = &self.blocks;
-        if a.source.get() == number {
-            Some(a)
+        let (block, position) = if a.source.get() == number {
+            (a, 0)
         } else if b.source.get() == number {
-            Some(b)
+            (b, 1)
         } else if c.source.get() == number {
-            Some(c)
+            (c, 2)
         } else if d.source.get() == number {
-            Some(d)
+            (d, 3)
         } else {
-            None
-        }
+            return None;
+        };
+        Some(Place { block, line, position })
     }
 
     /// Whether a source of this line may stand elsewhere.
@@ -121,11 +184,22 @@ pub enum Choice {
     Second,
 }
 
+/// A place, and where it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'t> {
+    /// What is there.
+    pub block: &'t LiveBlock,
+    /// Index of its line in the map.
+    pub line: u32,
+    /// Which of the line's it is, 0..[`ENTRIES_PER_LINE`].
+    pub position: u32,
+}
+
 /// Where the block of a source stands.
 #[derive(Debug)]
 pub enum Standing<'t> {
     /// In a line.
-    InLine(&'t LiveBlock),
+    InLine(Place<'t>),
     /// In the overflow, if there is one.
     MaybeOverflowing,
     /// Nowhere.
@@ -146,21 +220,23 @@ pub fn find<'t>(
         return Standing::MaybeOverflowing;
     }
     let seed = seed_of(Choice::First);
-    let Some(first) = line(region.line_of(source, seed)) else {
+    let index = region.line_of(source, seed);
+    let Some(first) = line(index) else {
         return Standing::Nowhere;
     };
-    if let Some(block) = first.find(number) {
-        return Standing::InLine(block);
+    if let Some(place) = first.find(number, index) {
+        return Standing::InLine(place);
     }
     if !first.is_full() {
         return Standing::Nowhere;
     }
     let seeds = Seeds { first: seed, second: seed_of(Choice::Second) };
-    let Some(second) = line(region.other_line_of(source, seeds)) else {
+    let index = region.other_line_of(source, seeds);
+    let Some(second) = line(index) else {
         return Standing::Nowhere;
     };
-    match second.find(number) {
-        Some(block) => Standing::InLine(block),
+    match second.find(number, index) {
+        Some(place) => Standing::InLine(place),
         None if second.is_full() => Standing::MaybeOverflowing,
         None => Standing::Nowhere,
     }

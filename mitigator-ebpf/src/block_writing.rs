@@ -13,6 +13,7 @@
 use mitigator_common::{BlockTerms, Source};
 
 use crate::block_table::{LiveBlock, LiveLine, NOBODY, can_stand_in_a_line};
+use crate::shared::{SharedU32, pause};
 
 /// The last place of a line, free although the line was full. A number of `0:1::/32`, as is the next.
 const NOBODY_ANY_MORE: u64 = (1 << 32) | 1;
@@ -28,29 +29,10 @@ impl LiveBlock {
         if can_stand_in_a_line(source) { Some(source) } else { None }
     }
 
-    /// Packets dropped since it was written.
-    #[must_use]
-    pub fn hits(&self) -> u32 {
-        self.hits.get()
-    }
-
     /// Whether a block can be put here.
     #[must_use]
     pub fn is_free(&self) -> bool {
         matches!(self.source.get(), NOBODY | NOBODY_ANY_MORE)
-    }
-
-    /// Puts the block of a source here, where it [is free](Self::is_free).
-    pub fn put(&self, source: Source, terms: BlockTerms) {
-        self.hits.set(0);
-        self.terms.set(terms.bits());
-        self.source.publish(source.number());
-    }
-
-    /// Begins the block anew with other terms.
-    pub fn renew(&self, terms: BlockTerms) {
-        self.hits.set(0);
-        self.change(terms);
     }
 
     /// Changes the terms and keeps the hits.
@@ -71,22 +53,72 @@ impl LiveBlock {
         }
         self.source.get() == SPENT
     }
+}
+
+/// A place with all its hits.
+#[derive(Clone, Copy, Debug)]
+pub struct CountedPlace<'t> {
+    /// What is there.
+    pub block: &'t LiveBlock,
+    /// Its number in [`LiveHits`](crate::block_table::LiveHits).
+    pub others: &'t SharedU32,
+}
+
+/// How often hits are read at most while they change under the reader's eyes.
+const TRIES: usize = 100;
+
+impl CountedPlace<'_> {
+    /// Packets dropped since the block was written, modulo 2^32.
+    #[must_use]
+    pub fn hits(self) -> u32 {
+        const OWN: u32 = (1 << LiveBlock::OWNER_SHIFT) - 1;
+        for _ in 0..TRIES {
+            let before = self.others.consult();
+            let own = self.block.own.consult() & OWN;
+            let others = self.others.get();
+            // As many as are carried at once are counted meanwhile only if they were carried.
+            if own != LiveBlock::CARRYING && others.wrapping_sub(before) < LiveBlock::CARRYING {
+                return others.wrapping_add(own);
+            }
+            pause();
+        }
+        // A CPU was stopped right there. Those that it carries are left out.
+        self.others.get()
+    }
+
+    /// Adds packets that were dropped elsewhere.
+    pub fn add_hits(self, packets: u32) {
+        self.others.add(packets);
+    }
+
+    /// Puts the block of a source here, where it [is free](LiveBlock::is_free).
+    pub fn put(self, source: Source, terms: BlockTerms) {
+        self.forget_hits();
+        self.block.terms.set(terms.bits());
+        self.block.source.publish(source.number());
+    }
+
+    /// Begins the block anew with other terms.
+    pub fn renew(self, terms: BlockTerms) {
+        // What a CPU counts by itself nobody else may write.
+        self.others.add(self.hits().wrapping_neg());
+        self.block.change(terms);
+    }
 
     /// Forgets everything, where no packet is judged by it.
-    pub fn clear(&self) {
-        self.source.set(NOBODY);
-        self.terms.set(0);
-        self.hits.set(0);
+    pub fn clear(self) {
+        self.block.source.set(NOBODY);
+        self.block.terms.set(0);
+        self.forget_hits();
+    }
+
+    fn forget_hits(self) {
+        self.block.own.set(0);
+        self.others.set(0);
     }
 }
 
 impl LiveLine {
-    /// A place for another block.
-    #[must_use]
-    pub fn free_place(&self) -> Option<&LiveBlock> {
-        self.blocks.iter().find(|block| block.is_free())
-    }
-
     /// Frees the places that were spent before the grace period that is past.
     pub fn free_spent(&self) {
         let [.., last] = &self.blocks;

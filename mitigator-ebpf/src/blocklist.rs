@@ -3,12 +3,14 @@
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, Outcome, PrefixKey, Source, WideAddress};
-use mitigator_ebpf::block_table::{Choice, LiveBlock, LiveHeader, LiveLine, Standing, find};
+use mitigator_ebpf::block_table::{
+    Choice, LiveHeader, LiveLine, LiveOverflowingBlock, Place, Standing, find,
+};
 use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::envelope::Envelope;
-use mitigator_ebpf::shared::SharedU64;
+use mitigator_ebpf::shared::{SharedU32, SharedU64};
 
-use crate::maps::{BLOCK_OVERFLOW, BLOCK_PREFIXES, BLOCK_TABLE};
+use crate::maps::{BLOCK_HITS, BLOCK_OVERFLOW, BLOCK_PREFIXES, BLOCK_TABLE};
 use crate::{allowlist, clock};
 
 /// What the block tables say of a packet.
@@ -29,12 +31,12 @@ pub fn header() -> Option<&'static LiveHeader> {
     Some(unsafe { &*line.cast::<LiveHeader>() })
 }
 
-/// Looks up the source, then, while prefixes are blocked, the full address.
+/// Looks up the source, then, while prefixes are blocked, the full address, on the CPU `cpu`.
 #[inline(always)]
-pub fn judge(header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Verdict {
+pub fn judge(cpu: u32, header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Verdict {
     let mut excepted = false;
     if header.sources.get() != 0 {
-        match judge_source(header, envelope, bytes) {
+        match judge_source(cpu, header, envelope, bytes) {
             Judgement::Drop => return Verdict::Blocked(Outcome::DropBlocked),
             Judgement::Excepted => excepted = true,
             Judgement::Pass => {}
@@ -57,12 +59,14 @@ enum Judgement {
 }
 
 #[inline(always)]
-fn judge_source(header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Judgement {
+fn judge_source(cpu: u32, header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Judgement {
     let region = BlockRegion::from_bits(header.region.consult());
     match find(region, |choice| seed_of(header, choice), envelope.source, line) {
-        Standing::InLine(block) => judge_block(header, block, block.terms(), envelope, bytes),
+        Standing::InLine(place) => judge_block(header, place.block.terms(), envelope, bytes, || {
+            place.block.add_hit(cpu, || hits_of_others(place));
+        }),
         Standing::MaybeOverflowing if header.overflowing.get() != 0 => match overflowing(&envelope.source) {
-            Some((block, terms)) => judge_block(header, block, terms, envelope, bytes),
+            Some((block, terms)) => judge_block(header, terms, envelope, bytes, || block.add_hit()),
             None => Judgement::Pass,
         },
         Standing::MaybeOverflowing | Standing::Nowhere => Judgement::Pass,
@@ -85,7 +89,14 @@ fn line(index: u32) -> Option<&'static LiveLine> {
 }
 
 #[inline(always)]
-fn overflowing(source: &Source) -> Option<(&'static LiveBlock, BlockTerms)> {
+fn hits_of_others(place: Place<'_>) -> Option<&'static SharedU32> {
+    let hits = BLOCK_HITS.get_ptr(place.line)?;
+    // SAFETY: as above.
+    unsafe { &*hits }.others.get(place.position as usize)
+}
+
+#[inline(always)]
+fn overflowing(source: &Source) -> Option<(&'static LiveOverflowingBlock, BlockTerms)> {
     let block = BLOCK_OVERFLOW.get_ptr_mut(source)?;
     // SAFETY: the value pointer stays valid until the program returns; user space replaces values as a whole.
     let block = unsafe { &*block };
@@ -97,15 +108,15 @@ fn overflowing(source: &Source) -> Option<(&'static LiveBlock, BlockTerms)> {
 #[inline(always)]
 fn judge_block(
     header: &LiveHeader,
-    block: &LiveBlock,
     terms: BlockTerms,
     envelope: &Envelope,
     bytes: &Cursor<'_>,
+    count: impl FnOnce(),
 ) -> Judgement {
     if !terms.is_endless() && terms.is_over(clock::now_ns(header)) {
         return Judgement::Pass;
     }
-    drop_unless_allowed(terms.has_exceptions(), || envelope.address(bytes), || block.add_hits(1))
+    drop_unless_allowed(terms.has_exceptions(), || envelope.address(bytes), count)
 }
 
 /// Nested prefixes looked at before a packet passes: an expired longer one may hide a live shorter one.

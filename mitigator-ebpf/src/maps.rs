@@ -10,12 +10,13 @@ use mitigator_common::{
     AllowEntry, BlockEntry, BlockRegion, CpuState, Limit, PlacedBlock, Signature, Source, SourceTable,
     WideAddress,
 };
-use mitigator_ebpf::block_table::{LiveBlock, LiveLine};
+use mitigator_ebpf::block_table::{LiveBlock, LiveHits, LiveLine, LiveOverflowingBlock};
 use mitigator_ebpf::counters::LiveRow;
 use mitigator_ebpf::sketch::LiveSketch;
 use mitigator_ebpf::source_table::LiveBucket;
 
-const _: () = assert!(size_of::<LiveLine>() == 64 && size_of::<LiveBlock>() == size_of::<PlacedBlock>());
+const _: () = assert!(size_of::<LiveLine>() == 64 && size_of::<LiveBlock>() == 16 && size_of::<LiveHits>() == 16);
+const _: () = assert!(size_of::<LiveOverflowingBlock>() == size_of::<PlacedBlock>());
 
 /// What tells the rows of the next map apart. Written here, read by user space through a mapping of the memory (5.5).
 #[btf_map]
@@ -51,10 +52,19 @@ pub static BLOCK_TABLE: Array<
     { BPF_F_MMAPABLE as usize },
 > = Array::new();
 
+/// Hits of the blocks in it that were counted by more than one CPU, or are too many, for each line of it. Added here,
+/// cleared by user space, as above.
+#[btf_map]
+pub static BLOCK_HITS: Array<
+    LiveHits,
+    { BlockRegion::map_lines_for(1_048_576) as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
+
 /// Blocked sources that found both their lines full. Written by user space, hits added here. When full, the table
 /// above grows.
 #[btf_map]
-pub static BLOCK_OVERFLOW: HashMap<Source, LiveBlock, 65_536, { BPF_F_NO_PREALLOC as usize }> =
+pub static BLOCK_OVERFLOW: HashMap<Source, LiveOverflowingBlock, 65_536, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
 /// Blocked prefixes finer or coarser than a source. Written by user space, hits added here.

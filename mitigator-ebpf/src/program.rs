@@ -17,12 +17,13 @@ use crate::{clock, extension_walks, limits, sources};
 /// Passes, drops or answers one packet.
 #[xdp]
 pub fn mitigate(ctx: XdpContext) -> u32 {
-    let Some(outcome) = decide(&ctx) else {
+    let Some(state) = LiveCpuState::this() else {
         return xdp_action::XDP_PASS;
     };
-    if let Some(state) = LiveCpuState::this() {
-        state.count(outcome);
-    }
+    let Some(outcome) = decide(&ctx, state) else {
+        return xdp_action::XDP_PASS;
+    };
+    state.count(outcome);
     match outcome {
         dropped if dropped.is_drop() => xdp_action::XDP_DROP,
         answered if answered.is_answer() => xdp_action::XDP_TX,
@@ -32,7 +33,7 @@ pub fn mitigate(ctx: XdpContext) -> u32 {
 
 /// What becomes of a packet, or `None` of one that passes and was counted.
 #[inline(always)]
-fn decide(ctx: &XdpContext) -> Option<Outcome> {
+fn decide(ctx: &XdpContext, state: &LiveCpuState) -> Option<Outcome> {
     let Some(header) = blocklist::header() else {
         return Some(Outcome::PassUncounted);
     };
@@ -44,7 +45,7 @@ fn decide(ctx: &XdpContext) -> Option<Outcome> {
         Some(Unparsed::NotIp) => return Some(Outcome::PassNotIp),
         Some(Unparsed::Malformed) => return Some(Outcome::PassUnparsed),
     }
-    match blocklist::judge(header, &envelope, &bytes) {
+    match blocklist::judge(state.cpu.get(), header, &envelope, &bytes) {
         Verdict::Blocked(outcome) => return Some(outcome),
         Verdict::Excepted => return Some(Outcome::PassAllowed),
         Verdict::NotListed => {}

@@ -43,6 +43,11 @@ macro_rules! shared_number {
                 self.0.store(value, Release);
             }
 
+            /// Like [`Self::set`], after all that was written before the last [`Self::publish`].
+            pub fn set_later(&self, value: $number) {
+                self.0.store(value, Release);
+            }
+
             /// Writes `value` where `expected` stands, all at once; whether it stood there. Whoever reads it sees what
             /// was written before.
             #[must_use]
@@ -134,6 +139,12 @@ macro_rules! shared_number {
                 }
             }
 
+            /// Like [`Self::set`], after all that was written before the last [`Self::publish`]: that has ordered it.
+            #[inline(always)]
+            pub fn set_later(&self, value: $number) {
+                self.set(value);
+            }
+
             /// Writes `value` where `expected` stands, all at once; whether it stood there. Whoever reads it sees what
             /// was written before (5.12).
             #[inline(always)]
@@ -207,6 +218,12 @@ macro_rules! shared_number {
 
 shared_number!(SharedU64, u64, core::sync::atomic::AtomicU64, "64", "_64", "r");
 shared_number!(SharedU32, u32, core::sync::atomic::AtomicU32, "32", "32_32", "w");
+
+/// Lets others go on, for whom the caller waits.
+#[cfg(not(target_arch = "bpf"))]
+pub fn pause() {
+    core::hint::spin_loop();
+}
 
 impl From<u64> for SharedU64 {
     fn from(value: u64) -> Self {

@@ -78,6 +78,7 @@ fn main() -> ExitCode {
         shared.trial("of_a_crowd_known_and_heavy_sources_are_counted_one_by_one", crowd::light_and_heavy),
         shared.trial("rows_are_made_as_the_budget_has_it", crowd::budget),
         Trial::new("cpus_that_meet_at_one_source_lose_no_packet", Needs::Bpf, crowd::many_cpus),
+        Trial::new("cpus_that_meet_at_one_block_lose_no_hit", Needs::Bpf, crowd::many_cpus_drop),
         Trial::new("a_hundred_thousand_blocks_in_a_table_that_grows", Needs::Bpf, capacity::many_blocks),
         Trial::new("blocked_packets_meet_a_table_that_grows", Needs::Bpf, capacity::growth_under_fire),
         Trial::new("sources_that_stand_for_none_are_blocked_too", Needs::Bpf, capacity::reserved_sources),

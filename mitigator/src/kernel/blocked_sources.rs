@@ -10,8 +10,9 @@ use anyhow::{Context, Result};
 use aya::maps::MapData;
 use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, PlacedBlock, Seeds, Source};
 use mitigator_ebpf::block_table::{
-    Choice, LiveBlock, LiveHeader, LiveLine, Standing, can_stand_in_a_line, find,
+    Choice, LiveHeader, LiveHits, LiveLine, Place, Standing, can_stand_in_a_line, find,
 };
+use mitigator_ebpf::block_writing::CountedPlace;
 
 use super::jiffies::JiffyClock;
 use super::mapped::{Mapped, wait_for_packets};
@@ -26,6 +27,8 @@ pub(super) struct BlockedSources {
     map: MapData,
     map_lines: u32,
     header: Mapped<LiveLine>,
+    /// For each line of the map.
+    hits: Arc<Mapped<LiveHits>>,
     in_use: Mutex<Option<Arc<InUse>>>,
     overflow: Table<Source, PlacedBlock>,
 }
@@ -36,6 +39,7 @@ pub(super) struct InUse {
     region: BlockRegion,
     seeds: Seeds,
     lines: Mapped<LiveLine>,
+    hits: Arc<Mapped<LiveHits>>,
 }
 
 /// Why a block was not written.
@@ -65,17 +69,22 @@ pub(super) fn count_of(length: usize) -> u32 {
 impl BlockedSources {
     pub(super) fn open(pins: &Pins) -> Result<Self> {
         let directory = pins.maps();
-        let path = directory.join(maps::BLOCK_TABLE);
-        let map =
-            MapData::from_pin(&path).with_context(|| format!("cannot open the map at {}", path.display()))?;
+        let open = |name: &str| {
+            let path = directory.join(name);
+            MapData::from_pin(&path).with_context(|| format!("cannot open the map at {}", path.display()))
+        };
+        let map = open(maps::BLOCK_TABLE)?;
         let map_lines = map.info().context("cannot ask the kernel about the map BLOCK_TABLE")?.max_entries();
         let header = Mapped::new(map.fd().as_fd(), 0, BlockRegion::FIRST_LINE)
             .context("cannot map the memory of the map BLOCK_TABLE")?;
+        let hits = Mapped::new(open(maps::BLOCK_HITS)?.fd().as_fd(), 0, map_lines)
+            .context("cannot map the memory of the map BLOCK_HITS")?;
         Ok(Self {
             pins: pins.clone(),
             map,
             map_lines,
             header,
+            hits: Arc::new(hits),
             in_use: Mutex::new(None),
             overflow: Table::open(&directory, maps::BLOCK_OVERFLOW)?,
         })
@@ -145,7 +154,7 @@ impl BlockedSources {
             .context("cannot map the memory of the map BLOCK_TABLE")?;
         let header = self.header();
         let seeds = Seeds { first: header.first_seed.get(), second: header.second_seed.get() };
-        Ok(InUse { region, seeds, lines })
+        Ok(InUse { region, seeds, lines, hits: Arc::clone(&self.hits) })
     }
 
     /// The block of a source, over or not.
@@ -153,7 +162,7 @@ impl BlockedSources {
         loop {
             let in_use = self.in_use()?;
             let found = match in_use.find(source) {
-                Standing::InLine(block) => block.terms().entry(block.hits()),
+                Standing::InLine(place) => place.block.terms().entry(in_use.counted(place).hits()),
                 Standing::MaybeOverflowing => {
                     self.overflowing(source)?.and_then(|block| block.terms.entry(block.hits))
                 }
@@ -180,13 +189,13 @@ impl BlockedSources {
             let in_use = self.in_use()?;
             found.clear();
             found.reserve(self.count());
-            for block in in_use.blocks() {
-                let Some(source) = block.source() else {
+            for place in in_use.places() {
+                let Some(source) = place.block.source() else {
                     continue;
                 };
-                let entry = block.terms().entry(block.hits());
+                let entry = place.block.terms().entry(place.hits());
                 // Another one may have its place by now.
-                if let Some(entry) = entry.filter(|_| block.source() == Some(source)) {
+                if let Some(entry) = entry.filter(|_| place.block.source() == Some(source)) {
                     found.push((source, entry));
                 }
             }
@@ -220,11 +229,11 @@ impl BlockedSources {
     /// Writes a block, in place of an older one. Under the lock.
     pub(super) fn put(&self, in_use: &InUse, source: Source, terms: BlockTerms) -> Result<(), NotWritten> {
         match in_use.find(source) {
-            Standing::InLine(block) => {
-                if block.terms() == BlockTerms::NONE {
+            Standing::InLine(place) => {
+                if place.block.terms() == BlockTerms::NONE {
                     self.count_another()?;
                 }
-                block.renew(terms);
+                in_use.counted(place).renew(terms);
                 return Ok(());
             }
             Standing::MaybeOverflowing => {
@@ -270,7 +279,7 @@ impl BlockedSources {
     /// Whether the kernel finds a block of these terms.
     pub(super) fn holds(&self, in_use: &InUse, source: Source, terms: BlockTerms) -> Result<bool> {
         Ok(match in_use.find(source) {
-            Standing::InLine(block) => block.terms() == terms,
+            Standing::InLine(place) => place.block.terms() == terms,
             Standing::MaybeOverflowing => self.overflowing(source)?.is_some_and(|block| block.terms == terms),
             Standing::Nowhere => false,
         })
@@ -280,7 +289,7 @@ impl BlockedSources {
     /// this moment are not counted. Under the lock.
     pub(super) fn change(&self, source: Source, terms: BlockTerms) -> Result<()> {
         match self.in_use()?.find(source) {
-            Standing::InLine(block) => block.change(terms),
+            Standing::InLine(place) => place.block.change(terms),
             Standing::MaybeOverflowing => {
                 if let Some(block) = self.overflowing(source)? {
                     self.overflow.insert(&source, &PlacedBlock { terms, ..block })?;
@@ -294,7 +303,7 @@ impl BlockedSources {
     /// Takes a block back; `false` when there was none. Under the lock.
     pub(super) fn take_back(&self, source: Source) -> Result<bool> {
         let is_taken = match self.in_use()?.find(source) {
-            Standing::InLine(block) => {
+            Standing::InLine(Place { block, .. }) => {
                 let stands = block.terms() != BlockTerms::NONE;
                 block.take_back();
                 stands
@@ -329,7 +338,7 @@ impl BlockedSources {
             for (source, _) in standing.iter().filter(|(_, entry)| entry.is_expired(now_ns)) {
                 over += usize::from(self.take_back(*source)?);
             }
-            (over, in_use.blocks().filter(|block| block.spend()).count())
+            (over, in_use.places().filter(|place| place.block.spend()).count())
         };
         if freed > 0 {
             wait_for_packets();
@@ -376,7 +385,7 @@ impl BlockedSources {
             for source in sources {
                 let left = self.overflow.get(source)?;
                 if let (Some(left), Standing::InLine(now)) = (left, in_use.find(*source)) {
-                    now.add_hits(left.hits);
+                    in_use.counted(now).add_hits(left.hits);
                 }
                 if self.overflow.remove(source)? {
                     self.header().overflowing.add(u32::MAX);
@@ -437,7 +446,7 @@ impl BlockedSources {
     /// Puts every block that stands into `new`; returns the overflowing ones that found a place there.
     fn copy(&self, old: &InUse, new: &InUse) -> Result<Vec<Source>> {
         let moved = self.move_from_overflow(new)?;
-        for block in old.blocks() {
+        for CountedPlace { block, .. } in old.places() {
             let (Some(source), terms) = (block.source(), block.terms()) else {
                 continue;
             };
@@ -457,17 +466,18 @@ impl BlockedSources {
 
     /// Adds what was dropped by the former table to the blocks in the one in use.
     fn carry_hits(&self, old: &InUse) -> Result<()> {
-        for blocks in old.lines.values().chunks(CARRIED_AT_ONCE) {
+        let mut places = old.places().peekable();
+        while places.peek().is_some() {
             let _lock = self.pins.lock()?;
             let in_use = self.in_use()?;
-            for block in blocks.iter().flat_map(|line| &line.blocks).filter(|block| block.hits() != 0) {
-                let Some(source) = block.source() else {
+            for place in places.by_ref().take(CARRIED_AT_ONCE) {
+                let (Some(source), hits @ 1..) = (place.block.source(), place.hits()) else {
                     continue;
                 };
                 if let Standing::InLine(now) = in_use.find(source) {
-                    now.add_hits(block.hits());
+                    in_use.counted(now).add_hits(hits);
                 } else if let Some(now) = self.overflowing(source)? {
-                    let hits = now.hits.wrapping_add(block.hits());
+                    let hits = now.hits.wrapping_add(hits);
                     self.overflow.insert(&source, &PlacedBlock { hits, ..now })?;
                 }
             }
@@ -482,17 +492,26 @@ impl BlockedSources {
         }
         let lines = lines.min(BlockRegion::most_lines(self.map_lines));
         let region = self.map_region(BlockRegion::new(first, lines))?;
-        region.blocks().for_each(LiveBlock::clear);
+        region.places().for_each(CountedPlace::clear);
         Ok(())
     }
 }
 
-/// Lines whose hits are carried over under one lock.
-const CARRIED_AT_ONCE: usize = 4_096;
+/// Blocks whose hits are carried over under one lock.
+const CARRIED_AT_ONCE: usize = 16_384;
 
 impl InUse {
-    fn blocks(&self) -> impl Iterator<Item = &LiveBlock> {
-        self.lines.values().iter().flat_map(|line| &line.blocks)
+    fn places(&self) -> impl Iterator<Item = CountedPlace<'_>> {
+        let first = self.region.first() as usize;
+        let hits = self.hits.values().get(first..).unwrap_or_default();
+        self.lines.values().iter().zip(hits).flat_map(|(line, hits)| places_of(line, hits))
+    }
+
+    /// A place of the table with its hits.
+    fn counted<'t>(&'t self, place: Place<'t>) -> CountedPlace<'t> {
+        let hits = self.hits.values().get(place.line as usize);
+        let others = hits.and_then(|hits| hits.others.get(place.position as usize));
+        CountedPlace { block: place.block, others: others.expect("as many as there are places") }
     }
 
     fn line(&self, index: u32) -> Option<&LiveLine> {
@@ -510,13 +529,16 @@ impl InUse {
     }
 
     /// A place in one of the source's lines; `None` when both are full, or the source cannot stand in a line.
-    fn free_place(&self, source: Source) -> Option<&LiveBlock> {
+    fn free_place(&self, source: Source) -> Option<CountedPlace<'_>> {
         if !can_stand_in_a_line(source) {
             return None;
         }
         [self.region.line_of(source, self.seeds.first), self.region.other_line_of(source, self.seeds)]
             .into_iter()
-            .find_map(|index| self.line(index)?.free_place())
+            .find_map(|index| {
+                let hits = self.hits.values().get(index as usize)?;
+                places_of(self.line(index)?, hits).find(|place| place.block.is_free())
+            })
     }
 
     fn seed_of(&self, choice: Choice) -> u64 {
@@ -525,4 +547,8 @@ impl InUse {
             Choice::Second => self.seeds.second,
         }
     }
+}
+
+fn places_of<'t>(line: &'t LiveLine, hits: &'t LiveHits) -> impl Iterator<Item = CountedPlace<'t>> {
+    line.blocks.iter().zip(&hits.others).map(|(block, others)| CountedPlace { block, others })
 }

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use mitigator_ebpf::block_table::{LiveHeader, LiveLine};
+use mitigator_ebpf::block_table::{LiveHeader, LiveHits, LiveLine};
 use mitigator_ebpf::counters::LiveRow;
 use mitigator_ebpf::source_table::LiveBucket;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -21,6 +21,7 @@ const _: () = assert!(size_of::<LiveLine>() == size_of::<LiveHeader>());
 pub(super) trait Shared {}
 
 impl Shared for LiveLine {}
+impl Shared for LiveHits {}
 impl Shared for LiveBucket {}
 impl Shared for LiveRow {}
 

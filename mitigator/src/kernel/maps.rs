@@ -8,6 +8,8 @@ pub const SOURCE_ROWS: &str = "SOURCE_ROWS";
 pub const SKETCHES: &str = "SKETCHES";
 /// Blocked sources.
 pub const BLOCK_TABLE: &str = "BLOCK_TABLE";
+/// Hits of the blocks in it that do not stand there.
+pub const BLOCK_HITS: &str = "BLOCK_HITS";
 /// Blocked sources for which there is no place in it.
 pub const BLOCK_OVERFLOW: &str = "BLOCK_OVERFLOW";
 /// Blocked prefixes.
@@ -20,11 +22,12 @@ pub const SIGNATURE_LIMITS: &str = "SIGNATURE_LIMITS";
 pub const CPU_STATE: &str = "CPU_STATE";
 
 /// Every map that is pinned.
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 10] = [
     SOURCE_BUCKETS,
     SOURCE_ROWS,
     SKETCHES,
     BLOCK_TABLE,
+    BLOCK_HITS,
     BLOCK_OVERFLOW,
     BLOCK_PREFIXES,
     ALLOWLIST,

@@ -1,5 +1,7 @@
 //! Who is counted one by one when more sources come than there is a budget for, and by several CPUs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Context, Result, ensure};
 use mitigator::clock::Clock;
 use mitigator::config::Capacities;
@@ -8,7 +10,7 @@ use mitigator_tests::packet::{tcp_syn, udp};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::bench::{Bench, difference};
+use super::bench::{Bench, Change, difference};
 
 /// From now on, sources are a crowd, for half a second.
 fn begin_crowd(bench: &Bench) -> Result<()> {
@@ -78,22 +80,67 @@ pub fn budget(bench: &mut Bench) -> Result<()> {
 
 /// Each CPU sends to one source; one owns its row, and all of the packets are there in the end.
 pub fn many_cpus() -> Result<()> {
+    let bench = Bench::small()?;
+    let packet = tcp_syn(SOURCE).bytes();
+    let before = bench.plane().outcomes()?;
+    let sent = send_on_each_cpu(&bench, &packet)?;
+    let change = difference(&bench.plane().outcomes()?, &before);
+    let counted = change[Outcome::PassCounted as usize];
+    ensure!(change.iter().sum::<u64>() == sent, "{change:?} of {sent}");
+    let row = bench.counters_of(Source::from_v4_bytes([192, 0, 2, 7]))?;
+    // While one CPU makes the row, the other has none to count into.
+    ensure!(sent - counted <= 8, "{} were not counted", sent - counted);
+    ensure!(row.packets == counted && u64::from(row.tcp_syn_packets) == counted, "{row:?} of {counted}");
+    ensure!(row.bytes == counted * u64::try_from(packet.len())?, "{row:?}");
+    ensure!(bench.plane().sources().count() == 1, "one source has several rows");
+    bench.clear()
+}
+
+/// Each CPU drops by one block; one owns its hits, and all of them are there in the end, however often they are carried.
+pub fn many_cpus_drop() -> Result<()> {
+    let bench = Bench::small()?;
+    bench.change(Change::Block(SOURCE))?;
+    let target = SOURCE.parse()?;
+    let hits = || -> Result<u64> {
+        bench.plane().blocks().get(&target)?.map(|entry| entry.hits).context("the block is gone")
+    };
+    let is_over = AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| -> Result<u64> {
+        let reader = scope.spawn(|| -> Result<()> {
+            let mut before = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let now = hits()?;
+                ensure!(now >= before, "{now} hits after {before}");
+                before = now;
+            }
+            Ok(())
+        });
+        let sent = send_on_each_cpu(&bench, &tcp_syn(SOURCE).bytes());
+        is_over.store(true, Ordering::Relaxed);
+        reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        sent
+    })?;
+    ensure!(hits()? == sent, "{} hits of {sent}", hits()?);
+    bench.clear()
+}
+
+const SOURCE: &str = "192.0.2.7";
+
+/// How many packets were sent.
+fn send_on_each_cpu(bench: &Bench, packet: &[u8]) -> Result<u64> {
     const PACKETS: u32 = 300_000;
     const ROUNDS: u64 = 4;
-    let bench = Bench::small()?;
     let allowed = sched_getaffinity(Pid::from_raw(0)).context("cannot tell the CPUs")?;
     let cpus: Vec<usize> =
         (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).take(4).collect();
-    let packet = tcp_syn("192.0.2.7").bytes();
     // So that the programs are several and their maps are the same.
     let capacities = Capacities { sources: 4_096, blocks: 1_024, prefixes: 256 };
     let pins = bench.pins();
-    let before = bench.plane().outcomes()?;
     std::thread::scope(|scope| -> Result<()> {
         let senders: Vec<_> = cpus
             .iter()
             .map(|cpu| {
-                let (pins, packet) = (&pins, &packet);
+                let pins = &pins;
                 scope.spawn(move || -> Result<()> {
                     let mut only = CpuSet::new();
                     only.set(*cpu)?;
@@ -110,15 +157,5 @@ pub fn many_cpus() -> Result<()> {
             .into_iter()
             .try_for_each(|sender| sender.join().map_err(|_| anyhow::anyhow!("a sender panicked"))?)
     })?;
-    let sent = cpus.len() as u64 * ROUNDS * u64::from(PACKETS);
-    let change = difference(&bench.plane().outcomes()?, &before);
-    let counted = change[Outcome::PassCounted as usize];
-    ensure!(change.iter().sum::<u64>() == sent, "{change:?} of {sent}");
-    let row = bench.counters_of(Source::from_v4_bytes([192, 0, 2, 7]))?;
-    // While one CPU makes the row, the other has none to count into.
-    ensure!(sent - counted <= 8, "{} were not counted", sent - counted);
-    ensure!(row.packets == counted && u64::from(row.tcp_syn_packets) == counted, "{row:?} of {counted}");
-    ensure!(row.bytes == counted * u64::try_from(packet.len())?, "{row:?}");
-    ensure!(bench.plane().sources().count() == 1, "one source has several rows");
-    bench.clear()
+    Ok(cpus.len() as u64 * ROUNDS * u64::from(PACKETS))
 }
