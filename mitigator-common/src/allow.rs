@@ -61,6 +61,13 @@ impl AllowEntry {
         Self { reason: reason as u32 }
     }
 
+    /// Whether this is why the prefix is allowed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_there_for(self, reason: AllowReason) -> bool {
+        self.reason == reason as u32
+    }
+
     /// Why the prefix is allowed; a number of a later schema reads as the operator's, which is
     /// never removed automatically.
     #[must_use]

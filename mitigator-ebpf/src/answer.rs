@@ -2,7 +2,8 @@
 //!
 //! Pure: the cookie comes from the kernel, and who calls decides whether to answer at all. Options other than the
 //! segment size are not offered: a listener looks for them in the timestamp that comes back, less an offset that
-//! only it knows. Answered are plain SYNs: an IPv4 header without options, or an IPv6 header without extensions.
+//! only it knows. Answered are plain SYNs, as one host sends them to another: an IPv4 header without options, or an IPv6
+//! header without extensions, and an address to which an answer can go.
 
 use crate::cursor::Cursor;
 use crate::transport::{flags, protocol};
@@ -56,7 +57,10 @@ impl OpeningV4 {
             && header.u16::<6>() & 0x3fff == 0
             && header.u8::<9>() == protocol::TCP
             && is_syn(header.u8::<33>());
-        if !is_plain {
+        let lengths = u32::from(header.u16::<2>()) >= 20 + length_of_tcp(header.u8::<32>());
+        // Neither of this network, nor a loop, nor a group or what is reserved, everybody among it.
+        let network = header.u8::<12>();
+        if !is_plain || !lengths || network == 0 || network == 127 || network >= 224 {
             return None;
         }
         Some(Self {
@@ -102,7 +106,12 @@ impl OpeningV6 {
     #[must_use]
     pub fn read(bytes: &Cursor<'_>, start: usize) -> Option<Self> {
         let header = bytes.span::<60>(start)?;
-        if header.u8::<6>() != protocol::TCP || !is_syn(header.u8::<53>()) {
+        let lengths = u32::from(header.u16::<4>()) >= length_of_tcp(header.u8::<52>());
+        if header.u8::<6>() != protocol::TCP || !is_syn(header.u8::<53>()) || !lengths {
+            return None;
+        }
+        // Neither of a group nor of `::/32`, where loops and the IPv4 addresses that no host sends by are.
+        if header.u8::<8>() == 0xff || header.u32::<8>() == 0 {
             return None;
         }
         Some(Self {
@@ -169,14 +178,25 @@ impl<const WORDS: usize> Opening<WORDS> {
     }
 }
 
-/// The first 12 bytes of the frame that answers: back to who sent it. `None` when there are none.
+/// The first 12 bytes of the frame that answers: back to who sent it. `None` when there are none, or when either is not
+/// one host.
 #[inline(always)]
 #[must_use]
 pub fn turned_round(bytes: &Cursor<'_>) -> Option<[u32; 3]> {
     let frame = bytes.span::<12>(0)?;
     let (receiver, sender) = ((frame.u16::<0>(), frame.u32::<2>()), (frame.u32::<6>(), frame.u16::<10>()));
+    if (frame.u8::<0>() | frame.u8::<6>()) & 1 != 0 {
+        return None;
+    }
     let middle = u32::from(sender.1) << 16 | u32::from(receiver.0);
     Some([sender.0.to_be(), middle.to_be(), receiver.1.to_be()])
+}
+
+/// In bytes, as the header says; 20 at least, or more than any packet has.
+#[inline(always)]
+const fn length_of_tcp(data_offset: u8) -> u32 {
+    let words = (data_offset >> 4) as u32;
+    if words < 5 { u32::MAX / 2 } else { words * 4 }
 }
 
 #[inline(always)]
@@ -231,11 +251,14 @@ mod tests {
 
     fn sent(is_v4: bool, number: u32, options: &[TcpOptionElement]) -> Vec<u8> {
         let [a, b, c, d] = number.wrapping_mul(0x9e37_79b9).to_be_bytes();
+        // Of a host.
+        let network = a % 126 + 1;
         let frame = PacketBuilder::ethernet2([2, a, b, c, d, 1], [6, d, c, b, a, 2]);
         let packet = if is_v4 {
-            frame.ipv4([a, b, c, d], [192, 0, d, 7], 60)
+            frame.ipv4([network, b, c, d], [192, 0, d, 7], 60)
         } else {
             let mut client = [d; 16];
+            client[..2].copy_from_slice(&[0x20, network]);
             client[8..12].copy_from_slice(&[a, b, c, d]);
             frame.ipv6(client, [c; 16], 60)
         };
@@ -347,6 +370,16 @@ mod tests {
             ("a reset", true, (47, 0x06)),
             ("an end", true, (47, 0x03)),
             ("hop-by-hop options", false, (20, 0)),
+            ("to a group's hardware", true, (0, 3)),
+            ("from a group's hardware", true, (6, 0xff)),
+            ("from this network", true, (26, 0)),
+            ("from a loop", true, (26, 127)),
+            ("from a group", true, (26, 224)),
+            ("from everybody", true, (26, 255)),
+            ("shorter than its headers", true, (17, 39)),
+            ("less than a TCP header", true, (46, 0x40)),
+            ("from a group, over IPv6", false, (22, 0xff)),
+            ("shorter than its TCP header", false, (19, 19)),
             ("an answer over IPv6", false, (67, 0x12)),
         ] {
             let mut frame = sent(is_v4, 3, &[]);

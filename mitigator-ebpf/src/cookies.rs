@@ -2,7 +2,8 @@
 //!
 //! The kernel makes the cookie and notes at the listener that cookies are out; without that note the listener
 //! believes none. It does so while the listener's queue of half-open connections is full (or always, as
-//! `net.ipv4.tcp_syncookies` = 2 says): who asks while there is room is told so.
+//! `net.ipv4.tcp_syncookies` = 2 says): who asks while there is room is told so. A listener to any address takes SYNs to
+//! addresses of other hosts, too, so that the allow list, on which this host's own are, tells whether one is for this host.
 #![expect(unsafe_code, reason = "helper calls, and the packet's bounds come from the XDP context")]
 
 use core::ffi::c_void;
@@ -13,9 +14,12 @@ use aya_ebpf::helpers::generated::{
     bpf_check_mtu, bpf_sk_lookup_tcp, bpf_sk_release, bpf_tcp_gen_syncookie, bpf_xdp_adjust_tail,
 };
 use aya_ebpf::programs::XdpContext;
+use mitigator_common::WideAddress;
 use mitigator_ebpf::answer::{Opening, OpeningV4, OpeningV6, TCP_LENGTH, turned_round};
 use mitigator_ebpf::cursor::{Cursor, Sheet};
 use mitigator_ebpf::envelope::Envelope;
+
+use crate::allowlist;
 
 /// What became of a SYN.
 pub enum Answer {
@@ -23,7 +27,7 @@ pub enum Answer {
     Made,
     /// Its listener has room for it.
     Room,
-    /// It cannot be answered: nobody listens here, it is not plain, or the kernel would not.
+    /// It cannot be answered: nobody listens here, it is not for this host, it is not plain, or the kernel would not.
     None,
 }
 
@@ -50,6 +54,9 @@ fn answer_v4(ctx: &XdpContext, start: usize) -> u64 {
         return NONE;
     };
     let ([client], [server]) = (opening.client, opening.server);
+    if !allowlist::is_own(WideAddress::from_v4_number(u32::from_be(server))) {
+        return NONE;
+    }
     let cookie = match cookie::<20, _, _>(ctx, start, &opening, [client, server, opening.ports]) {
         Ok(cookie) => cookie,
         Err(reason) => return reason,
@@ -64,6 +71,9 @@ fn answer_v6(ctx: &XdpContext, start: usize) -> u64 {
         return NONE;
     };
     let ([c0, c1, c2, c3], [s0, s1, s2, s3]) = (opening.client, opening.server);
+    if !allowlist::is_own(WideAddress::from_v6_numbers(opening.server.map(u32::from_be))) {
+        return NONE;
+    }
     let tuple = [c0, c1, c2, c3, s0, s1, s2, s3, opening.ports];
     let cookie = match cookie::<40, _, _>(ctx, start, &opening, tuple) {
         Ok(cookie) => cookie,

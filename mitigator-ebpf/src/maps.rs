@@ -15,7 +15,8 @@ use mitigator_ebpf::counters::LiveRow;
 use mitigator_ebpf::sketch::LiveSketch;
 use mitigator_ebpf::source_table::LiveBucket;
 
-const _: () = assert!(size_of::<LiveLine>() == 64 && size_of::<LiveBlock>() == 16 && size_of::<LiveHits>() == 16);
+const _: () =
+    assert!(size_of::<LiveLine>() == 64 && size_of::<LiveBlock>() == 16 && size_of::<LiveHits>() == 16);
 const _: () = assert!(size_of::<LiveOverflowingBlock>() == size_of::<PlacedBlock>());
 
 /// What tells the rows of the next map apart. Written here, read by user space through a mapping of the memory (5.5).

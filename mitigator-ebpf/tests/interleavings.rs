@@ -103,7 +103,9 @@ impl Plane {
         match find(region, |_| 1, source, |index| self.lines.get(index as usize)) {
             Standing::InLine(place) => {
                 let terms = place.block.terms();
-                place.block.add_hit(0, || Some(&self.hits[place.line as usize].others[place.position as usize]));
+                place
+                    .block
+                    .add_hit(0, || Some(&self.hits[place.line as usize].others[place.position as usize]));
                 Some(terms)
             }
             Standing::MaybeOverflowing => panic!("the line has free places"),

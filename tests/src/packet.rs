@@ -4,7 +4,7 @@
 //! lengths that fit unless the row says otherwise. Malformed packets are as easy as good ones.
 //! Checksums beyond the IPv4 header's are zero: neither the XDP program nor its parser reads them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// TCP: no more data from the sender.
 pub const FIN: u8 = 0x01;
@@ -50,6 +50,10 @@ const SERVICE_VLAN: u16 = 0x88a8;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const CLIENT_PORT: u16 = 40_000;
+/// For whom all of these packets are.
+pub const RECEIVERS: [IpAddr; 2] = [IpAddr::V4(RECEIVER_V4), IpAddr::V6(RECEIVER_V6)];
+const RECEIVER_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const RECEIVER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
 /// Where TCP of these packets goes.
 pub const WEB_PORT: u16 = 80;
 /// Where UDP of these packets goes, unless it says otherwise.
@@ -358,7 +362,7 @@ impl Packet {
                 put(&mut header, 8, 64);
                 put(&mut header, 9, self.protocol);
                 put_all(&mut header, 12, &source.octets());
-                put_all(&mut header, 16, &[198, 51, 100, 1]);
+                put_all(&mut header, 16, &RECEIVER_V4.octets());
                 // Options that do nothing, one byte each.
                 header.iter_mut().skip(20).for_each(|byte| *byte = 1);
                 let checksum = internet_checksum(&header);
@@ -372,7 +376,7 @@ impl Packet {
                 put(&mut header, 6, self.extensions.first().map_or(self.protocol, |first| first.number));
                 put(&mut header, 7, 64);
                 put_all(&mut header, 8, &source.octets());
-                put_all(&mut header, 24, &[0x20, 0x01, 0x0d, 0xb8, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+                put_all(&mut header, 24, &RECEIVER_V6.octets());
                 header
             }
         }

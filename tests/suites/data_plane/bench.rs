@@ -18,6 +18,7 @@ use mitigator::pipeline::target::Target;
 use mitigator_common::{
     AllowReason, BlockOrigin, CpuState, NEVER_EXPIRES, Outcome, PrefixKey, Source, SourceCounters,
 };
+use mitigator_tests::packet::RECEIVERS;
 
 pub const BPF_FILE_SYSTEM: &str = "/sys/fs/bpf";
 const DIRECTORY_PREFIX: &str = "mitigator-test-";
@@ -43,6 +44,8 @@ pub enum Change {
     Disallow(&'static str),
     /// The automatic part of the allow list becomes this prefix alone.
     Guard(&'static str),
+    /// The automatic part of the allow list becomes the addresses that packets are for.
+    OwnAddresses,
     /// The automatic part of the allow list becomes empty.
     GuardNobody,
 }
@@ -134,6 +137,10 @@ impl Bench {
                 Ok(())
             }
             Change::Guard(prefix) => blocks.set_guarded(&[(key(prefix)?, AllowReason::SshPeer)]).map(drop),
+            Change::OwnAddresses => {
+                let own = RECEIVERS.map(|address| (PrefixKey::new(address, 128), AllowReason::LocalAddress));
+                blocks.set_guarded(&own).map(drop)
+            }
             Change::GuardNobody => blocks.set_guarded(&[]).map(drop),
         }
     }

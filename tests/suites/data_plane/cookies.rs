@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::bench::{Bench, Change, difference};
 
-const V4: &str = "198.51.100.1";
+const V4: &str = "192.0.2.9";
 const LONGEST_QUEUE: u64 = 1_000;
 const V6: &str = "2001:db8:1:2::7";
 
@@ -43,6 +43,7 @@ fn limit(bench: &Bench, port: u16, answers: bool) -> Result<()> {
         until: Timestamp::from_ns(u64::MAX),
         answers,
     };
+    bench.change(Change::OwnAddresses)?;
     bench.plane().blocks().set_limits(&[limit], &[])
 }
 
@@ -64,6 +65,9 @@ pub fn answers(bench: &mut Bench) -> Result<()> {
             ("IPv6, one tag", tcp_syn(V6).vlan(7), ANSWERED),
             ("IPv6, two tags", tcp_syn(V6).service_vlan(7).vlan(8), ANSWERED),
             ("IPv4 options", tcp_syn(V4).options(4), DROPPED),
+            ("from a loop", tcp_syn("127.0.0.1"), DROPPED),
+            ("from everybody", tcp_syn("255.255.255.255"), DROPPED),
+            ("from a group, IPv6", tcp_syn("ff02::1"), DROPPED),
             ("another port", tcp_syn(V4).to_port(WEB_PORT + 1), COUNTED),
             ("not a SYN", tcp(V4, SYN | ACK), COUNTED),
             ("IPv6 options", tcp_syn(V6).extension(DESTINATION_OPTIONS), COUNTED),
@@ -100,6 +104,14 @@ pub fn hindrances(bench: &mut Bench) -> Result<()> {
         ensure!(outcome == Outcome::AnswerCookie, "any port: {}", outcome.name());
         let outcome = bench.outcome_of(&tcp_syn(V6).bytes())?;
         ensure!(outcome == Outcome::DropLimited, "nobody listens to IPv6: {}", outcome.name());
+        bench.change(Change::GuardNobody)?;
+        let outcome = bench.outcome_of(&syn(WEB_PORT))?;
+        ensure!(outcome == Outcome::DropLimited, "for another host: {}", outcome.name());
+        bench.change(Change::OwnAddresses)?;
+        let mut to_everybody = syn(WEB_PORT);
+        to_everybody.splice(0..6, [0xff; 6]);
+        let outcome = bench.outcome_of(&to_everybody)?;
+        ensure!(outcome == Outcome::DropLimited, "in a frame to everybody: {}", outcome.name());
         bench.change(Change::Allow(V4))?;
         let outcome = bench.outcome_of(&syn(WEB_PORT))?;
         ensure!(outcome == Outcome::PassCounted, "on the allow list: {}", outcome.name());
