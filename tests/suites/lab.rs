@@ -19,7 +19,10 @@ fn main() -> ExitCode {
         return wait_in_a_lab();
     }
     suite::run(vec![
-        Trial::new("two_hosts_reach_each_other_over_both_families", Needs::Root, reach_each_other),
+        Trial::new("two_hosts_reach_each_other_over_both_families", Needs::Root, || reach_each_other(None)),
+        Trial::new("a_host_that_receives_in_batches_is_reached_too", Needs::Root, || {
+            reach_each_other(Some(Duration::from_millis(1)))
+        }),
         Trial::new("a_dropped_lab_leaves_nothing", Needs::Root, dropped_lab_leaves_nothing),
         Trial::new("a_terminated_run_cleans_up", Needs::Root, || cleans_up_after(Signal::SIGTERM)),
         Trial::new("an_interrupted_run_cleans_up", Needs::Root, || cleans_up_after(Signal::SIGINT)),
@@ -39,7 +42,8 @@ fn main() -> ExitCode {
     ])
 }
 
-fn reach_each_other() -> Result<()> {
+/// With as much time between two batches, or packet by packet.
+fn reach_each_other(batch: Option<Duration>) -> Result<()> {
     let lab = Lab::new()?;
     let (outside, victim) = (lab.host("outside")?, lab.host("victim")?);
     let (here, there) = lab.link(&outside, &victim)?;
@@ -47,6 +51,7 @@ fn reach_each_other() -> Result<()> {
     there.add_addresses(&["198.18.0.1/16".parse()?, "fd00:18::1/64".parse()?])?;
     here.add_neighbours(&["198.18.0.1".parse()?, "fd00:18::1".parse()?], there.mac())?;
     there.receive_on(Core::usable()?[0])?;
+    batch.map_or(Ok(()), |pause| there.receive_in_batches(pause))?;
     let before = there.counters()?;
     for address in ["198.18.0.1:9", "[fd00:18::1]:9"] {
         let sent = outside.enter(|| -> Result<usize> {

@@ -191,6 +191,24 @@ impl Interface {
         Ok(())
     }
 
+    /// Has it receive in batches, as a network card moderates its interrupts: after a batch the receiving thread is
+    /// woken again no sooner than after `pause`, and not for each packet. For after [`Self::receive_on`].
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot (before 5.8), or refuses.
+    pub fn receive_in_batches(&self, pause: Duration) -> Result<()> {
+        // As there. So many times in a row is nothing found before it waits to be woken.
+        output_of(std::process::Command::new("ip").args(["netns", "exec", self.host.name(), "sh", "-c"]).arg(
+            format!(
+                "cd /sys/class/net/{} && echo {} > gro_flush_timeout && echo 3 > napi_defer_hard_irqs",
+                self.name,
+                pause.as_nanos()
+            ),
+        ))
+        .map(drop)
+    }
+
     /// What it has received so far.
     ///
     /// # Errors

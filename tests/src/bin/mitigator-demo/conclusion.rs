@@ -1,5 +1,7 @@
 //! What a run shows, in a few honest sentences.
 
+use mitigator_tests::numbers::thousands;
+
 use crate::figures::{Figures, Service, percent};
 use crate::kind::Answer;
 use crate::particulars::{Newcomers, Pulse};
@@ -87,11 +89,13 @@ fn of_limits(figures: &Figures) -> String {
     }
     if let Some(strangers) = figures.strangers {
         text += &format!(
-            " Strangers, each there for the first time, opened {:.0} connections a second in quiet times, {:.0} under attack, \
-             and {:.0} with mitigator.",
+            " Strangers, each there for the first time, opened {:.0} connections a second in quiet times, {:.0} under attack \
+             ({} packets/s), and {:.0} with mitigator ({} packets/s).",
             strangers.quiet.requests_per_s,
             strangers.unprotected.requests_per_s,
-            strangers.protected.requests_per_s
+            thousands(figures.attack_packets_per_s_unprotected),
+            strangers.protected.requests_per_s,
+            thousands(figures.attack_packets_per_s)
         );
     }
     if let Some(lookups) = figures.lookups {

@@ -62,7 +62,10 @@ pub(crate) struct Figures {
     pub(crate) failed_after_last_block: usize,
     /// Requests that began after the answer and took more than a second, failed ones among them.
     pub(crate) slow_after_last_block: usize,
+    /// With mitigator at work.
     pub(crate) attack_packets_per_s: f64,
+    /// Without it: a generator without a pace sends as many as its core has time for beside what comes back.
+    pub(crate) attack_packets_per_s_unprotected: f64,
     /// Answers the attackers got per second without mitigator, if they asked for any.
     pub(crate) attack_requests_per_s: Option<f64>,
     /// Of the packets for the victim, those that its full receive queue lost, without mitigator and with it.
@@ -139,7 +142,11 @@ impl Figures {
             server_connections: Connections::of(recording),
             failed_after_last_block: after_answer.failed(),
             slow_after_last_block: after_answer.slower_than(SLOW),
-            attack_packets_per_s: rounded(attack_packets_per_s(recording)),
+            attack_packets_per_s: rounded(attack_packets_per_s(recording, &recording.protected)),
+            attack_packets_per_s_unprotected: rounded(attack_packets_per_s(
+                recording,
+                &recording.unprotected,
+            )),
             attack_requests_per_s: (recording.kind == AttackKind::Http)
                 .then(|| rounded(recording.unprotected.flood.per_second())),
             queue_lost_share_unprotected: lost_share(recording, &recording.unprotected),
@@ -212,10 +219,10 @@ pub(crate) fn attack_began(recording: &Recording) -> Instant {
     recording.protected_attack_began().map_or(recording.protected.from, |(began, _)| began)
 }
 
-/// Of a flood of frames, what its sender sent with mitigator at work; of requests, what arrived while they were answered.
-fn attack_packets_per_s(recording: &Recording) -> f64 {
+/// Of a flood of frames, what its sender sent in `phase`; of requests, what arrived while they were answered.
+fn attack_packets_per_s(recording: &Recording, phase: &Phase) -> f64 {
     if !recording.kind.is_conversation() {
-        return recording.protected.flood.per_second();
+        return phase.flood.per_second();
     }
     per_second(recording, &recording.unprotected) - per_second(recording, &recording.quiet)
 }

@@ -37,7 +37,7 @@ pub(crate) struct Recording {
     pub(crate) dropped: Series,
     /// The server's own questions to name servers, if it asked any.
     pub(crate) lookups: Option<Requests>,
-    /// Connections that the server held.
+    /// Connections that the server held, where they are what is attacked.
     pub(crate) connections: Vec<Level>,
     pub(crate) agent: AgentRecord,
 }

@@ -60,7 +60,8 @@ pub(crate) fn play(
     let strangers = strangers(kind, &stage)?;
     let lookups = look_up(kind, &stage)?;
     let queue = watch_victims_queue(&stage, origin);
-    let connections = ConnectionWatch::start(&stage.victim);
+    // Whoever reads that table walks through all of it, half-open connections included, on the visitors' core.
+    let connections = (*kind == AttackKind::Slow).then(|| ConnectionWatch::start(&stage.victim));
     pause(WARM_UP);
 
     progress.say("quiet: the attack goes into a sink");
@@ -104,7 +105,7 @@ pub(crate) fn play(
         dropped_packets,
     };
     let lookups = lookups.map(Lookups::stop).transpose()?;
-    let connections = connections.stop()?;
+    let connections = connections.map(ConnectionWatch::stop).transpose()?.unwrap_or_default();
     let requests = visitors.stop()?;
     let strangers = strangers.map(HttpClients::stop).transpose()?;
     agent.leave()?;

@@ -63,6 +63,14 @@ fn facts(figures: &Figures) -> Vec<(&'static str, String)> {
     if let Some(strangers) = figures.strangers {
         let Strangers { quiet, unprotected, protected } = strangers;
         facts.push((
+            "attack packets/s",
+            format!(
+                "{} attacked, {} with mitigator",
+                thousands(figures.attack_packets_per_s_unprotected),
+                thousands(figures.attack_packets_per_s)
+            ),
+        ));
+        facts.push((
             "new connections/s",
             format!(
                 "{:.0} quiet, {:.0} attacked, {:.0} with mitigator ({} failed, {} failed)",
