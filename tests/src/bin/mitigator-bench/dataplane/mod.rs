@@ -154,7 +154,7 @@ impl Bench<'_> {
     fn compare(&mut self, entries: u32, form: Form, traffic: Senders, subjects: &[&Subject]) -> Result<Case> {
         let mut bursts: Vec<Bursts> = Vec::new();
         bursts.resize_with(subjects.len() + 1, Bursts::default);
-        // Tables are near as far as the cache holds them: each entry was asked for about once.
+        // Tables are near as far as the cache holds them: each entry was asked for about once, up to so many.
         let warm_up = entries.max(traffic.known()).clamp(LEAST_WARM_UP, MOST_WARM_UP);
         for (place, bursts) in bursts.iter_mut().enumerate() {
             self.send(

@@ -45,6 +45,8 @@ pub(crate) struct Arguments {
     generic: bool,
 }
 
+/// Of the packets that were sent, so many are to arrive.
+const LEAST_SEEN: f64 = 0.999;
 /// Packets that bring the tables near after another contender's turn: one for each entry, within this.
 const LEAST_WARM_UP: u32 = 10_000;
 const MOST_WARM_UP: u32 = 200_000;
@@ -186,6 +188,23 @@ impl Bench<'_> {
             contender.name,
             flooded.leaked,
             flooded.sent.packets
+        );
+        // A frame for which there was no room costs less.
+        ensure!(
+            flooded.seen as f64 >= flooded.sent.packets as f64 * LEAST_SEEN,
+            "{}: {} of {} packets arrived, so that nothing is measured",
+            contender.name,
+            flooded.seen,
+            flooded.sent.packets
+        );
+        // Kernels that account interrupts apart would leave out what is received.
+        ensure!(
+            flooded.sent.cpu >= flooded.sent.wall / 4,
+            "{}: {:?} of CPU time in {:?}, so that the machine is too busy, or its kernel does not count receiving as this \
+             bench reads it (CONFIG_IRQ_TIME_ACCOUNTING)",
+            contender.name,
+            flooded.sent.cpu,
+            flooded.sent.wall
         );
         Ok(Turn::of(&flooded))
     }
