@@ -36,7 +36,8 @@ pub fn nsl_kdd() -> Option<PathBuf> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/nsl-kdd");
     let directory =
         std::env::var_os("MITIGATOR_NSL_KDD").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    let has = |file: &str| ["", ".zst", ".gz"].iter().any(|end| directory.join(format!("{file}{end}")).is_file());
+    let has =
+        |file: &str| ["", ".zst", ".gz"].iter().any(|end| directory.join(format!("{file}{end}")).is_file());
     (has("KDDTrain+.txt") && has("KDDTest+.txt")).then_some(directory)
 }
 
@@ -148,7 +149,10 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         }
         Needs::NslKdd if nsl_kdd().is_some() => Vec::new(),
         Needs::NslKdd => {
-            vec!["the data set NSL-KDD is not on this machine (MITIGATOR_NSL_KDD names its directory)".to_owned()]
+            vec![
+                "the data set NSL-KDD is not on this machine (MITIGATOR_NSL_KDD names its directory)"
+                    .to_owned(),
+            ]
         }
     };
     for needs in [Needs::Bpf, Needs::Root, Needs::Captures, Needs::NslKdd] {

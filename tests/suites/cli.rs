@@ -122,7 +122,16 @@ fn wrong_use() -> Result<()> {
         (&["train"], "requires a subcommand"),
         (&["train", "nsl-kdd", "--data", "/nonexistent"], "--output"),
         (
-            &["train", "nsl-kdd", "--data", "/nonexistent", "--output", "/nonexistent/model", "--benign-factor", "0"],
+            &[
+                "train",
+                "nsl-kdd",
+                "--data",
+                "/nonexistent",
+                "--output",
+                "/nonexistent/model",
+                "--benign-factor",
+                "0",
+            ],
             "--benign-factor is 0; it has to be more than 0",
         ),
         (&["train", "nsl-kdd", "--data", "/nonexistent", "--output", "model"], "cannot open /nonexistent"),

@@ -117,7 +117,9 @@ fn model_file() -> Result<()> {
     let settings = ["--model", "boosting", "--seed", "3"];
     let train = [&["train", "nsl-kdd", "--data", ".", "--output", "model", "--json"][..], &settings].concat();
     let report: Value = serde_json::from_str(&done(&train, directory, "")?)?;
-    for key in ["format", "version", "written_by", "data_set", "classes", "columns", "settings", "data_sha256"] {
+    for key in
+        ["format", "version", "written_by", "data_set", "classes", "columns", "settings", "data_sha256"]
+    {
         ensure!(!report[key].is_null(), "{key}: {report}");
     }
     ensure!(report["settings"]["seed"] == 3 && report["records"] == RECORDS * 23, "{report}");
@@ -139,7 +141,10 @@ fn model_file() -> Result<()> {
     for answer in answers.lines() {
         let answer: Value = serde_json::from_str(answer)?;
         let sum: f64 = CLASSES.iter().filter_map(|class| answer["probabilities"][class].as_f64()).sum();
-        ensure!((sum - 1.0).abs() < 1e-9 && CLASSES.contains(&answer["class"].as_str().unwrap_or("")), "{answer}");
+        ensure!(
+            (sum - 1.0).abs() < 1e-9 && CLASSES.contains(&answer["class"].as_str().unwrap_or("")),
+            "{answer}"
+        );
     }
     Ok(())
 }
@@ -159,7 +164,10 @@ fn other_models() -> Result<()> {
         (b"some text".to_vec(), "is no model; `mitigator train nsl-kdd` writes one"),
         (zstd::encode_all(&b"{}\n{}"[..], 1)?, "is no model"),
         (changed("\"version\":1", "\"version\":2")?, "is a model of version 2, written by mitigator"),
-        (changed("\"data_set\":\"nsl-kdd\"", "\"data_set\":\"flows\"")?, "is a model of flows, not of nsl-kdd"),
+        (
+            changed("\"data_set\":\"nsl-kdd\"", "\"data_set\":\"flows\"")?,
+            "is a model of flows, not of nsl-kdd",
+        ),
         (changed("\"src_bytes\"", "\"sent_bytes\"")?, "has other classes or features"),
         (bytes[..bytes.len() / 2].to_vec(), "other is damaged"),
     ] {
@@ -196,12 +204,14 @@ fn bad_records() -> Result<()> {
 fn cross_validation() -> Result<()> {
     let directory = tempfile::tempdir()?;
     fs::write(directory.path().join("KDDTrain+.txt"), records(0))?;
-    let arguments =
-        ["evaluate", "nsl-kdd", "--data", ".", "--cross-validate", "--model", "tree", "--json"];
+    let arguments = ["evaluate", "nsl-kdd", "--data", ".", "--cross-validate", "--model", "tree", "--json"];
     let report: Value = serde_json::from_str(&done(&arguments, directory.path(), "")?)?;
     let factor = &report["cross_validation"][0]["factors"][0];
     ensure!(factor["accuracy"].as_f64() > Some(0.99), "classes differ, attacks of a class do not: {factor}");
-    let some = records(0).lines().filter(|line| !line.contains("spy")).fold(String::new(), |all, line| all + line + "\n");
+    let some = records(0)
+        .lines()
+        .filter(|line| !line.contains("spy"))
+        .fold(String::new(), |all, line| all + line + "\n");
     fs::write(directory.path().join("KDDTrain+.txt"), some)?;
     refused(&arguments, directory.path(), "", "takes all of KDDTrain+; `spy` is missing")
 }

@@ -7,7 +7,7 @@ use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
 use linfa_ensemble::RandomForestParams;
 use linfa_trees::DecisionTree;
-use ndarray::{Array1, Axis};
+use ndarray::{Array1, Array2, Axis};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +59,9 @@ impl Tree {
         Ok(Self { tree, columns: (0..sample.table.columns()).collect() })
     }
 
-    fn add_votes(&self, table: &Table, votes: &mut Probabilities, vote: f64) {
-        let rows = table.to_array().select(Axis(1), &self.columns);
+    /// `rows` has shape (rows, columns).
+    fn add_votes(&self, rows: &Array2<f64>, votes: &mut Probabilities, vote: f64) {
+        let rows = rows.select(Axis(1), &self.columns);
         for (row, class) in self.tree.predict(&rows).iter().enumerate() {
             votes[[row, *class]] += vote;
         }
@@ -120,8 +121,9 @@ pub fn fit_forest(
 #[must_use]
 pub fn votes(trees: &[Tree], table: &Table, class_count: usize) -> Probabilities {
     let mut votes = Probabilities::zeros((table.rows(), class_count));
+    let rows = table.to_array();
     for tree in trees {
-        tree.add_votes(table, &mut votes, 1.0 / as_f64(trees.len()));
+        tree.add_votes(&rows, &mut votes, 1.0 / as_f64(trees.len()));
     }
     votes
 }

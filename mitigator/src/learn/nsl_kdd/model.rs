@@ -19,7 +19,7 @@ use crate::learn::trees::{ForestSettings, TreeSettings};
 pub const DATA_SET: &str = "nsl-kdd";
 
 /// The kind of model that is trained unless another is asked for.
-pub const DEFAULT_KIND: Kind = Kind::Boosting;
+pub const DEFAULT_KIND: Kind = Kind::Ensemble;
 /// What is done about classes of different size unless something else is asked for.
 pub const DEFAULT_BALANCE: Balance = Balance::Weights;
 
@@ -31,27 +31,24 @@ pub fn settings(kind: Kind, balance: Balance, seed: u64) -> Settings {
         kind,
         balance,
         seed,
-        benign_factor: match (kind, balance) {
-            (Kind::Tree, _) | (_, Balance::None) => 1.0,
-            _ => 0.2,
-        },
+        benign_factor: if kind != Kind::Tree && balance == Balance::Weights { 0.5 } else { 1.0 },
         tree: TreeSettings { max_depth: 30, min_leaf_weight: 1.0 },
         forest: ForestSettings {
-            trees: 60,
+            trees: 50,
             tree: TreeSettings { max_depth: 20, min_leaf_weight: 2.0 },
-            rows: 12_000,
+            rows: 10_000,
             column_share: 0.3,
         },
         boosting: BoostingSettings {
-            bags: 1,
+            bags: if balance == Balance::Weights { 8 } else { 1 },
             bag_rows: 20_000,
-            rounds: 60,
+            rounds: 50,
             learning_rate: 0.15,
             max_depth: 6,
             max_leaves: 15,
             min_leaf_weight: 1.0,
             l2: 1.0,
-            column_share: 1.0,
+            column_share: 0.5,
         },
     }
 }
