@@ -33,9 +33,10 @@ pub struct Encoding {
 
 impl Encoding {
     /// The words of these records.
-    pub fn of<'a>(records: impl IntoIterator<Item = &'a Record> + Clone) -> Self {
+    #[must_use]
+    pub fn of(records: &[&Record]) -> Self {
         let words = |word: fn(&Record) -> &str| {
-            let words: BTreeSet<&str> = records.clone().into_iter().map(word).collect();
+            let words: BTreeSet<&str> = records.iter().copied().map(word).collect();
             words.into_iter().map(str::to_owned).collect()
         };
         Self {
@@ -90,7 +91,7 @@ mod tests {
     fn words_get_columns_and_unknown_ones_none() {
         let record = |bytes, service| Record::parse(&line(bytes, service, ",normal")).unwrap();
         let known = [record(0.0, "smtp"), record(99.0, "http")];
-        let encoding = Encoding::of(&known);
+        let encoding = Encoding::of(&known.iter().collect::<Vec<_>>());
         let table = encoding.encode(known.iter().chain([&record(1.0, "gopher")]));
         let column = |name: &str| {
             let column = table.names().iter().position(|known| known == name).unwrap();

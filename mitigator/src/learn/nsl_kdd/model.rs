@@ -23,8 +23,8 @@ pub const DEFAULT_KIND: Kind = Kind::Ensemble;
 /// What is done about classes of different size unless something else is asked for.
 pub const DEFAULT_BALANCE: Balance = Balance::Weights;
 
-/// How a kind of model is trained unless something else is asked for; chosen by cross-validation within `KDDTrain+` that
-/// leaves attacks out, as docs/nsl-kdd.md tells.
+/// How a kind of model is trained unless something else is asked for. The benign factor is that of the ensemble, chosen by
+/// cross-validation within `KDDTrain+` that leaves attacks out (docs/nsl-kdd.md); sizes are what trains in a minute.
 #[must_use]
 pub fn settings(kind: Kind, balance: Balance, seed: u64) -> Settings {
     Settings {
@@ -77,7 +77,7 @@ impl Model {
         settings: &Settings,
         progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
-        let records = rows.iter().map(|row| &data.records[*row]);
+        let records: Vec<&Record> = rows.iter().map(|row| &data.records[*row]).collect();
         let all = data.classes();
         let classes: Vec<usize> = rows.iter().map(|row| all[*row]).collect();
         ensure!(
@@ -85,7 +85,7 @@ impl Model {
             "there is nothing to tell apart: all {} records are of one class",
             classes.len()
         );
-        let encoding = Encoding::of(records.clone());
+        let encoding = Encoding::of(&records);
         let table = encoding.encode(records);
         let classifier = Classifier::fit(&table, &classes, Class::ALL.len(), settings, progress)?;
         Ok(Self { encoding, classifier })
