@@ -11,6 +11,7 @@ pub mod control_loop;
 pub mod guard;
 pub mod host;
 pub mod kernel;
+pub mod learn;
 pub mod pipeline;
 pub mod replay;
 pub mod report;

@@ -25,6 +25,20 @@ pub enum Needs {
     Root,
     /// The real captures that are not part of the project; see [`captures`].
     Captures,
+    /// The data set NSL-KDD, which is not part of the project; see [`nsl_kdd`].
+    NslKdd,
+}
+
+/// The directory with `KDDTrain+.txt` and `KDDTest+.txt`, plain or compressed: `$MITIGATOR_NSL_KDD`, or
+/// `shared/data/nsl-kdd` beside the workspace. `None` when it is missing.
+#[must_use]
+pub fn nsl_kdd() -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/nsl-kdd");
+    let directory =
+        std::env::var_os("MITIGATOR_NSL_KDD").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    let has =
+        |file: &str| ["", ".zst", ".gz"].iter().any(|end| directory.join(format!("{file}{end}")).is_file());
+    (has("KDDTrain+.txt") && has("KDDTest+.txt")).then_some(directory)
 }
 
 /// The directory of real captures with its `labels.json`: `$MITIGATOR_CAPTURES`, or `shared/data/pcap` beside the
@@ -66,6 +80,7 @@ impl Trial {
             Needs::Bpf => "bpf",
             Needs::Root => "root",
             Needs::Captures => "captures",
+            Needs::NslKdd => "nsl-kdd",
         };
         let (ignored, body): (bool, Box<dyn FnOnce() -> Result<(), Failed> + Send>) =
             match Fate::of(&missing(needs), unmet) {
@@ -132,8 +147,15 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::Captures => {
             vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
         }
+        Needs::NslKdd if nsl_kdd().is_some() => Vec::new(),
+        Needs::NslKdd => {
+            vec![
+                "the data set NSL-KDD is not on this machine (MITIGATOR_NSL_KDD names its directory)"
+                    .to_owned(),
+            ]
+        }
     };
-    for needs in [Needs::Bpf, Needs::Root, Needs::Captures] {
+    for needs in [Needs::Bpf, Needs::Root, Needs::Captures, Needs::NslKdd] {
         let missing = missing(needs);
         let concerns = trials.iter().any(|trial| trial.needs == needs);
         if concerns && unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {

@@ -16,7 +16,7 @@ use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 14] = [
     "run",
     "status",
     "sources",
@@ -27,6 +27,9 @@ const VERBS: [&str; 11] = [
     "explain",
     "detach",
     "replay",
+    "train",
+    "evaluate",
+    "predict",
     "completions",
 ];
 
@@ -116,6 +119,26 @@ fn wrong_use() -> Result<()> {
         (&["explain", "192.0.2.0/24"], "invalid IP address"),
         (&["explain", "192.0.2.7", "--over", "0s"], "at least 1ms: over less, there is nothing to judge"),
         (&["replay", "/nonexistent.pcap"], "cannot open /nonexistent.pcap"),
+        (&["train"], "requires a subcommand"),
+        (&["train", "nsl-kdd", "--data", "/nonexistent"], "--output"),
+        (
+            &[
+                "train",
+                "nsl-kdd",
+                "--data",
+                "/nonexistent",
+                "--output",
+                "/nonexistent/model",
+                "--benign-factor",
+                "0",
+            ],
+            "--benign-factor is 0; it has to be more than 0",
+        ),
+        (&["train", "nsl-kdd", "--data", "/nonexistent", "--output", "model"], "cannot open /nonexistent"),
+        (&["evaluate", "nsl-kdd", "--data", "/nonexistent", "--seeds", "0"], "between 1 and 100"),
+        (&["evaluate", "nsl-kdd", "--data", "/", "--compare", "--model", "tree"], "cannot be used with"),
+        (&["predict", "nsl-kdd"], "--model-file"),
+        (&["predict", "nsl-kdd", "--model-file", "/nonexistent"], "cannot open the model /nonexistent"),
         (&["completions", "tcsh"], "possible values"),
     ] {
         let (status, _, stderr) = call(arguments)?;

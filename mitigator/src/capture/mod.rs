@@ -10,7 +10,7 @@
 //! `pcap-file` tells neither where a file is damaged nor, in pcapng, the resolution of time.
 
 mod clock;
-mod compression;
+pub(crate) mod compression;
 mod link;
 mod order;
 mod packet;

@@ -23,13 +23,17 @@ mod blocked_prefixes;
 mod blocklist;
 mod completions;
 mod detach;
+mod evaluate;
 mod explain;
 mod explained;
+mod learning;
 mod memory;
+mod predict;
 mod replay;
 mod run;
 mod sources;
 mod status;
+mod train;
 mod unblock;
 
 /// Reads the command line, starts logging, does what was asked, and says how it went.
@@ -194,6 +198,12 @@ enum Verb {
     ///
     /// Exit status 0 with or without an attack, 2 when the capture is damaged: what stands before is reported.
     Replay(replay::ReplayArgs),
+    /// Learn to classify records, from labelled ones
+    Train(train::TrainArgs),
+    /// Tell how well a classifier does on records that it has not seen
+    Evaluate(evaluate::EvaluateArgs),
+    /// Classify records with a trained model
+    Predict(predict::PredictArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -234,6 +244,9 @@ impl Cli {
             Verb::Explain(args) => args.run(&self.places),
             Verb::Detach(args) => args.run(&self.places),
             Verb::Replay(args) => args.run(),
+            Verb::Train(args) => args.run(),
+            Verb::Evaluate(args) => args.run(),
+            Verb::Predict(args) => args.run(),
             Verb::Completions(args) => args.run(),
         }
     }

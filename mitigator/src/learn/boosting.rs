@@ -1,0 +1,148 @@
+//! Gradient boosting (forust): for each class, trees that tell it from all others.
+//!
+//! Several boosters may be trained on records that are drawn anew, as many of each class; their mean is steadier than one of
+//! them. Sums are added in one order on one thread: equal seeds give equal models.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+use forust_ml::gradientbooster::ImportanceMethod;
+use forust_ml::{GradientBooster, Matrix};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::RngCore;
+use serde::{Deserialize, Serialize};
+
+use super::balance::{Sample, drawn_alike};
+use super::classifier::Probabilities;
+use super::table::Table;
+
+/// How boosters are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BoostingSettings {
+    /// Boosters for each class, each on records of its own; 1 is on the sample as it is.
+    pub bags: usize,
+    /// Records that each of several boosters learns from, as many of each class, drawn with return.
+    pub bag_rows: usize,
+    /// Trees of each booster.
+    pub rounds: usize,
+    /// How far each tree goes.
+    pub learning_rate: f32,
+    /// Splits from the root to a leaf, at most.
+    pub max_depth: usize,
+    /// Leaves of a tree, at most.
+    pub max_leaves: usize,
+    /// Sum of the loss's second derivative in a leaf, at least.
+    pub min_leaf_weight: f32,
+    /// Penalty on large leaves.
+    pub l2: f32,
+    /// Share of the features that each tree learns from.
+    pub column_share: f64,
+}
+
+/// For each class, what tells it from the others.
+#[derive(Serialize, Deserialize)]
+pub struct Boosters {
+    /// Shape (bags, classes).
+    bags: Vec<Vec<GradientBooster>>,
+}
+
+impl fmt::Debug for Boosters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Boosters").field("bags", &self.bags.len()).finish_non_exhaustive()
+    }
+}
+
+impl Boosters {
+    /// Trains; `progress` is called after each booster, of which there are as many as bags times classes.
+    ///
+    /// # Errors
+    ///
+    /// When the library refuses.
+    pub fn fit(
+        sample: &Sample,
+        class_count: usize,
+        settings: &BoostingSettings,
+        rng: &mut Xoshiro256PlusPlus,
+        mut progress: impl FnMut(),
+    ) -> Result<Self> {
+        let mut bags = Vec::with_capacity(settings.bags);
+        for _ in 0..settings.bags {
+            let bag = if settings.bags == 1 {
+                sample.clone()
+            } else {
+                let rows = drawn_alike(&sample.classes, class_count, settings.bag_rows, rng);
+                Sample {
+                    table: sample.table.select(&rows),
+                    classes: rows.iter().map(|row| sample.classes[*row]).collect(),
+                    weights: vec![1.0; rows.len()],
+                }
+            };
+            let matrix = Matrix::new(bag.table.values(), bag.table.rows(), bag.table.columns());
+            let mut boosters = Vec::with_capacity(class_count);
+            for class in 0..class_count {
+                let is_class: Vec<f64> =
+                    bag.classes.iter().map(|own| f64::from(u8::from(*own == class))).collect();
+                let mut booster = settings.booster(rng.next_u64());
+                booster
+                    .fit(&matrix, &is_class, &bag.weights, None)
+                    .with_context(|| format!("cannot train the booster of class {class}"))?;
+                boosters.push(booster);
+                progress();
+            }
+            bags.push(boosters);
+        }
+        Ok(Self { bags })
+    }
+
+    /// The mean of the bags, each with its classes' odds made to sum to 1. Shape (rows, classes).
+    #[must_use]
+    pub fn probabilities(&self, table: &Table) -> Probabilities {
+        let matrix = Matrix::new(table.values(), table.rows(), table.columns());
+        let classes = self.bags.first().map_or(0, Vec::len);
+        let mut mean = Probabilities::zeros((table.rows(), classes));
+        for bag in &self.bags {
+            let mut own = Probabilities::zeros((table.rows(), classes));
+            for (class, booster) in bag.iter().enumerate() {
+                for (row, log_odds) in booster.predict(&matrix, false).into_iter().enumerate() {
+                    own[[row, class]] = 1.0 / (1.0 + (-log_odds).exp());
+                }
+            }
+            for mut row in own.rows_mut() {
+                let sum = row.sum();
+                if sum > 0.0 {
+                    row /= sum;
+                }
+            }
+            mean += &own;
+        }
+        let bags = self.bags.iter().fold(0.0, |bags, _| bags + 1.0);
+        mean / bags
+    }
+
+    /// How much each column improved the loss, in all trees. Shape (columns).
+    #[must_use]
+    pub fn importance(&self, columns: usize) -> Vec<f64> {
+        let mut importance = vec![0.0; columns];
+        for booster in self.bags.iter().flatten() {
+            for (column, gain) in booster.calculate_feature_importance(ImportanceMethod::TotalGain, true) {
+                importance[column] += f64::from(gain);
+            }
+        }
+        importance
+    }
+}
+
+impl BoostingSettings {
+    fn booster(&self, seed: u64) -> GradientBooster {
+        GradientBooster::default()
+            .set_iterations(self.rounds)
+            .set_learning_rate(self.learning_rate)
+            .set_max_depth(self.max_depth)
+            .set_max_leaves(self.max_leaves)
+            .set_min_leaf_weight(self.min_leaf_weight)
+            .set_l2(self.l2)
+            .set_colsample_bytree(self.column_share)
+            .set_parallel(false)
+            .set_seed(seed)
+    }
+}

@@ -1,0 +1,156 @@
+//! A decision tree (linfa), the reference, and a random forest of them.
+//!
+//! linfa's trees break ties by the order of a hash map, so that two runs with one seed may differ by a few records.
+
+use anyhow::{Context, Result};
+use linfa::DatasetBase;
+use linfa::traits::{Fit, Predict};
+use linfa_ensemble::RandomForestParams;
+use linfa_trees::DecisionTree;
+use ndarray::{Array1, Array2, Axis};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+use super::balance::{Sample, drawn_alike};
+use super::classifier::Probabilities;
+use super::table::Table;
+
+/// How a tree grows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TreeSettings {
+    /// Splits from the root to a leaf, at most.
+    pub max_depth: usize,
+    /// Weight of the records in a leaf, at least.
+    pub min_leaf_weight: f32,
+}
+
+/// How a forest grows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForestSettings {
+    /// Trees.
+    pub trees: usize,
+    /// Each of them.
+    pub tree: TreeSettings,
+    /// Records that each tree learns from, drawn with return.
+    pub rows: usize,
+    /// Share of the features that each tree learns from.
+    pub column_share: f64,
+}
+
+/// A decision tree with the columns that it reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tree {
+    tree: DecisionTree<f64, usize>,
+    /// Its features as columns of the table.
+    columns: Vec<usize>,
+}
+
+impl Tree {
+    /// Learns one tree of all columns.
+    ///
+    /// # Errors
+    ///
+    /// When linfa refuses.
+    pub fn fit(sample: &Sample, settings: TreeSettings) -> Result<Self> {
+        let weights: Array1<f32> = sample.weights.iter().map(|weight| as_f32(*weight)).collect();
+        let data = DatasetBase::new(sample.table.to_array(), Array1::from(sample.classes.clone()))
+            .with_weights(weights);
+        let tree = parameters(settings).fit(&data).context("cannot train the decision tree")?;
+        Ok(Self { tree, columns: (0..sample.table.columns()).collect() })
+    }
+
+    /// `rows` has shape (rows, columns).
+    fn add_votes(&self, rows: &Array2<f64>, votes: &mut Probabilities, vote: f64) {
+        let rows = rows.select(Axis(1), &self.columns);
+        for (row, class) in self.tree.predict(&rows).iter().enumerate() {
+            votes[[row, *class]] += vote;
+        }
+    }
+
+    fn add_importance(&self, importance: &mut [f64]) {
+        for node in self.tree.iter_nodes().filter(|node| !node.is_leaf()) {
+            let (column, _, decrease) = node.split();
+            importance[self.columns[column]] += decrease;
+        }
+    }
+}
+
+/// Learns a forest. Each tree is given as many records of each class when the sample weighs classes, because linfa's
+/// forests know no weights.
+///
+/// # Errors
+///
+/// When linfa refuses.
+pub fn fit_forest(
+    sample: &Sample,
+    class_count: usize,
+    settings: &ForestSettings,
+    rng: &mut Xoshiro256PlusPlus,
+    mut progress: impl FnMut(),
+) -> Result<Vec<Tree>> {
+    let is_weighted = sample.weights.iter().any(|weight| (weight - 1.0).abs() > f64::EPSILON);
+    let mut forest = Vec::with_capacity(settings.trees);
+    for _ in 0..settings.trees {
+        let drawn;
+        let (table, classes) = if is_weighted {
+            let rows = drawn_alike(&sample.classes, class_count, settings.rows, rng);
+            drawn = (sample.table.select(&rows), rows.iter().map(|row| sample.classes[*row]).collect());
+            (&drawn.0, &drawn.1)
+        } else {
+            (&sample.table, &sample.classes)
+        };
+        let data = DatasetBase::new(table.to_array(), Array1::from(classes.clone()));
+        let share = (as_f64(settings.rows) / as_f64(table.rows())).min(1.0);
+        let grown = RandomForestParams::new_fixed_rng(parameters(settings.tree), rng.clone())
+            .ensemble_size(1)
+            .bootstrap_proportion(share)
+            .feature_proportion(settings.column_share)
+            .fit(&data)
+            .context("cannot train the random forest")?;
+        // linfa works on a copy of the generator.
+        rng.jump();
+        forest.extend(
+            grown.models.into_iter().zip(grown.model_features).map(|(tree, columns)| Tree { tree, columns }),
+        );
+        progress();
+    }
+    Ok(forest)
+}
+
+/// The share of the trees' votes for each class. Shape (rows, classes).
+#[must_use]
+pub fn votes(trees: &[Tree], table: &Table, class_count: usize) -> Probabilities {
+    let mut votes = Probabilities::zeros((table.rows(), class_count));
+    let rows = table.to_array();
+    for tree in trees {
+        tree.add_votes(&rows, &mut votes, 1.0 / as_f64(trees.len()));
+    }
+    votes
+}
+
+/// How much each column decreased the impurity, in all trees. Shape (columns).
+#[must_use]
+pub fn importance(trees: &[Tree], columns: usize) -> Vec<f64> {
+    let mut importance = vec![0.0; columns];
+    for tree in trees {
+        tree.add_importance(&mut importance);
+    }
+    importance
+}
+
+fn parameters(settings: TreeSettings) -> linfa_trees::DecisionTreeParams<f64, usize> {
+    DecisionTree::params()
+        .max_depth(Some(settings.max_depth))
+        .min_weight_leaf(settings.min_leaf_weight)
+        .min_weight_split(2.0 * settings.min_leaf_weight)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of records")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "linfa's weights have single precision")]
+fn as_f32(weight: f64) -> f32 {
+    weight as f32
+}

@@ -1,0 +1,252 @@
+//! `mitigator train`, `evaluate` and `predict`: on records made here, and on NSL-KDD.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, ExitCode, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use mitigator::learn::balance::Balance;
+use mitigator::learn::classifier::Kind;
+use mitigator::learn::nsl_kdd::attack::{ATTACKS, Class};
+use mitigator::learn::nsl_kdd::evaluation::Evaluation;
+use mitigator::learn::nsl_kdd::model::{self, Model};
+use mitigator::learn::nsl_kdd::record::Labelled;
+use mitigator_tests::suite::{self, Needs, Trial};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
+/// Of each attack of the training file.
+const RECORDS: usize = 40;
+const CLASSES: [&str; 5] = ["benign", "dos", "probe", "r2l", "u2r"];
+
+fn main() -> ExitCode {
+    suite::run(vec![
+        Trial::new("a_model_tells_classes_apart_that_differ", Needs::Nothing, classes_that_differ),
+        Trial::new("a_model_file_decides_as_the_model_did", Needs::Nothing, model_file),
+        Trial::new("a_model_that_does_not_fit_is_refused", Needs::Nothing, other_models),
+        Trial::new("records_that_are_bad_get_file_and_line", Needs::Nothing, bad_records),
+        Trial::new("cross_validation_does_without_the_test_file", Needs::Nothing, cross_validation),
+        Trial::new("a_tenth_of_nsl_kdd_is_enough_for_what_is_known", Needs::NslKdd, known_attacks),
+        Trial::new("nsl_kdd_is_classified_as_promised", Needs::NslKdd, promised),
+    ])
+}
+
+/// Records of every attack that training has; what differs between the classes is what the service is and how many bytes
+/// are sent.
+fn records(first: usize) -> String {
+    let mut text = String::new();
+    for attack in ATTACKS.iter().filter(|attack| attack.is_in_training) {
+        for number in first..first + RECORDS {
+            let class = attack.class as usize;
+            let service = ["http", "private", "eco_i", "ftp", "telnet"][class];
+            let bytes = 100 * class + number % 50;
+            let zeros = vec!["0"; 36].join(",");
+            text.push_str(&format!("{number},tcp,{service},SF,{bytes},{zeros},{},20\n", attack.name));
+        }
+    }
+    text
+}
+
+fn data(directory: &Path) -> Result<()> {
+    fs::write(directory.join("KDDTrain+.txt"), records(0))?;
+    fs::write(directory.join("KDDTest+.txt.zst"), zstd::encode_all(records(7).as_bytes(), 1)?)?;
+    Ok(())
+}
+
+fn call(arguments: &[&str], directory: &Path, input: &str) -> Result<Output> {
+    let mut child = Command::new(PROGRAM)
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // Who does not read it may end before it is written.
+    let _ = child.stdin.take().context("a pipe")?.write_all(input.as_bytes());
+    Ok(child.wait_with_output()?)
+}
+
+fn done(arguments: &[&str], directory: &Path, input: &str) -> Result<String> {
+    let output = call(arguments, directory, input)?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn refused(arguments: &[&str], directory: &Path, input: &str, hint: &str) -> Result<()> {
+    let output = call(arguments, directory, input)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(2) && said.contains(hint), "{arguments:?}: {said}");
+    Ok(())
+}
+
+fn classes_that_differ() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    data(directory.path())?;
+    for kind in Kind::ALL {
+        let arguments = ["evaluate", "nsl-kdd", "--data", ".", "--json", "--model", kind.name()];
+        let report: Value = serde_json::from_str(&done(&arguments, directory.path(), "")?)?;
+        let run = &report["runs"][0];
+        for key in ["accuracy", "macro_f1", "binary_accuracy"] {
+            ensure!(run[key].as_f64() > Some(0.99), "{}: {key} is {}", kind.name(), run[key]);
+        }
+        ensure!(run["zero_one_error"].as_f64() < Some(0.01), "{run}");
+        for class in CLASSES {
+            ensure!(run["classes"][class]["recall"].as_f64() > Some(0.9), "{}: {class}", kind.name());
+        }
+        let decided_by = run["importance"][0][0].as_str().context("a feature")?;
+        ensure!(["service", "src_bytes"].contains(&decided_by), "{}: {decided_by}", kind.name());
+    }
+    let arguments = ["evaluate", "nsl-kdd", "--data", ".", "--model", "tree", "--charts", "charts"];
+    let text = done(&arguments, directory.path(), "")?;
+    ensure!(text.contains("zero-one error") && text.contains("RECALL"), "{text}");
+    for chart in ["classes.svg", "confusion.svg"] {
+        ensure!(fs::read_to_string(directory.path().join("charts").join(chart))?.contains("r2l"), "{chart}");
+    }
+    Ok(())
+}
+
+fn model_file() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    data(directory)?;
+    let evaluated = |arguments: &[&str]| -> Result<Value> {
+        let arguments = [&["evaluate", "nsl-kdd", "--data", ".", "--json"], arguments].concat();
+        Ok(serde_json::from_str::<Value>(&done(&arguments, directory, "")?)?["runs"][0]["confusion"].clone())
+    };
+    let settings = ["--model", "boosting", "--seed", "3"];
+    let train = [&["train", "nsl-kdd", "--data", ".", "--output", "model", "--json"][..], &settings].concat();
+    let report: Value = serde_json::from_str(&done(&train, directory, "")?)?;
+    for key in
+        ["format", "version", "written_by", "data_set", "classes", "columns", "settings", "data_sha256"]
+    {
+        ensure!(!report[key].is_null(), "{key}: {report}");
+    }
+    ensure!(report["settings"]["seed"] == 3 && report["records"] == RECORDS * 23, "{report}");
+    ensure!(evaluated(&["--model-file", "model"])? == evaluated(&settings)?);
+
+    let first = fs::read(directory.join("model"))?;
+    done(&train, directory, "")?;
+    ensure!(first == fs::read(directory.join("model"))?, "equal seeds give equal models");
+
+    // A service that was not in training, and records with and without a label.
+    let zeros = vec!["0"; 36].join(",");
+    let line = |service: &str, bytes: u32, end: &str| format!("1,tcp,{service},SF,{bytes},{zeros}{end}\n");
+    let input = line("http", 10, "") + &line("ftp", 310, ",normal") + &line("gopher", 110, ",neptune,9");
+    let predict = ["predict", "nsl-kdd", "--model-file", "model"];
+    let answers = done(&predict, directory, &input)?;
+    let answers: Vec<&str> = answers.lines().collect();
+    ensure!(answers.len() == 3 && answers[..2] == ["benign", "r2l"], "{answers:?}");
+    let answers = done(&[&predict[..], &["--json", "-"]].concat(), directory, &input)?;
+    for answer in answers.lines() {
+        let answer: Value = serde_json::from_str(answer)?;
+        let sum: f64 = CLASSES.iter().filter_map(|class| answer["probabilities"][class].as_f64()).sum();
+        ensure!(
+            (sum - 1.0).abs() < 1e-9 && CLASSES.contains(&answer["class"].as_str().unwrap_or("")),
+            "{answer}"
+        );
+    }
+    Ok(())
+}
+
+fn other_models() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    data(directory)?;
+    done(&["train", "nsl-kdd", "--data", ".", "--output", "model", "--model", "tree"], directory, "")?;
+    let bytes = fs::read(directory.join("model"))?;
+    let text = String::from_utf8(zstd::decode_all(&bytes[..])?)?;
+    let changed = |from: &str, to: &str| -> Result<Vec<u8>> {
+        ensure!(text.contains(from), "{from}");
+        Ok(zstd::encode_all(text.replacen(from, to, 1).as_bytes(), 1)?)
+    };
+    for (bytes, hint) in [
+        (b"some text".to_vec(), "is no model; `mitigator train nsl-kdd` writes one"),
+        (zstd::encode_all(&b"{}\n{}"[..], 1)?, "is no model"),
+        (changed("\"version\":1", "\"version\":2")?, "is a model of version 2, written by mitigator"),
+        (
+            changed("\"data_set\":\"nsl-kdd\"", "\"data_set\":\"flows\"")?,
+            "is a model of flows, not of nsl-kdd",
+        ),
+        (changed("\"src_bytes\"", "\"sent_bytes\"")?, "has other classes or features"),
+        (bytes[..bytes.len() / 2].to_vec(), "other is damaged"),
+    ] {
+        fs::write(directory.join("other"), bytes)?;
+        refused(&["predict", "nsl-kdd", "--model-file", "other"], directory, "", hint)?;
+    }
+    refused(&["predict", "nsl-kdd", "--model-file", "model"], directory, "\n", "has no records")
+}
+
+fn bad_records() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    data(directory)?;
+    done(&["train", "nsl-kdd", "--data", ".", "--output", "model", "--model", "tree"], directory, "")?;
+    let good = records(0).lines().next().context("a line")?.to_owned();
+    let predict = ["predict", "nsl-kdd", "--model-file", "model"];
+    refused(&predict, directory, &format!("{good}\n1,2,3\n"), "standard input, line 2: 3 columns")?;
+    let answered = call(&predict, directory, &format!("{good}\n1,2,3\n"))?;
+    ensure!(answered.stdout == b"benign\n", "what stands before is answered");
+    for (text, hint) in [
+        (String::new(), "KDDTrain+.txt has no records"),
+        (good.clone(), "nothing to tell apart: all 1 records are of one class"),
+        (good.replace("normal", "magic"), "line 1: `magic` is no label"),
+        (good.replacen("0,tcp", "NaN,tcp", 1), "line 1: column 1, duration, is `NaN`"),
+    ] {
+        fs::write(directory.join("KDDTrain+.txt"), text)?;
+        let train = ["train", "nsl-kdd", "--data", ".", "--output", "never", "--model", "tree"];
+        refused(&train, directory, "", hint)?;
+        ensure!(!directory.join("never").exists(), "{hint}: half a model");
+    }
+    Ok(())
+}
+
+fn cross_validation() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    fs::write(directory.path().join("KDDTrain+.txt"), records(0))?;
+    let arguments = ["evaluate", "nsl-kdd", "--data", ".", "--cross-validate", "--model", "tree", "--json"];
+    let report: Value = serde_json::from_str(&done(&arguments, directory.path(), "")?)?;
+    let factor = &report["cross_validation"][0]["factors"][0];
+    ensure!(factor["accuracy"].as_f64() > Some(0.99), "classes differ, attacks of a class do not: {factor}");
+    let some = records(0)
+        .lines()
+        .filter(|line| !line.contains("spy"))
+        .fold(String::new(), |all, line| all + line + "\n");
+    fs::write(directory.path().join("KDDTrain+.txt"), some)?;
+    refused(&arguments, directory.path(), "", "takes all of KDDTrain+; `spy` is missing")
+}
+
+fn known_attacks() -> Result<()> {
+    let directory = suite::nsl_kdd().context("the data set")?;
+    let whole = Labelled::read(&directory.join("KDDTrain+.txt"))?;
+    let tenth = |which: usize| Labelled {
+        records: whole
+            .records
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| number % 10 == which)
+            .map(|(_, record)| record.clone())
+            .collect(),
+        digest: whole.digest.clone(),
+    };
+    let settings = model::settings(model::DEFAULT_KIND, Balance::Weights, 0);
+    let model = Model::fit(&tenth(0), &settings, |_, _| {})?;
+    let figures = Evaluation::of(&model, &tenth(1));
+    ensure!(figures.accuracy > 0.97 && figures.binary_accuracy > 0.97, "{figures:?}");
+    for class in [Class::Benign, Class::Dos, Class::Probe, Class::R2l] {
+        ensure!(figures.classes[class.name()].recall > 0.85, "{class}: {figures:?}");
+    }
+    Ok(())
+}
+
+fn promised() -> Result<()> {
+    let directory = suite::nsl_kdd().context("the data set")?;
+    let training = Labelled::read(&directory.join("KDDTrain+.txt"))?;
+    ensure!(training.records.len() == 125_973, "{} records", training.records.len());
+    let settings = model::settings(model::DEFAULT_KIND, model::DEFAULT_BALANCE, 0);
+    let model = Model::fit(&training, &settings, |_, _| {})?;
+    let figures = Evaluation::of(&model, &Labelled::read(&directory.join("KDDTest+.txt"))?);
+    ensure!(figures.records == 22_544);
+    ensure!(figures.accuracy >= 0.80 && figures.macro_f1 >= 0.60, "{figures:?}");
+    Ok(())
+}
