@@ -11,6 +11,8 @@ pub mod control_loop;
 pub mod guard;
 pub mod host;
 pub mod kernel;
+pub mod logs;
+pub mod notify;
 pub mod pipeline;
 pub mod replay;
 pub mod report;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed};
 
-use crate::lab::{missing_for_bpf, missing_for_loading};
+use crate::lab::{find_program, missing_for_bpf, missing_for_loading};
 
 static KERNEL: Mutex<()> = Mutex::new(());
 
@@ -25,6 +25,25 @@ pub enum Needs {
     Root,
     /// The real captures that are not part of the project; see [`captures`].
     Captures,
+    /// The real access logs that are not part of the project; see [`access_logs`].
+    AccessLogs,
+    /// A mail server, and what makes it a certificate.
+    MailServer,
+}
+
+/// The directory of real access logs: `$MITIGATOR_LOGS`, or `logs` beside that of the [`captures`]. `None` when it is
+/// missing.
+#[must_use]
+pub fn access_logs() -> Option<PathBuf> {
+    let beside = || captures().and_then(|captures| Some(captures.parent()?.join("logs")));
+    let directory = std::env::var_os("MITIGATOR_LOGS").map(PathBuf::from).or_else(beside)?;
+    directory.is_dir().then_some(directory)
+}
+
+fn missing_for_mail() -> Vec<String> {
+    let is_missing = |program: &&str| find_program(program).is_none();
+    let sentence = |program| format!("the program `{program}` is missing (run `cargo xtask setup`)");
+    ["aiosmtpd", "openssl"].iter().filter(is_missing).map(sentence).collect()
 }
 
 /// The directory of real captures with its `labels.json`: `$MITIGATOR_CAPTURES`, or `shared/data/pcap` beside the
@@ -66,6 +85,8 @@ impl Trial {
             Needs::Bpf => "bpf",
             Needs::Root => "root",
             Needs::Captures => "captures",
+            Needs::AccessLogs => "logs",
+            Needs::MailServer => "mail",
         };
         let (ignored, body): (bool, Box<dyn FnOnce() -> Result<(), Failed> + Send>) =
             match Fate::of(&missing(needs), unmet) {
@@ -129,11 +150,16 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::Bpf => loading.clone(),
         Needs::Root => rights.clone(),
         Needs::Captures if captures().is_some() => Vec::new(),
+        Needs::MailServer => missing_for_mail(),
+        Needs::AccessLogs if access_logs().is_some() => Vec::new(),
+        Needs::AccessLogs => {
+            vec!["the real access logs are not on this machine (MITIGATOR_LOGS names them)".to_owned()]
+        }
         Needs::Captures => {
             vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
         }
     };
-    for needs in [Needs::Bpf, Needs::Root, Needs::Captures] {
+    for needs in [Needs::Bpf, Needs::Root, Needs::Captures, Needs::AccessLogs, Needs::MailServer] {
         let missing = missing(needs);
         let concerns = trials.iter().any(|trial| trial.needs == needs);
         if concerns && unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {

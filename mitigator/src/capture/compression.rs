@@ -8,7 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 const COMPRESSED_BUFFER_BYTES: usize = 128 * 1024;
 
 /// `source` as it was before compression.
-pub(super) fn uncompressed(mut source: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+pub(crate) fn uncompressed(mut source: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut start = Vec::with_capacity(4);
     source.by_ref().take(4).read_to_end(&mut start)?;
     let is_gzip = start.starts_with(&[0x1f, 0x8b]);
