@@ -277,10 +277,13 @@ impl LogsArgs {
     /// Who must never be blocked.
     pub(super) fn kept(&self, source: Source, config: &Config) -> Option<&'static str> {
         let keys = |prefixes: &[IpNet]| {
-            let key = |prefix: &IpNet| (PrefixKey::new(prefix.network(), prefix.prefix_len()), AllowReason::Configuration);
+            let key = |prefix: &IpNet| {
+                (PrefixKey::new(prefix.network(), prefix.prefix_len()), AllowReason::Configuration)
+            };
             AllowList::new(prefixes.iter().map(key).collect())
         };
-        let meets = |prefixes: &[IpNet]| keys(prefixes).relation_to(&Target::Source(source)) != Relation::Apart;
+        let meets =
+            |prefixes: &[IpNet]| keys(prefixes).relation_to(&Target::Source(source)) != Relation::Apart;
         if meets(&self.trusted) {
             Some("a trusted proxy, which is never blocked")
         } else if meets(&config.allow) {
@@ -320,13 +323,20 @@ impl LogsArgs {
         Ok((change, applied))
     }
 
-    fn act(&self, judgement: &Judgement, report: &mut Report, places: &Places, config: &Config) -> Result<()> {
+    fn act(
+        &self,
+        judgement: &Judgement,
+        report: &mut Report,
+        places: &Places,
+        config: &Config,
+    ) -> Result<()> {
         let now_s = i64::try_from(Clock::now().unix_ms() / 1_000).unwrap_or(i64::MAX);
         let (fresh, stale): (Vec<&Verdict>, Vec<&Verdict>) =
             judgement.blocked().partition(|verdict| self.force || !is_stale(verdict, now_s));
         let is_acting = self.apply || self.blocklist.is_some();
         if is_acting {
-            report.stale = logs_apply::targets(stale.into_iter()).into_iter().map(|(target, _)| target).collect();
+            report.stale =
+                logs_apply::targets(stale.into_iter()).into_iter().map(|(target, _)| target).collect();
         }
         report.dry_run = self.dry_run || !is_acting;
         (report.blocklist, report.applied) = self.act_on(&fresh, places, config, true)?;
@@ -416,9 +426,10 @@ fn nothing_to_decide(log: &Log, judgement: &Judgement) -> Option<String> {
 }
 
 fn explain(asked: &str, log: &Log, judgement: &Judgement, terms: &Terms) -> Explanation {
-    let who = asked
-        .parse::<IpAddr>()
-        .map_or_else(|_| Who::Name(asked.to_ascii_lowercase().into()), |address| Who::Source(Source::from(address.to_canonical())));
+    let who = asked.parse::<IpAddr>().map_or_else(
+        |_| Who::Name(asked.to_ascii_lowercase().into()),
+        |address| Who::Source(Source::from(address.to_canonical())),
+    );
     let place = log.clients.all().iter().position(|client| client.who == who);
     let Some((place, client)) = place.and_then(|place| Some((place, log.clients.all().get(place)?))) else {
         return Explanation {
@@ -432,7 +443,9 @@ fn explain(asked: &str, log: &Log, judgement: &Judgement, terms: &Terms) -> Expl
     let vectors = judgement.explain(&log.clients, client, terms);
     let conclusion = match judgement.verdicts.iter().find(|verdict| verdict.client == who) {
         Some(Verdict { kept: None, vector, .. }) => format!("blocked, for {}", vector.name()),
-        Some(Verdict { kept: Some(why), vector, .. }) => format!("shows {}, and is not blocked: {why}", vector.name()),
+        Some(Verdict { kept: Some(why), vector, .. }) => {
+            format!("shows {}, and is not blocked: {why}", vector.name())
+        }
         None => "not blocked: see what it lacks of each kind of attack".to_owned(),
     };
     Explanation {
@@ -449,7 +462,8 @@ pub(super) fn progress_bar(file: &Path) -> ProgressBar {
     if !io::stderr().is_terminal() || length == 0 {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go");
+    let style =
+        ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go");
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
@@ -521,7 +535,10 @@ fn write_faults(text: &mut String, report: &Report, show_bad: bool) {
         if show_bad { "lines could not be read:" } else { "lines could not be read; --show-bad shows them" },
     );
     fault(report.undated_requests, "requests have no time and count to no rate");
-    fault(report.late_requests, "requests are dated before one that precedes them, and counted by their time");
+    fault(
+        report.late_requests,
+        "requests are dated before one that precedes them, and counted by their time",
+    );
     fault(report.unlisted_requests, "requests are of clients past the first 1,048,576, who are not judged");
     for line in report.bad.iter().take(SHOWN_BAD_LINES) {
         let _ = writeln!(
@@ -534,7 +551,11 @@ fn write_faults(text: &mut String, report: &Report, show_bad: bool) {
         );
     }
     if report.bad.len() > SHOWN_BAD_LINES {
-        let _ = writeln!(text, "  and {} more; --json shows up to 1,000", report.bad_lines - SHOWN_BAD_LINES as u64);
+        let _ = writeln!(
+            text,
+            "  and {} more; --json shows up to 1,000",
+            report.bad_lines - SHOWN_BAD_LINES as u64
+        );
     }
 }
 
@@ -647,7 +668,12 @@ fn write_trials(text: &mut String, grouping: &Grouping) {
     if grouping.trials.len() < 2 {
         return;
     }
-    let heading = [("GROUPS", Align::Right), ("INERTIA", Align::Right), ("SILHOUETTE", Align::Right), ("", Align::Left)];
+    let heading = [
+        ("GROUPS", Align::Right),
+        ("INERTIA", Align::Right),
+        ("SILHOUETTE", Align::Right),
+        ("", Align::Left),
+    ];
     let rows: Vec<Vec<String>> = grouping
         .trials
         .iter()

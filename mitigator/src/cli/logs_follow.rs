@@ -111,9 +111,9 @@ impl Followed<'_> {
             .flat_map(|judgement| judgement.blocked())
             .filter(|verdict| !is_stale(verdict, now_s) && self.is_news(verdict, now.unix_ms()))
             .collect();
-        let until = now.unix_ms().saturating_add(
-            u64::try_from(self.args.duration(self.config).as_millis()).unwrap_or(u64::MAX),
-        );
+        let until = now
+            .unix_ms()
+            .saturating_add(u64::try_from(self.args.duration(self.config).as_millis()).unwrap_or(u64::MAX));
         for verdict in &verdicts {
             let blocked = Blocked { until_unix_ms: until, requests: verdict.features.requests };
             self.blocked.insert(verdict.client.clone(), blocked);
@@ -121,16 +121,23 @@ impl Followed<'_> {
             self.tell(&Event { verdict: Some(verdict), ..event("verdict", now) }, &text)?;
         }
         // Also without anybody new: what has ended goes off the list.
-        let (change, applied) = self.args.act_on(&verdicts, self.places, self.config, !verdicts.is_empty())?;
-        if change.is_some_and(|change| change.added + change.prolonged + change.ended > 0) || applied.is_some() {
+        let (change, applied) =
+            self.args.act_on(&verdicts, self.places, self.config, !verdicts.is_empty())?;
+        if change.is_some_and(|change| change.added + change.prolonged + change.ended > 0)
+            || applied.is_some()
+        {
             let listed = change.map_or_else(String::new, |change| {
                 format!("list: {} added, {} ended, {} stand", change.added, change.ended, change.standing)
             });
             let blocked = applied.as_ref().map_or_else(String::new, |applied| {
                 format!("blocked in the kernel: {}", applied.blocked.len())
             });
-            let text = [listed, blocked].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-            self.tell(&Event { applied: applied.as_ref(), blocklist: change, ..event("changed", now) }, &text)?;
+            let text =
+                [listed, blocked].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+            self.tell(
+                &Event { applied: applied.as_ref(), blocklist: change, ..event("changed", now) },
+                &text,
+            )?;
         }
         if self.args.notifies() && !verdicts.is_empty() {
             let headline = format!("{} clients attack", verdicts.len());

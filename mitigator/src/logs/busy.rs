@@ -52,7 +52,8 @@ impl Bins {
         let mut counts: Vec<u32> = self.bins.iter().map(|(_, count)| *count).collect();
         counts.sort_unstable();
         let middle = counts.get(counts.len() / 2).copied().unwrap_or(0);
-        let mut spare = counts.len() / 2 - counts.iter().filter(|count| **count > middle).count().min(counts.len() / 2);
+        let mut spare =
+            counts.len() / 2 - counts.iter().filter(|count| **count > middle).count().min(counts.len() / 2);
         self.bins.retain(|(bin, count)| {
             let is_kept = *bin == growing || *count > middle || (*count == middle && spare > 0);
             if is_kept && *count == middle {
@@ -212,7 +213,8 @@ mod tests {
 
     #[test]
     fn the_order_of_lines_does_not_change_the_peaks() {
-        let mut times: Vec<i64> = (0..2_000).map(|n| 1_000_000 + n * 7 % 3_600).chain((0..90).map(|n| 1_002_000 + n / 5)).collect();
+        let mut times: Vec<i64> =
+            (0..2_000).map(|n| 1_000_000 + n * 7 % 3_600).chain((0..90).map(|n| 1_002_000 + n / 5)).collect();
         let sorted = {
             let mut times = times.clone();
             times.sort_unstable();
@@ -228,7 +230,10 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_peak_is_kept() {
-        let times = (0..100_000).map(|n| n * 60).chain(std::iter::repeat_n(600_000, 500)).chain((100_000..200_000).map(|n| n * 60));
+        let times = (0..100_000)
+            .map(|n| n * 60)
+            .chain(std::iter::repeat_n(600_000, 500))
+            .chain((100_000..200_000).map(|n| n * 60));
         let busy = busy(times);
         assert!(busy.fine.bins.len() <= MOST_BINS && busy.minutes.bins.len() <= MOST_BINS);
         assert!((busy.peak().0 - 50.1).abs() < 0.2, "{:?}", busy.peak());

@@ -171,7 +171,9 @@ mod tests {
     }
 
     fn line(client: &str, forwarded: &str) -> String {
-        format!("{client} - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"a\" \"{forwarded}\"")
+        format!(
+            "{client} - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"a\" \"{forwarded}\""
+        )
     }
 
     #[test]
@@ -195,7 +197,16 @@ mod tests {
 
     #[test]
     fn addresses_that_are_alike_are_not_taken_for_each_other() {
-        let lines = ["192.168.1.1", "192.168.1.15", "192.168.1.1", "::ffff:192.168.1.1", "2001:db8::1", "2001:db8::2", "Host.example", "host.example"];
+        let lines = [
+            "192.168.1.1",
+            "192.168.1.15",
+            "192.168.1.1",
+            "::ffff:192.168.1.1",
+            "2001:db8::1",
+            "2001:db8::2",
+            "Host.example",
+            "host.example",
+        ];
         let lines: Vec<String> = lines.iter().map(|client| line(client, "-")).collect();
         let clients = clients(&[], &lines.iter().map(String::as_str).collect::<Vec<_>>());
         let counts: Vec<(String, u64)> =

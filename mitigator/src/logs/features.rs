@@ -114,8 +114,14 @@ impl Features {
 /// Columns of a point.
 pub const COLUMNS: usize = 6;
 /// What the columns are called.
-pub const COLUMN_NAMES: [&str; COLUMNS] =
-    ["requests (decades)", "peak (decades)", "page share", "errors (decades)", "error share", "pages (decades)"];
+pub const COLUMN_NAMES: [&str; COLUMNS] = [
+    "requests (decades)",
+    "peak (decades)",
+    "page share",
+    "errors (decades)",
+    "error share",
+    "pages (decades)",
+];
 
 impl Features {
     /// A client as a point: counts and rates by their decade, because they differ by factors.

@@ -78,7 +78,9 @@ impl Follower {
         let mut was_rotated = false;
         loop {
             if let Some(file) = &mut self.file {
-                if file.metadata().with_context(cannot_read)?.len() < file.stream_position().with_context(cannot_read)? {
+                if file.metadata().with_context(cannot_read)?.len()
+                    < file.stream_position().with_context(cannot_read)?
+                {
                     // Cut to nothing, as copying rotation does.
                     file.seek(SeekFrom::Start(0)).with_context(cannot_read)?;
                     self.splitter = Splitter::default();

@@ -34,13 +34,25 @@ pub struct Gate {
 impl Gate {
     /// Passes from `limit` on.
     #[must_use]
-    pub fn at_least(name: &'static str, value: f64, limit: f64, unit: &'static str, what: &'static str) -> Self {
+    pub fn at_least(
+        name: &'static str,
+        value: f64,
+        limit: f64,
+        unit: &'static str,
+        what: &'static str,
+    ) -> Self {
         Self { name, value, limit, unit, direction: Direction::AtLeast, passed: value >= limit, what }
     }
 
     /// Passes up to `limit`.
     #[must_use]
-    pub fn at_most(name: &'static str, value: f64, limit: f64, unit: &'static str, what: &'static str) -> Self {
+    pub fn at_most(
+        name: &'static str,
+        value: f64,
+        limit: f64,
+        unit: &'static str,
+        what: &'static str,
+    ) -> Self {
         Self { name, value, limit, unit, direction: Direction::AtMost, passed: value <= limit, what }
     }
 

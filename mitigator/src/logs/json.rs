@@ -238,29 +238,49 @@ mod tests {
             (
                 "nginx",
                 r#"{"time_local":"17/May/2015:10:05:03 +0000","remote_addr":"192.0.2.7","request":"POST /a HTTP/2.0","status":"404","body_bytes_sent":"17","http_user_agent":"an agent","http_x_forwarded_for":"203.0.113.9"}"#,
-                "192.0.2.7", Some(1_431_857_103), "/a", Some(404), 17,
+                "192.0.2.7",
+                Some(1_431_857_103),
+                "/a",
+                Some(404),
+                17,
             ),
             (
                 "nginx, numbers and parts",
                 r#"{"msec":1431857103.123,"time_iso8601":"2016-01-01T00:00:00Z","remote_addr":"2001:db8::7","request_method":"POST","request_uri":"/a?b","status":200,"bytes_sent":17,"http_user_agent":"an agent","http_x_forwarded_for":"203.0.113.9","upstream":{"time":[1,2]}}"#,
-                "2001:db8::7", Some(1_431_857_103), "/a?b", Some(200), 17,
+                "2001:db8::7",
+                Some(1_431_857_103),
+                "/a?b",
+                Some(200),
+                17,
             ),
             (
                 "Apache",
                 r#"{"@timestamp":"2015-05-17T12:05:03+0200","clientip":"host.example","verb":"POST","request":"/a","response":301,"bytes":"-","agent":"an agent","x_forwarded_for":"203.0.113.9"}"#,
-                "host.example", Some(1_431_857_103), "/a", Some(301), 0,
+                "host.example",
+                Some(1_431_857_103),
+                "/a",
+                Some(301),
+                0,
             ),
             (
                 "escapes, no time",
                 r#"{"remoteIP":"192.0.2.7","method":"POST","uri":"/\u00e4\"","status":null,"userAgent":"an agent","xff":"203.0.113.9"}"#,
-                "192.0.2.7", None, "/\u{e4}\"", None, 0,
+                "192.0.2.7",
+                None,
+                "/\u{e4}\"",
+                None,
+                0,
             ),
         ] {
             let entry = parse(line.as_bytes()).expect(description);
             assert_eq!(entry.client, client.as_bytes(), "{description}");
             assert_eq!((entry.at_s, entry.status, entry.bytes), (at_s, status, bytes), "{description}");
             assert_eq!(String::from_utf8_lossy(&entry.url), url, "{description}");
-            assert_eq!((entry.method, entry.agent.as_ref()), (Method::Post, &b"an agent"[..]), "{description}");
+            assert_eq!(
+                (entry.method, entry.agent.as_ref()),
+                (Method::Post, &b"an agent"[..]),
+                "{description}"
+            );
             assert_eq!(entry.forwarded.as_deref(), Some(&b"203.0.113.9"[..]), "{description}");
         }
     }

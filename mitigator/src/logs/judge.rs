@@ -95,6 +95,25 @@ impl Vector {
         }
     }
 
+    /// What those who carry it are grouped by: counts and rates by their decade, because they differ by factors.
+    fn point(self, features: &Features) -> [f64; 3] {
+        let decade = |value: f64| (1.0 + value).log10();
+        let share = match self {
+            Self::HttpFlood => features.page_share,
+            Self::HttpScan => features.error_share,
+        };
+        [decade(10.0 * self.key(features)), share, decade(features.requests)]
+    }
+
+    /// Whether a client's part in it counts for the alarm.
+    fn counts(self, features: &Features, patience: f64) -> bool {
+        let is_far_off = match self {
+            Self::HttpFlood => features.surge >= FLOOD_SURGE,
+            Self::HttpScan => features.error_share >= SCAN_ERROR_SHARE,
+        };
+        is_far_off && self.key(features) >= self.floor() * patience
+    }
+
     const fn floor(self) -> f64 {
         match self {
             Self::HttpFlood => FLOOD_RATE,
@@ -231,8 +250,7 @@ pub fn judge(
     kept: impl Fn(Source) -> Option<&'static str>,
 ) -> Result<Judgement> {
     let span_s = clients.span().map_or(0.0, |(first, last)| as_f64(first.abs_diff(last)));
-    let features: Vec<Features> =
-        clients.all().iter().map(|client| Features::of(client, span_s)).collect();
+    let features: Vec<Features> = clients.all().iter().map(|client| Features::of(client, span_s)).collect();
     let totals = features.iter().fold((0.0, 0.0), |(requests, errors), features| {
         (requests + features.requests, errors + features.errors)
     });
@@ -240,7 +258,8 @@ pub fn judge(
     let requests = |place: &usize| clients.all().get(*place).map_or(0, |client| client.requests);
     grouped.sort_by_key(|place| (std::cmp::Reverse(requests(place)), *place));
     grouped.truncate(MOST_GROUPED);
-    let everybody = grouping::group(&points(&features, &grouped), terms.wanted, terms.min_silhouette, terms.seed)?;
+    let everybody =
+        grouping::group(&points(&features, &grouped), terms.wanted, terms.min_silhouette, terms.seed)?;
     let mut judgement =
         Judgement { cases: Vec::new(), verdicts: Vec::new(), everybody, grouped, features, totals };
     for vector in Vector::ALL {
@@ -281,51 +300,32 @@ impl Judgement {
         let carriers: Vec<usize> = (0..self.features.len())
             .filter(|place| self.features.get(*place).is_some_and(|features| vector.key(features) >= least))
             .collect();
-        let of_carriers = || carriers.iter().filter_map(|place| self.features.get(*place));
-        let total: f64 = of_carriers().map(|features| vector.key(features)).sum();
+        let features = carriers.iter().filter_map(|place| self.features.get(*place));
+        let counting = features.filter(|features| vector.counts(features, terms.patience));
+        let total = counting.fold(0.0, |total, features| total + vector.key(features));
         let gates = match vector {
-            Vector::HttpFlood => {
-                let mean: f64 = of_carriers().map(|features| features.mean_per_second).sum();
-                vec![
-                    Gate::at_least(
-                        "flood_total",
-                        total,
-                        FLOOD_TOTAL * terms.patience,
-                        "requests/s",
-                        "for one page, of all who ask for one page again and again, each in its busiest 10 s",
-                    ),
-                    Gate::at_least(
-                        "flood_total_surge",
-                        if mean > 0.0 { total / mean } else { 0.0 },
-                        FLOOD_SURGE,
-                        "times",
-                        "that, over what they send on average",
-                    ),
-                ]
-            }
-            Vector::HttpScan => {
-                let requests: f64 = of_carriers().map(|features| features.requests).sum();
-                vec![
-                    Gate::at_least(
-                        "scan_total",
-                        total,
-                        SCAN_ERRORS * terms.patience,
-                        "errors",
-                        "answers 4xx and 5xx of all who get many",
-                    ),
-                    Gate::at_least(
-                        "scan_total_share",
-                        if requests > 0.0 { total / requests } else { 0.0 },
-                        SCAN_ERROR_SHARE / 2.0,
-                        "of the requests",
-                        "these errors, in parts of what they ask",
-                    ),
-                ]
-            }
+            Vector::HttpFlood => vec![Gate::at_least(
+                "flood_total",
+                total,
+                FLOOD_TOTAL * terms.patience,
+                "requests/s",
+                "for one page, of all who ask for one 3 times a second or more and far above their mean",
+            )],
+            Vector::HttpScan => vec![Gate::at_least(
+                "scan_total",
+                total,
+                SCAN_ERRORS * terms.patience,
+                "errors",
+                "answers 4xx and 5xx of all who get as many and to whom they are a tenth or more",
+            )],
         };
         let is_dated = clients.span().is_some();
-        let grouping =
-            grouping::group(&points(&self.features, &carriers), terms.wanted, terms.min_silhouette, terms.seed)?;
+        let points: Vec<[f64; 3]> = carriers
+            .iter()
+            .filter_map(|place| self.features.get(*place))
+            .map(|features| vector.point(features))
+            .collect();
+        let grouping = grouping::group(&points, terms.wanted, terms.min_silhouette, terms.seed)?;
         let groups = self.groups(vector, &carriers, &grouping, terms);
         Ok(Case {
             vector,
@@ -350,7 +350,8 @@ impl Judgement {
                     .filter_map(|(place, _)| self.features.get(*place))
                     .collect();
                 let mean = |of: &dyn Fn(&Features) -> f64| {
-                    members.iter().map(|features| of(features)).sum::<f64>() / as_f64(members.len().max(1) as u64)
+                    members.iter().map(|features| of(features)).sum::<f64>()
+                        / as_f64(members.len().max(1) as u64)
                 };
                 Group {
                     clients: members.len(),
@@ -382,7 +383,8 @@ impl Judgement {
     ) {
         let alike = self.alike(case, clients, terms);
         for (place, client) in clients.all().iter().enumerate() {
-            let Some(member) = case.places.get(&place).and_then(|place| case.grouping.members.get(*place)) else {
+            let Some(member) = case.places.get(&place).and_then(|place| case.grouping.members.get(*place))
+            else {
                 continue;
             };
             let Some(features) = self.features.get(place) else { continue };
@@ -431,7 +433,8 @@ impl Judgement {
         let mut alike = FxHashMap::default();
         for floods in times.values() {
             for (at_s, place) in floods {
-                let together = floods.iter().filter(|(other, _)| at_s.abs_diff(*other) <= SAME_TIME_S.unsigned_abs());
+                let together =
+                    floods.iter().filter(|(other, _)| at_s.abs_diff(*other) <= SAME_TIME_S.unsigned_abs());
                 alike.insert(*place, together.count());
             }
         }
@@ -443,14 +446,62 @@ impl Judgement {
         let patience = terms.patience;
         match vector {
             Vector::HttpFlood => vec![
-                Gate::at_least("flood_rate", features.page_per_second, FLOOD_RATE * patience, "requests/s", "for its most asked page, over its busiest 10 s"),
-                Gate::at_least("flood_minute", features.busiest_minute, FLOOD_MINUTE * patience, "requests", "in its busiest minute"),
-                Gate::at_least("flood_page_share", features.page_share, FLOOD_PAGE_SHARE, "of its requests", "for one page; visitors ask for many"),
-                Gate::at_least("flood_surge", features.surge, FLOOD_SURGE, "times", "its busiest 10 s over its mean; who polls keeps an even rate"),
-                Gate::at_most("flood_minutes", features.loud_minutes, FLOOD_LONGEST, "minutes", "as loud as that; what lasts longer is a habit"),
-                Gate::at_least("flood_agents", features.agents, FLOOD_AGENTS, "user agents", "of one address for one page (one of three)"),
-                Gate::at_least("flood_alike", as_f64(alike as u64), FLOOD_ALIKE, "clients", "flood the same page in the same minute (one of three)"),
-                Gate::at_least("flood_alone", features.page_per_second, FLOOD_ALONE * patience, "requests/s", "for one page, by itself (one of three)"),
+                Gate::at_least(
+                    "flood_rate",
+                    features.page_per_second,
+                    FLOOD_RATE * patience,
+                    "requests/s",
+                    "for its most asked page, over its busiest 10 s",
+                ),
+                Gate::at_least(
+                    "flood_minute",
+                    features.busiest_minute,
+                    FLOOD_MINUTE * patience,
+                    "requests",
+                    "in its busiest minute",
+                ),
+                Gate::at_least(
+                    "flood_page_share",
+                    features.page_share,
+                    FLOOD_PAGE_SHARE,
+                    "of its requests",
+                    "for one page; visitors ask for many",
+                ),
+                Gate::at_least(
+                    "flood_surge",
+                    features.surge,
+                    FLOOD_SURGE,
+                    "times",
+                    "its busiest 10 s over its mean; who polls keeps an even rate",
+                ),
+                Gate::at_most(
+                    "flood_minutes",
+                    features.loud_minutes,
+                    FLOOD_LONGEST,
+                    "minutes",
+                    "as loud as that; what lasts longer is a habit",
+                ),
+                Gate::at_least(
+                    "flood_agents",
+                    features.agents,
+                    FLOOD_AGENTS,
+                    "user agents",
+                    "of one address for one page (one of three)",
+                ),
+                Gate::at_least(
+                    "flood_alike",
+                    as_f64(alike as u64),
+                    FLOOD_ALIKE,
+                    "clients",
+                    "flood the same page in the same minute (one of three)",
+                ),
+                Gate::at_least(
+                    "flood_alone",
+                    features.page_per_second,
+                    FLOOD_ALONE * patience,
+                    "requests/s",
+                    "for one page, by itself (one of three)",
+                ),
             ],
             Vector::HttpScan => {
                 let (requests, errors) = self.totals;
@@ -460,12 +511,48 @@ impl Judgement {
                 let sends = features.post_share + features.other_method_share;
                 let kinds = if sends >= SCAN_SENDS_SHARE { SCAN_KINDS } else { SCAN_KINDS_ALONE };
                 vec![
-                    Gate::at_least("scan_errors", features.errors, SCAN_ERRORS * patience, "errors", "answers 4xx and 5xx"),
-                    Gate::at_least("scan_error_share", features.error_share, share, "of its requests", "errors, against a tenth and three times what others get"),
-                    Gate::at_least("scan_error_urls", features.error_urls, SCAN_ERROR_URLS, "addresses", "different ones that were errors; a dead link is one"),
-                    Gate::at_least("scan_minute", features.busiest_minute, SCAN_MINUTE * patience, "requests", "in its busiest minute; crawlers wait between two"),
-                    Gate::at_least("scan_kinds", features.error_kinds, kinds, "statuses", "different ones from 400 on; fewer are enough of who sends data (one of two)"),
-                    Gate::at_least("scan_missing", features.missing_in_a_minute, SCAN_MISSING * patience, "errors", "404 and 410 in a minute (one of two)"),
+                    Gate::at_least(
+                        "scan_errors",
+                        features.errors,
+                        SCAN_ERRORS * patience,
+                        "errors",
+                        "answers 4xx and 5xx",
+                    ),
+                    Gate::at_least(
+                        "scan_error_share",
+                        features.error_share,
+                        share,
+                        "of its requests",
+                        "errors, against a tenth and three times what others get",
+                    ),
+                    Gate::at_least(
+                        "scan_error_urls",
+                        features.error_urls,
+                        SCAN_ERROR_URLS,
+                        "addresses",
+                        "different ones that were errors; a dead link is one",
+                    ),
+                    Gate::at_least(
+                        "scan_minute",
+                        features.busiest_minute,
+                        SCAN_MINUTE * patience,
+                        "requests",
+                        "in its busiest minute; crawlers wait between two",
+                    ),
+                    Gate::at_least(
+                        "scan_kinds",
+                        features.error_kinds,
+                        kinds,
+                        "statuses",
+                        "different ones from 400 on; fewer are enough of who sends data (one of two)",
+                    ),
+                    Gate::at_least(
+                        "scan_missing",
+                        features.missing_in_a_minute,
+                        SCAN_MISSING * patience,
+                        "errors",
+                        "404 and 410 in a minute (one of two)",
+                    ),
                 ]
             }
         }

@@ -55,7 +55,10 @@ impl List {
                 Some(rest) => {
                     let time = rest.split([' ', ',']).next().unwrap_or_default();
                     let end = units::parse_unix_ms(time);
-                    Some(end.with_context(|| format!("until `{time}`: write it like 2026-01-31T12:00:00Z")).with_context(at)?)
+                    Some(
+                        end.with_context(|| format!("until `{time}`: write it like 2026-01-31T12:00:00Z"))
+                            .with_context(at)?,
+                    )
                 }
                 None => None,
             };
@@ -118,7 +121,9 @@ impl List {
         let mut text = String::new();
         for (target, until) in &self.entries {
             match until {
-                Some(until) => text.push_str(&format!("{target} # until {}, by logs\n", units::unix_ms(*until))),
+                Some(until) => {
+                    text.push_str(&format!("{target} # until {}, by logs\n", units::unix_ms(*until)))
+                }
                 None => text.push_str(&format!("{target}\n")),
             }
         }
@@ -142,7 +147,8 @@ pub fn update_file(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let opened = fs::File::open(directory).with_context(|| format!("cannot open the directory of {shown}"))?;
+    let opened =
+        fs::File::open(directory).with_context(|| format!("cannot open the directory of {shown}"))?;
     let _turn = Flock::lock(opened, FlockArg::LockExclusive)
         .map_err(|(_, error)| error)
         .with_context(|| format!("cannot lock the directory of {shown}"))?;
@@ -184,9 +190,19 @@ mod tests {
     fn a_list_is_sorted_has_each_once_and_lets_go_of_what_ended() {
         let text = "# a comment\n203.0.113.9 # until 2026-01-31T12:00:00Z, by logs\n10.0.0.1\n9.0.0.1\n10.0.0.1 # until 2026-01-31T12:00:00Z\n2001:db8::7\n";
         let mut list = List::parse(text).unwrap();
-        let change = list.update([(target("192.0.2.7"), NOON + 9_000), (target("192.0.2.7"), NOON + 5_000), (target("10.0.0.1"), NOON + 1)], NOON);
+        let change = list.update(
+            [
+                (target("192.0.2.7"), NOON + 9_000),
+                (target("192.0.2.7"), NOON + 5_000),
+                (target("10.0.0.1"), NOON + 1),
+            ],
+            NOON,
+        );
         assert_eq!(change, Change { added: 1, prolonged: 0, ended: 1, standing: 4 });
-        assert_eq!(list.text(), "9.0.0.1\n10.0.0.1\n192.0.2.7 # until 2026-01-31T12:00:09Z, by logs\n2001:db8::/64\n");
+        assert_eq!(
+            list.text(),
+            "9.0.0.1\n10.0.0.1\n192.0.2.7 # until 2026-01-31T12:00:09Z, by logs\n2001:db8::/64\n"
+        );
         assert_eq!(List::parse(&list.text()).unwrap(), list);
         assert_eq!(list.next_end(), Some(NOON + 9_000));
         assert_eq!(list.update([(target("192.0.2.7"), NOON + 20_000)], NOON).prolonged, 1);

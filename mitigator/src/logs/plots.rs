@@ -38,7 +38,8 @@ type Error = Box<dyn std::error::Error>;
 ///
 /// When something cannot be drawn or written.
 pub fn draw(directory: &Path, clients: &Clients, judgement: &Judgement) -> Result<Vec<PathBuf>> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
     let mut files = Vec::new();
     type Draw = fn(&Clients, &Judgement, &mut String) -> Result<(), Error>;
     let plots: [(&str, Draw); 3] = [("requests", requests), ("elbow", elbow), ("groups", groups)];
@@ -68,8 +69,7 @@ fn requests(clients: &Clients, judgement: &Judgement, svg: &mut String) -> Resul
     let most = places.iter().filter_map(client).map(|client| client.requests).max().unwrap_or(1).max(1);
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let names: Vec<String> =
-        places.iter().filter_map(client).map(|client| client.who.to_string()).collect();
+    let names: Vec<String> = places.iter().filter_map(client).map(|client| client.who.to_string()).collect();
     let rows = i32::try_from(places.len().max(1))?;
     let mut chart = ChartBuilder::on(&area)
         .caption("Requests per client, the loudest first", ("sans-serif", 18))
@@ -94,7 +94,10 @@ fn requests(clients: &Clients, judgement: &Judgement, svg: &mut String) -> Resul
     let bars = places.iter().zip(0_i32..).filter_map(|(place, number)| {
         let colour = if is_blamed(judgement, clients, *place) { BLAMED } else { BENIGN };
         let row = rows - 1 - number;
-        let corners = [(0.0, SegmentValue::Exact(row)), (as_f64(client(place)?.requests), SegmentValue::Exact(row + 1))];
+        let corners = [
+            (0.0, SegmentValue::Exact(row)),
+            (as_f64(client(place)?.requests), SegmentValue::Exact(row + 1)),
+        ];
         let mut bar = Rectangle::new(corners, colour.filled());
         bar.set_margin(2, 2, 0, 0);
         Some(bar)
@@ -133,11 +136,16 @@ fn elbow(_: &Clients, judgement: &Judgement, svg: &mut String) -> Result<(), Err
     let orange = RGBColor(230, 145, 0);
     chart.draw_series(LineSeries::new(points(|inertia, _| inertia), BENIGN.stroke_width(2)))?;
     chart.draw_series(points(|inertia, _| inertia).map(|at| Circle::new(at, 3, BENIGN.filled())))?;
-    chart.draw_secondary_series(LineSeries::new(points(|_, silhouette| silhouette), orange.stroke_width(2)))?;
-    chart.draw_secondary_series(points(|_, silhouette| silhouette).map(|at| Circle::new(at, 3, orange.filled())))?;
+    chart
+        .draw_secondary_series(LineSeries::new(points(|_, silhouette| silhouette), orange.stroke_width(2)))?;
+    chart.draw_secondary_series(
+        points(|_, silhouette| silhouette).map(|at| Circle::new(at, 3, orange.filled())),
+    )?;
     let chosen = trials.iter().filter(|trial| trial.groups == judgement.everybody.chosen);
     chart.draw_series(
-        chosen.map(|trial| Circle::new((as_f64(trial.groups as u64), trial.inertia), 8, BLAMED.stroke_width(2))),
+        chosen.map(|trial| {
+            Circle::new((as_f64(trial.groups as u64), trial.inertia), 8, BLAMED.stroke_width(2))
+        }),
     )?;
     area.present()?;
     Ok(())
@@ -172,7 +180,9 @@ fn groups(clients: &Clients, judgement: &Judgement, svg: &mut String) -> Result<
         .y_desc("requests/s in the busiest 10 s")
         .draw()?;
     let colour = |group: usize| COLOURS.get(group % COLOURS.len()).copied().unwrap_or(BENIGN);
-    chart.draw_series(points.iter().map(|(at, group, _)| Circle::new(*at, 3, colour(*group).mix(0.7).filled())))?;
+    chart.draw_series(
+        points.iter().map(|(at, group, _)| Circle::new(*at, 3, colour(*group).mix(0.7).filled())),
+    )?;
     let blamed = points.iter().filter(|(.., is_blamed)| *is_blamed);
     chart.draw_series(blamed.map(|(at, ..)| Circle::new(*at, 7, BLAMED.stroke_width(2))))?;
     area.present()?;

@@ -117,7 +117,9 @@ impl Log {
             let first = self.shown_bad_lines.iter().find(|line| line.file == name);
             let why = first.map_or_else(
                 || "all its lines are empty".to_owned(),
-                |first| format!("of its {bad} lines none could be read, line {} is: {}", first.line, first.what),
+                |first| {
+                    format!("of its {bad} lines none could be read, line {} is: {}", first.line, first.what)
+                },
             );
             bail!("{name} is no access log: {why}; {ACCEPTED}");
         }
@@ -130,7 +132,8 @@ impl Log {
         let (line, taken) = match line {
             Line::Whole(line) => {
                 // Windows programs begin a text with a byte order mark.
-                let line = if *number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+                let line =
+                    if *number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
                 if line.trim_ascii().is_empty() {
                     return;
                 }

@@ -15,10 +15,7 @@ use super::when::LastTime;
 /// # Errors
 ///
 /// When it is of none of the formats.
-pub fn parse<'line>(
-    line: &'line [u8],
-    last_time: &mut LastTime,
-) -> Result<(Entry<'line>, Format), Fault> {
+pub fn parse<'line>(line: &'line [u8], last_time: &mut LastTime) -> Result<(Entry<'line>, Format), Fault> {
     let line = unwrapped(line);
     let bracket = memchr(b'[', line).ok_or(Fault::NoTime)?;
     let (head, rest) = line.split_at(bracket);
@@ -137,11 +134,21 @@ mod tests {
 
     const TIME: &str = "[17/May/2015:10:05:03 +0000]";
 
-    fn parsed(line: &str) -> Result<(String, String, Option<u16>, u64, String, Option<String>, Format), Fault> {
+    fn parsed(
+        line: &str,
+    ) -> Result<(String, String, Option<u16>, u64, String, Option<String>, Format), Fault> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (entry, format) = parse(line.as_bytes(), &mut LastTime::default())?;
         let forwarded = entry.forwarded.as_deref().map(text);
-        Ok((text(&entry.client), text(&entry.url), entry.status, entry.bytes, text(&entry.agent), forwarded, format))
+        Ok((
+            text(&entry.client),
+            text(&entry.url),
+            entry.status,
+            entry.bytes,
+            text(&entry.agent),
+            forwarded,
+            format,
+        ))
     }
 
     #[test]
@@ -149,21 +156,58 @@ mod tests {
         let rest = "- - [17/May/2015:10:05:03 +0000] \"GET /a?b=1 HTTP/1.1\" 200 17";
         for (description, line, expected) in [
             ("common", format!("192.0.2.7 {rest}"), ("192.0.2.7", "", None, Format::Common)),
-            ("combined", format!("192.0.2.7 {rest} \"-\" \"an agent\""), ("192.0.2.7", "an agent", None, Format::Combined)),
-            ("a quote in the agent", format!("192.0.2.7 {rest} \"-\" \"an \\\"agent\\\\\""), ("192.0.2.7", "an \\\"agent\\\\", None, Format::Combined)),
-            ("nginx main", format!("192.0.2.7 {rest} \"-\" \"an agent\" \"203.0.113.9\""), ("192.0.2.7", "an agent", Some("203.0.113.9"), Format::Combined)),
-            ("virtual host", format!("www.example.org:443 192.0.2.7 {rest} \"-\" \"an agent\""), ("192.0.2.7", "an agent", None, Format::VirtualHost)),
-            ("virtual host without port", format!("www.example.org 192.0.2.7 {rest} \"-\" \"an agent\""), ("192.0.2.7", "an agent", None, Format::VirtualHost)),
-            ("virtual host, client by name", format!("www.example.org:80 host.example {rest} \"-\" \"an agent\""), ("host.example", "an agent", None, Format::VirtualHost)),
-            ("IPv6", format!("2001:db8::7 {rest} \"-\" \"an agent\""), ("2001:db8::7", "an agent", None, Format::Combined)),
+            (
+                "combined",
+                format!("192.0.2.7 {rest} \"-\" \"an agent\""),
+                ("192.0.2.7", "an agent", None, Format::Combined),
+            ),
+            (
+                "a quote in the agent",
+                format!("192.0.2.7 {rest} \"-\" \"an \\\"agent\\\\\""),
+                ("192.0.2.7", "an \\\"agent\\\\", None, Format::Combined),
+            ),
+            (
+                "nginx main",
+                format!("192.0.2.7 {rest} \"-\" \"an agent\" \"203.0.113.9\""),
+                ("192.0.2.7", "an agent", Some("203.0.113.9"), Format::Combined),
+            ),
+            (
+                "virtual host",
+                format!("www.example.org:443 192.0.2.7 {rest} \"-\" \"an agent\""),
+                ("192.0.2.7", "an agent", None, Format::VirtualHost),
+            ),
+            (
+                "virtual host without port",
+                format!("www.example.org 192.0.2.7 {rest} \"-\" \"an agent\""),
+                ("192.0.2.7", "an agent", None, Format::VirtualHost),
+            ),
+            (
+                "virtual host, client by name",
+                format!("www.example.org:80 host.example {rest} \"-\" \"an agent\""),
+                ("host.example", "an agent", None, Format::VirtualHost),
+            ),
+            (
+                "IPv6",
+                format!("2001:db8::7 {rest} \"-\" \"an agent\""),
+                ("2001:db8::7", "an agent", None, Format::Combined),
+            ),
             ("a name", format!("host.example {rest}"), ("host.example", "", None, Format::Common)),
-            ("wrapped", format!("\"192.0.2.7 {rest} \"-\" \"an agent\"\""), ("192.0.2.7", "an agent", None, Format::Combined)),
+            (
+                "wrapped",
+                format!("\"192.0.2.7 {rest} \"-\" \"an agent\"\""),
+                ("192.0.2.7", "an agent", None, Format::Combined),
+            ),
         ] {
             let (client, url, status, bytes, agent, forwarded, format) = parsed(&line).expect(description);
-            assert_eq!((client.as_str(), agent.as_str(), forwarded.as_deref(), format), expected, "{description}");
+            assert_eq!(
+                (client.as_str(), agent.as_str(), forwarded.as_deref(), format),
+                expected,
+                "{description}"
+            );
             assert_eq!((url.as_str(), status, bytes), ("/a?b=1", Some(200), 17), "{description}");
         }
-        let (client, ..) = parsed(&format!("192.0.2.7 - a user name {TIME} \"GET / HTTP/1.1\" 200 17")).unwrap();
+        let (client, ..) =
+            parsed(&format!("192.0.2.7 - a user name {TIME} \"GET / HTTP/1.1\" 200 17")).unwrap();
         assert_eq!(client, "192.0.2.7");
     }
 
@@ -180,7 +224,8 @@ mod tests {
             let (_, found, status, bytes, ..) = parsed(&line).expect(request);
             assert_eq!((found.as_str(), status, bytes), (url, expected, 0), "{request}");
         }
-        let undated = parse(b"192.0.2.7 - - [-] \"GET / HTTP/1.1\" 200 1", &mut LastTime::default()).unwrap().0;
+        let undated =
+            parse(b"192.0.2.7 - - [-] \"GET / HTTP/1.1\" 200 1", &mut LastTime::default()).unwrap().0;
         assert_eq!(undated.at_s, None);
     }
 

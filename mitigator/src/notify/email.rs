@@ -52,9 +52,9 @@ pub struct EmailSettings {
 pub fn send(settings: &EmailSettings, message: &Message) -> Result<()> {
     let mail = composed(settings, message)?;
     let transport = transport(settings)?;
-    transport
-        .send(&mail)
-        .with_context(|| format!("the mail server {} port {} did not take it", settings.server, settings.port))?;
+    transport.send(&mail).with_context(|| {
+        format!("the mail server {} port {} did not take it", settings.server, settings.port)
+    })?;
     Ok(())
 }
 

@@ -77,7 +77,9 @@ impl Message {
         Self {
             success: false,
             subject: "mitigator logs: failed, the logs were not judged".to_owned(),
-            body: format!("The logs could not be judged, and nobody was blocked by them.\n\nLogs: {logs}\n\n{what}\n"),
+            body: format!(
+                "The logs could not be judged, and nobody was blocked by them.\n\nLogs: {logs}\n\n{what}\n"
+            ),
             list: String::new(),
         }
     }

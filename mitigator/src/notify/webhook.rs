@@ -57,6 +57,7 @@ fn tls(settings: &WebhookSettings) -> Result<TlsConfig> {
         return Ok(builder.root_certs(RootCerts::PlatformVerifier).build());
     };
     let cannot_read = || format!("cannot read the certificate {}", file.display());
-    let certificate = Certificate::from_pem(&fs::read(file).with_context(cannot_read)?).with_context(cannot_read)?;
+    let certificate =
+        Certificate::from_pem(&fs::read(file).with_context(cannot_read)?).with_context(cannot_read)?;
     Ok(builder.root_certs(RootCerts::new_with_certs(&[certificate])).build())
 }
