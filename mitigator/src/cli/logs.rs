@@ -187,21 +187,22 @@ impl LogsArgs {
         if self.follow {
             return super::logs_follow::run(self, places, &config);
         }
-        let outcome = self.judge_files(places, &config);
-        if self.notify && !self.dry_run {
-            let message = match &outcome {
-                Ok(report) => report.message(),
-                Err(error) => Message::failure(&self.names(), &format!("{error:#}")),
-            };
-            let sent = notify::send(&config.notify, &message);
-            if outcome.is_ok() {
-                sent?;
-            } else if let Err(error) = sent {
-                complain(format_args!("mitigator: the failure could not be told either: {error:#}"));
+        let report = match self.judge_files(places, &config) {
+            Ok(report) => report,
+            Err(error) => {
+                if self.notifies()
+                    && let Err(untold) =
+                        notify::send(&config.notify, &Message::failure(&self.names(), &format!("{error:#}")))
+                {
+                    complain(format_args!("mitigator: the failure could not be told either: {untold:#}"));
+                }
+                return Err(error);
             }
-        }
-        let report = outcome?;
+        };
         print_report(self.json, &report, || text(&report, self.show_bad))?;
+        if self.notifies() {
+            notify::send(&config.notify, &report.message())?;
+        }
         match &report.damage {
             None => Ok(Answer::Done),
             Some(Damage { file, line, what }) => bail!(

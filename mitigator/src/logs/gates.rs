@@ -71,12 +71,11 @@ impl Gate {
 /// Three digits or so.
 #[must_use]
 pub fn number(value: f64) -> String {
-    let text = if value.abs() >= 100.0 || value.fract() == 0.0 {
+    if value.abs() >= 100.0 || value.fract() == 0.0 {
         format!("{value:.0}")
     } else if value.abs() >= 10.0 {
         format!("{value:.1}")
     } else {
         format!("{value:.2}")
-    };
-    text
+    }
 }

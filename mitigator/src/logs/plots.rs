@@ -1,6 +1,7 @@
 //! Plots as SVG: requests of the loudest clients, the elbow with the silhouettes, and everybody as points.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -10,7 +11,6 @@ use super::busy::as_f64;
 use super::clients::Clients;
 use super::judge::{Decision, Judgement};
 use crate::report::file::write_file;
-use std::io::Write;
 
 const SIZE: (u32, u32) = (900, 480);
 /// Bars of the plot of requests.
