@@ -41,9 +41,8 @@ pub fn access_logs() -> Option<PathBuf> {
 }
 
 fn missing_for_mail() -> Vec<String> {
-    let is_missing = |program: &&str| find_program(program).is_none();
-    let sentence = |program| format!("the program `{program}` is missing (run `cargo xtask setup`)");
-    ["aiosmtpd", "openssl"].iter().filter(is_missing).map(sentence).collect()
+    let wanted = ["aiosmtpd", "openssl"].into_iter().filter(|program| find_program(program).is_none());
+    wanted.map(|program| format!("the program `{program}` is missing (run `cargo xtask setup`)")).collect()
 }
 
 /// The directory of real captures with its `labels.json`: `$MITIGATOR_CAPTURES`, or `shared/data/pcap` beside the

@@ -16,12 +16,14 @@ const MOST_BINS: usize = 1_024;
 /// Counts by bin.
 #[derive(Clone, Debug, Default)]
 pub struct Bins {
-    bins: Vec<(i64, u32)>,
+    /// Number and count, sorted. Numbers before the epoch are that of the epoch: no log is from then.
+    bins: Vec<(u32, u32)>,
 }
 
 impl Bins {
     /// Adds one to a bin.
     pub fn add(&mut self, bin: i64) {
+        let bin = u32::try_from(bin.max(0)).unwrap_or(u32::MAX);
         match self.bins.last_mut() {
             Some((last, count)) if *last == bin => *count = count.saturating_add(1),
             Some((last, _)) if *last > bin => self.add_late(bin),
@@ -29,7 +31,7 @@ impl Bins {
         }
     }
 
-    fn add_late(&mut self, bin: i64) {
+    fn add_late(&mut self, bin: u32) {
         match self.bins.binary_search_by_key(&bin, |(known, _)| *known) {
             Ok(place) => {
                 if let Some((_, count)) = self.bins.get_mut(place) {
@@ -40,7 +42,7 @@ impl Bins {
         }
     }
 
-    fn insert(&mut self, place: usize, bin: i64) {
+    fn insert(&mut self, place: usize, bin: u32) {
         self.bins.insert(place, (bin, 1));
         if self.bins.len() >= MOST_BINS {
             self.drop_quieter_half(bin);
@@ -48,7 +50,7 @@ impl Bins {
     }
 
     /// All but the one that grows, which has had no time to.
-    fn drop_quieter_half(&mut self, growing: i64) {
+    fn drop_quieter_half(&mut self, growing: u32) {
         let mut counts: Vec<u32> = self.bins.iter().map(|(_, count)| *count).collect();
         counts.sort_unstable();
         let middle = counts.get(counts.len() / 2).copied().unwrap_or(0);
@@ -69,13 +71,14 @@ impl Bins {
         let mut window: VecDeque<(i64, u32)> = VecDeque::new();
         let (mut sum, mut most) = (0_u64, (0, 0));
         for (bin, count) in &self.bins {
+            let bin = i64::from(*bin);
             while window.front().is_some_and(|(first, _)| bin - first >= width) {
                 sum -= window.pop_front().map_or(0, |(_, count)| u64::from(count));
             }
-            window.push_back((*bin, *count));
+            window.push_back((bin, *count));
             sum += u64::from(*count);
             if sum > most.0 {
-                most = (sum, window.front().map_or(*bin, |(first, _)| *first));
+                most = (sum, window.front().map_or(bin, |(first, _)| *first));
             }
         }
         most

@@ -52,7 +52,7 @@ pub struct Features {
     pub error_urls: f64,
     /// 404 and 410 in the minute with most of them.
     pub missing_in_a_minute: f64,
-    /// Different pages, query left out; from 33 on within some 7 %, like all that count different things.
+    /// Different pages, query left out; from 13 on within some 7 %, like all that count different things.
     pub pages: f64,
     /// Different addresses.
     pub urls: f64,
