@@ -100,7 +100,7 @@ fn generate(file: &Path, arguments: &Arguments) -> Result<()> {
     let mut random = Xoshiro256Plus::seed_from_u64(arguments.seed);
     let mut below = move |end: u64| (random.next_u64() >> 11) % end;
     // The product of two even draws is small more often than not.
-    let mut tail = |below: &mut dyn FnMut(u64) -> u64, end: u64| below(end) * below(end) / end;
+    let tail = |below: &mut dyn FnMut(u64) -> u64, end: u64| below(end) * below(end) / end;
     let mut time = (0, String::new());
     for line in 0..u64::from(arguments.lines) {
         let at_s = BEGIN_S + line / PER_SECOND;
