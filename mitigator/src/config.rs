@@ -3,7 +3,7 @@
 //! A TOML file; every key has a default and unknown keys are errors. `docs/configuration.md` lists
 //! them all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,10 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::kernel::attachment::Mode;
+use crate::notify::NotifySettings;
+use crate::notify::command::CommandSettings;
+use crate::notify::email::{EmailSettings, Protection};
+use crate::notify::webhook::WebhookSettings;
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 
 /// Entries that fit into the kernel's tables; fixed while the maps are pinned.
@@ -66,6 +70,8 @@ pub struct Config {
     pub detection: DetectionSettings,
     /// Of the blocks.
     pub blocking: BlockingSettings,
+    /// Who is told, by the verbs that tell.
+    pub notify: NotifySettings,
 }
 
 impl Default for Config {
@@ -76,6 +82,7 @@ impl Default for Config {
             allow: Vec::new(),
             detection: DetectionSettings::default(),
             blocking: BlockingSettings::default(),
+            notify: NotifySettings::default(),
         }
     }
 }
@@ -88,6 +95,43 @@ struct File {
     capacities: Capacities,
     detection: DetectionFile,
     blocking: BlockingFile,
+    notify: NotifyFile,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NotifyFile {
+    email: Option<EmailFile>,
+    webhook: Option<WebhookFile>,
+    command: Option<CommandFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmailFile {
+    server: String,
+    port: Option<u16>,
+    #[serde(default)]
+    tls: Protection,
+    ca_file: Option<PathBuf>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    from: String,
+    to: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookFile {
+    url: String,
+    token_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandFile {
+    command: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -155,6 +199,7 @@ impl Config {
         }
         file.detection.apply(&mut config.detection)?;
         file.blocking.apply(&mut config.blocking)?;
+        config.notify = file.notify.checked()?;
         in_range("capacities.sources", config.capacities.sources, 65_536, 8_388_608)?;
         in_range("capacities.blocks", config.capacities.blocks, 65_536, 8_388_608)?;
         in_range("capacities.prefixes", config.capacities.prefixes, 1_024, 1_048_576)?;
@@ -247,6 +292,68 @@ impl BlockingFile {
     }
 }
 
+impl NotifyFile {
+    fn checked(self) -> Result<NotifySettings> {
+        let command = match self.command {
+            Some(CommandFile { command }) if command.is_empty() => {
+                bail!("notify.command.command is empty; write it like [\"/usr/local/bin/tell\", \"--now\"]")
+            }
+            Some(CommandFile { command }) => Some(CommandSettings { command }),
+            None => None,
+        };
+        Ok(NotifySettings {
+            email: self.email.map(EmailFile::checked).transpose()?,
+            webhook: self.webhook.map(WebhookFile::checked).transpose()?,
+            command,
+        })
+    }
+}
+
+impl EmailFile {
+    fn checked(self) -> Result<EmailSettings> {
+        let mailbox = |name: &str, text: &str| {
+            text.parse().map_err(|_| {
+                anyhow::anyhow!("{name} has `{text}`; write it like me@example.org or Me <me@example.org>")
+            })
+        };
+        let login = match (self.user, self.password_file) {
+            (Some(user), Some(file)) => Some((user, file)),
+            (None, None) => None,
+            _ => bail!("notify.email has only one of user and password_file; name both or none"),
+        };
+        if login.is_some() && self.tls == Protection::None {
+            bail!("notify.email would send the password unprotected; set tls to \"starttls\" or \"tls\"");
+        }
+        if self.to.is_empty() {
+            bail!("notify.email.to is empty; name at least one address");
+        }
+        let to = self.to.iter().map(|text| mailbox("notify.email.to", text)).collect::<Result<_>>()?;
+        let usual = match self.tls {
+            Protection::StartTls => 587,
+            Protection::Tls => 465,
+            Protection::None => 25,
+        };
+        Ok(EmailSettings {
+            from: mailbox("notify.email.from", &self.from)?,
+            server: self.server,
+            port: self.port.unwrap_or(usual),
+            tls: self.tls,
+            ca_file: self.ca_file,
+            login,
+            to,
+        })
+    }
+}
+
+impl WebhookFile {
+    fn checked(self) -> Result<WebhookSettings> {
+        if !self.url.starts_with("https://") && !self.url.starts_with("http://") {
+            bail!("notify.webhook.url is `{}`; it must begin with https:// or http://", self.url);
+        }
+        Ok(WebhookSettings { url: self.url, token_file: self.token_file, ca_file: self.ca_file })
+    }
+}
+
 /// The time between ticks, as `--interval` and the file write it.
 ///
 /// # Errors
@@ -329,6 +436,22 @@ mod tests {
             ("[blocking]\nduration = \"48h\"", "at most blocking.max_duration"),
             ("[blocking]\nmax_duration = \"99999999h\"", "at most ten years"),
             ("allow = [\"here\"]", "allow has `here`"),
+            ("[notify.command]\ncommand = []", "notify.command.command is empty"),
+            ("[notify.webhook]\nurl = \"example.org\"", "must begin with https:// or http://"),
+            (
+                "[notify.email]\nserver = \"mx\"\nfrom = \"me\"\nto = [\"you@example.org\"]",
+                "notify.email.from has `me`",
+            ),
+            (
+                "[notify.email]\nserver = \"mx\"\nfrom = \"me@example.org\"\nto = [\"you@example.org\"]\n\
+                 user = \"me\"",
+                "only one of user and password_file",
+            ),
+            (
+                "[notify.email]\nserver = \"mx\"\nfrom = \"me@example.org\"\nto = [\"you@example.org\"]\n\
+                 user = \"me\"\npassword_file = \"/p\"\ntls = \"none\"",
+                "send the password unprotected",
+            ),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");

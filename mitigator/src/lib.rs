@@ -12,6 +12,8 @@ pub mod guard;
 pub mod host;
 pub mod kernel;
 pub mod learn;
+pub mod logs;
+pub mod notify;
 pub mod pipeline;
 pub mod replay;
 pub mod report;

@@ -1,6 +1,7 @@
 //! What suites, the demo and the evaluation share: network namespaces to work in, traffic to fill them with, charts,
 //! and a thin layer that says which tests could not run.
 
+pub mod access_log;
 pub mod chart;
 pub mod ethernet;
 pub mod installation;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed};
 
-use crate::lab::{missing_for_bpf, missing_for_loading};
+use crate::lab::{find_program, missing_for_bpf, missing_for_loading};
 
 static KERNEL: Mutex<()> = Mutex::new(());
 
@@ -27,6 +27,10 @@ pub enum Needs {
     Captures,
     /// The data set NSL-KDD, which is not part of the project; see [`nsl_kdd`].
     NslKdd,
+    /// The real access logs that are not part of the project; see [`access_logs`].
+    AccessLogs,
+    /// A mail server, and what makes it a certificate.
+    MailServer,
 }
 
 /// The directory with `KDDTrain+.txt` and `KDDTest+.txt`, plain or compressed: `$MITIGATOR_NSL_KDD`, or
@@ -39,6 +43,20 @@ pub fn nsl_kdd() -> Option<PathBuf> {
     let has =
         |file: &str| ["", ".zst", ".gz"].iter().any(|end| directory.join(format!("{file}{end}")).is_file());
     (has("KDDTrain+.txt") && has("KDDTest+.txt")).then_some(directory)
+}
+
+/// The directory of real access logs: `$MITIGATOR_LOGS`, or `logs` beside that of the [`captures`]. `None` when it is
+/// missing.
+#[must_use]
+pub fn access_logs() -> Option<PathBuf> {
+    let beside = || captures().and_then(|captures| Some(captures.parent()?.join("logs")));
+    let directory = std::env::var_os("MITIGATOR_LOGS").map(PathBuf::from).or_else(beside)?;
+    directory.is_dir().then_some(directory)
+}
+
+fn missing_for_mail() -> Vec<String> {
+    let wanted = ["aiosmtpd", "openssl"].into_iter().filter(|program| find_program(program).is_none());
+    wanted.map(|program| format!("the program `{program}` is missing (run `cargo xtask setup`)")).collect()
 }
 
 /// The directory of real captures with its `labels.json`: `$MITIGATOR_CAPTURES`, or `shared/data/pcap` beside the
@@ -81,6 +99,8 @@ impl Trial {
             Needs::Root => "root",
             Needs::Captures => "captures",
             Needs::NslKdd => "nsl-kdd",
+            Needs::AccessLogs => "logs",
+            Needs::MailServer => "mail",
         };
         let (ignored, body): (bool, Box<dyn FnOnce() -> Result<(), Failed> + Send>) =
             match Fate::of(&missing(needs), unmet) {
@@ -144,6 +164,11 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::Bpf => loading.clone(),
         Needs::Root => rights.clone(),
         Needs::Captures if captures().is_some() => Vec::new(),
+        Needs::MailServer => missing_for_mail(),
+        Needs::AccessLogs if access_logs().is_some() => Vec::new(),
+        Needs::AccessLogs => {
+            vec!["the real access logs are not on this machine (MITIGATOR_LOGS names them)".to_owned()]
+        }
         Needs::Captures => {
             vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
         }
@@ -155,7 +180,9 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
             ]
         }
     };
-    for needs in [Needs::Bpf, Needs::Root, Needs::Captures, Needs::NslKdd] {
+    for needs in
+        [Needs::Bpf, Needs::Root, Needs::Captures, Needs::NslKdd, Needs::AccessLogs, Needs::MailServer]
+    {
         let missing = missing(needs);
         let concerns = trials.iter().any(|trial| trial.needs == needs);
         if concerns && unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {

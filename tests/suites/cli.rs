@@ -16,7 +16,7 @@ use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 15] = [
     "run",
     "status",
     "sources",
@@ -30,6 +30,7 @@ const VERBS: [&str; 14] = [
     "train",
     "evaluate",
     "predict",
+    "logs",
     "completions",
 ];
 
@@ -84,6 +85,7 @@ fn help() -> Result<()> {
         (&["blocklist", "import"], "# until 2026-01-31T12:00:00Z"),
         (&["explain"], "Exit status 0 when the address is blocked, 1"),
         (&["detach"], "Exit status 1"),
+        (&["logs"], "In a log without an attack nobody is blamed"),
         (&["replay"], "the host that takes part in most packets"),
         (&["replay"], "2 when the capture is damaged"),
         (&["replay"], "why this address was blocked, or why not"),
@@ -118,6 +120,11 @@ fn wrong_use() -> Result<()> {
         (&["sources", "--sort", "beauty"], "possible values"),
         (&["explain", "192.0.2.0/24"], "invalid IP address"),
         (&["explain", "192.0.2.7", "--over", "0s"], "at least 1ms: over less, there is nothing to judge"),
+        (&["logs", "/nonexistent.log"], "cannot open the log /nonexistent.log"),
+        (&["logs", "/tmp"], "/tmp is a directory"),
+        (&["logs", "x", "--clusters", "9"], "a number from 1 to 8"),
+        (&["logs", "x", "--trusted-proxy", "here"], "neither an IP address nor a prefix"),
+        (&["logs", "x", "--notify"], "--notify has nobody to tell"),
         (&["replay", "/nonexistent.pcap"], "cannot open /nonexistent.pcap"),
         (&["train"], "requires a subcommand"),
         (&["train", "nsl-kdd", "--data", "/nonexistent"], "--output"),

@@ -19,9 +19,11 @@ pub struct Requirement {
 }
 
 /// For the tests and the demo.
-pub const FOR_TESTS: [Requirement; 2] = [
+pub const FOR_TESTS: [Requirement; 4] = [
     Requirement { program: "ip", package: "iproute2", purpose: "network namespaces and veth pairs" },
     Requirement { program: "nginx", package: "nginx-light", purpose: "the victim of the demo" },
+    Requirement { program: "aiosmtpd", package: "python3-aiosmtpd", purpose: "the mail server of a test" },
+    Requirement { program: "openssl", package: "openssl", purpose: "its certificate" },
 ];
 
 /// The machine.

@@ -29,6 +29,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use compression::uncompressed;
 pub use link::Network;
 pub use order::{ClockFault, TimeOrder};
 pub use packet::CapturedPacket;
@@ -96,7 +97,7 @@ impl Capture {
     /// chain, when it ends within its file header or cannot be read that far.
     pub fn from_reader(reader: impl Read + Send + 'static, name: &str) -> Result<Self> {
         let cannot_read = || format!("cannot read capture {name}");
-        let mut window = Window::over(compression::uncompressed(reader).with_context(cannot_read)?);
+        let mut window = Window::over(uncompressed(reader).with_context(cannot_read)?);
         let damage = |fault| Damage::from_fault(fault, 0);
         window.require(4).map_err(damage).with_context(cannot_read)?;
         let format = match window.available() {

@@ -140,7 +140,7 @@ const fn unremembered(reason: Option<&str>) -> &'static str {
 }
 
 /// Refuses what would lock somebody out by mistake.
-fn check(target: &Target, allowed: &AllowList, force: bool) -> Result<()> {
+pub(super) fn check(target: &Target, allowed: &AllowList, force: bool) -> Result<()> {
     if force {
         return Ok(());
     }

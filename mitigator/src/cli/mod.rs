@@ -27,6 +27,9 @@ mod evaluate;
 mod explain;
 mod explained;
 mod learning;
+mod logs;
+mod logs_apply;
+mod logs_follow;
 mod memory;
 mod predict;
 mod replay;
@@ -204,6 +207,17 @@ enum Verb {
     Evaluate(evaluate::EvaluateArgs),
     /// Classify records with a trained model
     Predict(predict::PredictArgs),
+    /// Find who attacks in the access logs of a web server, and keep a list of them
+    ///
+    /// Reads the common, combined and virtual-host formats of Apache and nginx, and JSON lines; plain or compressed with
+    /// gzip or zstd. Judges each client by what it asks, how fast, and what it is answered: floods of one page, and scans
+    /// for what is weak or not there. In a log without an attack nobody is blamed. Changes nothing unless told to:
+    /// `--blocklist FILE` keeps a list in a file, `--apply` blocks in the kernel (needs root, and `mitigator run` once
+    /// before).
+    ///
+    /// Exit status 0 with or without an attack, 2 when a log cannot be read to its end: what stands before is reported,
+    /// and nobody is blocked by it.
+    Logs(logs::LogsArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -247,6 +261,7 @@ impl Cli {
             Verb::Train(args) => args.run(),
             Verb::Evaluate(args) => args.run(),
             Verb::Predict(args) => args.run(),
+            Verb::Logs(args) => args.run(&self.places),
             Verb::Completions(args) => args.run(),
         }
     }

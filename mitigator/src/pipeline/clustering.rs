@@ -56,6 +56,50 @@ impl<const COLUMNS: usize> Clusters<COLUMNS> {
     }
 }
 
+/// Points divided into a given number of groups.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Division<const COLUMNS: usize> {
+    /// The mean of each group.
+    pub centroids: Vec<[f64; COLUMNS]>,
+    /// Mean simplified silhouette, 0..=1; 0 for a single group, which is apart from nothing.
+    pub silhouette: f64,
+    /// Sum of the squared distances from the nearest centroid: what the elbow is looked for in.
+    pub inertia: f64,
+}
+
+impl<const COLUMNS: usize> Division<COLUMNS> {
+    /// The group of a point, and its distance from the centroid of that.
+    #[must_use]
+    pub fn nearest(&self, point: &[f64; COLUMNS]) -> (usize, f64) {
+        let near = nearest_two(point, &self.centroids).0;
+        (near.cluster, near.squared.sqrt())
+    }
+}
+
+/// Divides points into `k` groups; `None` when there are fewer different points.
+#[must_use]
+pub fn division<const COLUMNS: usize>(
+    points: &[[f64; COLUMNS]],
+    k: usize,
+    seed: u64,
+) -> Option<Division<COLUMNS>> {
+    if k == 0 || distinct(points, k) < k {
+        return None;
+    }
+    let centroids = if k == 1 { vec![mean_of(points)] } else { k_means(points, k, seed)? };
+    let silhouette = if k == 1 { 0.0 } else { mean_simplified_silhouette(points, &centroids) };
+    let inertia = points.iter().map(|point| nearest_two(point, &centroids).0.squared).sum();
+    Some(Division { centroids, silhouette, inertia })
+}
+
+/// Of divisions with a silhouette each, the first that is convincing and close to the best.
+#[must_use]
+pub fn smallest_convincing(silhouettes: &[f64], min_silhouette: f64) -> Option<usize> {
+    let best = silhouettes.iter().copied().fold(min_silhouette, f64::max);
+    let enough = (best - MORE_GROUPS_GAIN).max(min_silhouette);
+    silhouettes.iter().position(|silhouette| *silhouette >= enough)
+}
+
 /// Groups points, whose columns are in comparable units.
 #[must_use]
 pub fn group<const COLUMNS: usize>(
@@ -102,9 +146,9 @@ fn divide<const COLUMNS: usize>(
             break;
         }
     }
-    let best = divisions.iter().map(|(silhouette, _)| *silhouette).fold(settings.min_silhouette, f64::max);
-    let enough = (best - MORE_GROUPS_GAIN).max(settings.min_silhouette);
-    divisions.into_iter().find(|(silhouette, _)| *silhouette >= enough)
+    let silhouettes: Vec<f64> = divisions.iter().map(|(silhouette, _)| *silhouette).collect();
+    let chosen = smallest_convincing(&silhouettes, settings.min_silhouette)?;
+    divisions.into_iter().nth(chosen)
 }
 
 /// All points, or about `most` of them: every n-th of each decade of the first column from a seeded start, and enough
