@@ -16,7 +16,7 @@ use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 12] = [
     "run",
     "status",
     "sources",
@@ -27,6 +27,7 @@ const VERBS: [&str; 11] = [
     "explain",
     "detach",
     "replay",
+    "flows",
     "completions",
 ];
 
@@ -84,6 +85,7 @@ fn help() -> Result<()> {
         (&["replay"], "the host that takes part in most packets"),
         (&["replay"], "2 when the capture is damaged"),
         (&["replay"], "why this address was blocked, or why not"),
+        (&["flows"], "Exit status 1 when no packet is in a flow"),
     ] {
         let (_, stdout, _) = call(&[verb, &["--help"]].concat())?;
         // The width of the terminal breaks lines anywhere.

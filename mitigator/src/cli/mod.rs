@@ -25,6 +25,7 @@ mod completions;
 mod detach;
 mod explain;
 mod explained;
+mod flows;
 mod memory;
 mod replay;
 mod run;
@@ -194,6 +195,16 @@ enum Verb {
     ///
     /// Exit status 0 with or without an attack, 2 when the capture is damaged: what stands before is reported.
     Replay(replay::ReplayArgs),
+    /// Turn captures into flows with the features of CICFlowMeter; needs no rights
+    ///
+    /// Reads pcap and pcapng, plain or compressed with gzip or zstd, one after another as one capture. A row is one
+    /// conversation of two endpoints, written when it ends: docs/flows.md explains every column. Without `--output` the
+    /// table goes to standard output; how many packets and flows there were, to standard error.
+    ///
+    /// Exit status 1 when no packet is in a flow, 2 when a capture is damaged: what stands before is written.
+    ///
+    /// Examples: `mitigator flows day.pcap.zst --output day.csv`, `mitigator flows - --sessions < day.pcap`.
+    Flows(flows::FlowsArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -234,6 +245,7 @@ impl Cli {
             Verb::Explain(args) => args.run(&self.places),
             Verb::Detach(args) => args.run(&self.places),
             Verb::Replay(args) => args.run(),
+            Verb::Flows(args) => args.run(),
             Verb::Completions(args) => args.run(),
         }
     }
