@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control_loop;
+pub mod dataset;
 pub mod flows;
 pub mod guard;
 pub mod host;

@@ -16,7 +16,7 @@ use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "run",
     "status",
     "sources",
@@ -28,6 +28,7 @@ const VERBS: [&str; 12] = [
     "detach",
     "replay",
     "flows",
+    "dataset",
     "completions",
 ];
 

@@ -22,6 +22,7 @@ mod block;
 mod blocked_prefixes;
 mod blocklist;
 mod completions;
+mod dataset;
 mod detach;
 mod explain;
 mod explained;
@@ -205,6 +206,8 @@ enum Verb {
     ///
     /// Examples: `mitigator flows day.pcap.zst --output day.csv`, `mitigator flows - --sessions < day.pcap`.
     Flows(flows::FlowsArgs),
+    /// Make data sets of labelled rows ready for training; needs no rights
+    Dataset(dataset::DatasetArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -246,6 +249,7 @@ impl Cli {
             Verb::Detach(args) => args.run(&self.places),
             Verb::Replay(args) => args.run(),
             Verb::Flows(args) => args.run(),
+            Verb::Dataset(args) => args.run(),
             Verb::Completions(args) => args.run(),
         }
     }
