@@ -9,10 +9,10 @@ use crate::setup::Part;
 use crate::{demo, workspace};
 
 /// Measures what mitigator costs: a packet in the kernel (`dataplane`), the same from end to end (`e2e`), a tick in user
-/// space (`pipeline`), the writing of blocks (`feeds`); without a word, all four.
+/// space (`pipeline`), the writing of blocks (`feeds`), flows of a capture (`flows`); without a word, all five.
 ///
 /// `--output docs/performance.md` writes the page of what was measured, or its section, and plots beside it; `--compare`
-/// shows what changed since the last run, whose figures are kept below target/bench. All but `pipeline` need root.
+/// shows what changed since the last run, whose figures are kept below target/bench. All but `pipeline` and `flows` need root.
 /// Peers are measured where they are installed (Debian's packages xdp-tools, nftables, ipset, iptables); XDP-Firewall with
 /// `--xdp-firewall DIR`, its source folder (needs clang, libbpf-dev, libxdp-dev). Each takes some minutes. All
 /// arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.

@@ -5,6 +5,7 @@ mod comparison;
 mod dataplane;
 mod e2e;
 mod feeds;
+mod flows;
 mod measured;
 mod page;
 mod pins;
@@ -28,7 +29,7 @@ use serde_json::{Map, Value};
 use self::comparison::Run;
 use self::measured::Measured;
 
-/// Measures what mitigator costs, beside its peers as far as they are installed: all four parts, or one of them.
+/// Measures what mitigator costs, beside its peers as far as they are installed: all five parts, or one of them.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -71,10 +72,13 @@ enum Part {
     /// Milliseconds from a feed's file to the kernel, beside nftables and ipset where they are installed, of an urgent
     /// block meanwhile, and of many that are taken back; and of a snapshot of all sources; needs root.
     Feeds(feeds::Arguments),
+    /// Packets per second from a capture in memory to a table of flows, on one core, beside the Python package
+    /// cicflowmeter, whose features are compared; needs no rights, but python3 with venv, and pip's registry.
+    Flows(flows::Arguments),
 }
 
 /// In the order in which all are measured.
-const PARTS: [&str; 4] = ["dataplane", "e2e", "pipeline", "feeds"];
+const PARTS: [&str; 5] = ["dataplane", "e2e", "pipeline", "feeds", "flows"];
 
 impl Part {
     /// The part of that name, with nothing said about it.
@@ -89,6 +93,7 @@ impl Part {
             Self::E2e(_) => PARTS[1],
             Self::Pipeline(_) => PARTS[2],
             Self::Feeds(_) => PARTS[3],
+            Self::Flows(_) => PARTS[4],
         }
     }
 }
@@ -130,6 +135,7 @@ fn measure(arguments: &Arguments, part: &Part) -> Result<(String, Value)> {
         Part::E2e(own) => e2e::measure(own),
         Part::Pipeline(own) => pipeline::measure(own, &arguments.results.join("criterion")),
         Part::Feeds(own) => feeds::measure(own),
+        Part::Flows(own) => flows::measure(own, &arguments.results),
     }?;
     let name = part.name();
     let run = Run::new(MeasuredWith::this().to_string(), &measured.figures);
