@@ -16,7 +16,7 @@ use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 17] = [
     "run",
     "status",
     "sources",
@@ -31,6 +31,8 @@ const VERBS: [&str; 15] = [
     "evaluate",
     "predict",
     "logs",
+    "flows",
+    "dataset",
     "completions",
 ];
 
@@ -89,6 +91,7 @@ fn help() -> Result<()> {
         (&["replay"], "the host that takes part in most packets"),
         (&["replay"], "2 when the capture is damaged"),
         (&["replay"], "why this address was blocked, or why not"),
+        (&["flows"], "Exit status 1 when no packet is in a flow"),
     ] {
         let (_, stdout, _) = call(&[verb, &["--help"]].concat())?;
         // The width of the terminal breaks lines anywhere.

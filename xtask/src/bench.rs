@@ -9,10 +9,12 @@ use crate::setup::Part;
 use crate::{demo, workspace};
 
 /// Measures what mitigator costs: a packet in the kernel (`dataplane`), the same from end to end (`e2e`), a tick in user
-/// space (`pipeline`), the writing of blocks (`feeds`), a line of an access log (`logs`); without a word, all five.
+/// space (`pipeline`), the writing of blocks (`feeds`), a line of an access log (`logs`), flows of a capture
+/// (`flows`); without a word, all of them.
 ///
 /// `--output docs/performance.md` writes the page of what was measured, or its section, and plots beside it; `--compare`
-/// shows what changed since the last run, whose figures are kept below target/bench. All but `pipeline` and `logs` need root.
+/// shows what changed since the last run, whose figures are kept below target/bench. All but `pipeline`, `logs` and `flows`
+/// need root.
 /// Peers are measured where they are installed (Debian's packages xdp-tools, nftables, ipset, iptables, goaccess); XDP-Firewall with
 /// `--xdp-firewall DIR`, its source folder (needs clang, libbpf-dev, libxdp-dev). Each takes some minutes. All
 /// arguments go to the program `mitigator-bench`, whose own help `-- --help` shows.

@@ -22,10 +22,12 @@ mod block;
 mod blocked_prefixes;
 mod blocklist;
 mod completions;
+mod dataset;
 mod detach;
 mod evaluate;
 mod explain;
 mod explained;
+mod flows;
 mod learning;
 mod logs;
 mod logs_apply;
@@ -218,6 +220,18 @@ enum Verb {
     /// Exit status 0 with or without an attack, 2 when a log cannot be read to its end: what stands before is reported,
     /// and nobody is blocked by it.
     Logs(logs::LogsArgs),
+    /// Turn captures into flows with the features of CICFlowMeter; needs no rights
+    ///
+    /// Reads pcap and pcapng, plain or compressed with gzip or zstd, one after another as one capture. A row is one
+    /// conversation of two endpoints, written when it ends: docs/flows.md explains every column. Without `--output` the
+    /// table goes to standard output; how many packets and flows there were, to standard error.
+    ///
+    /// Exit status 1 when no packet is in a flow, 2 when a capture is damaged: what stands before is written.
+    ///
+    /// Examples: `mitigator flows day.pcap.zst --output day.csv`, `mitigator flows - --sessions < day.pcap`.
+    Flows(flows::FlowsArgs),
+    /// Make data sets of labelled rows ready for training; needs no rights
+    Dataset(dataset::DatasetArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -262,6 +276,8 @@ impl Cli {
             Verb::Evaluate(args) => args.run(),
             Verb::Predict(args) => args.run(),
             Verb::Logs(args) => args.run(&self.places),
+            Verb::Flows(args) => args.run(),
+            Verb::Dataset(args) => args.run(),
             Verb::Completions(args) => args.run(),
         }
     }

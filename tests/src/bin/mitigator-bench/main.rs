@@ -6,6 +6,7 @@ mod comparison;
 mod dataplane;
 mod e2e;
 mod feeds;
+mod flows;
 mod logs;
 mod measured;
 mod page;
@@ -75,10 +76,13 @@ enum Part {
     Feeds(feeds::Arguments),
     /// Lines of an access log per second and core, beside awk and GoAccess; needs no rights.
     Logs(logs::Arguments),
+    /// Packets per second from a capture in memory to a table of flows, on one core, beside the Python package
+    /// cicflowmeter, whose features are compared; needs no rights, but python3 with venv, and pip's registry.
+    Flows(flows::Arguments),
 }
 
 /// In the order in which all are measured.
-const PARTS: [&str; 5] = ["dataplane", "e2e", "pipeline", "feeds", "logs"];
+const PARTS: [&str; 6] = ["dataplane", "e2e", "pipeline", "feeds", "logs", "flows"];
 
 impl Part {
     /// The part of that name, with nothing said about it.
@@ -94,6 +98,7 @@ impl Part {
             Self::Pipeline(_) => PARTS[2],
             Self::Feeds(_) => PARTS[3],
             Self::Logs(_) => PARTS[4],
+            Self::Flows(_) => PARTS[5],
         }
     }
 }
@@ -136,6 +141,7 @@ fn measure(arguments: &Arguments, part: &Part) -> Result<(String, Value)> {
         Part::Pipeline(own) => pipeline::measure(own, &arguments.results.join("criterion")),
         Part::Feeds(own) => feeds::measure(own),
         Part::Logs(own) => logs::measure(own),
+        Part::Flows(own) => flows::measure(own, &arguments.results),
     }?;
     let name = part.name();
     let run = Run::new(MeasuredWith::this().to_string(), &measured.figures);

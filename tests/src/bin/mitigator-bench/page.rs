@@ -12,12 +12,13 @@ use crate::measured::Measured;
 use crate::plot::Plot;
 
 /// The parts in the order of their sections: what they are called on the command line, and the heading.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 6] = [
     ("dataplane", "A packet in the XDP program"),
     ("e2e", "A packet from end to end"),
     ("pipeline", "A tick of the agent"),
     ("feeds", "Writing blocks"),
     ("logs", "A line of an access log"),
+    ("flows", "Flows of a capture"),
 ];
 
 /// Puts what a part measured into the page at `file`, and its plots into the directory of that name beside it.

@@ -1,0 +1,386 @@
+//! `write_split`: which rows are for training, for validation and for the test, drawn at random within each label.
+//!
+//! Rows that differ in nothing but their label stay together: otherwise a model would be tested on what it has learned
+//! by heart. The seed and the rows decide, not their order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::hash::Hasher;
+use std::io::BufWriter;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use csv::StringRecord;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
+use rustc_hash::FxHasher;
+use serde::Serialize;
+
+use super::source::Source;
+use crate::tabular::{self, Cell, Column, Format, Kind, RowWriter};
+
+/// One of the three parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What a model learns from.
+    Train,
+    /// What its settings are chosen by.
+    Validation,
+    /// What it is judged by in the end.
+    Test,
+}
+
+impl Part {
+    /// In the order of their files.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// Its file, without the ending.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// How much of the rows each part is to have, in the order of [`Part::ALL`]; only their ratios count.
+pub type Shares = [u32; 3];
+
+/// How to split.
+#[derive(Clone, Debug)]
+pub struct SplitSettings {
+    /// Of each part; not all 0.
+    pub shares: Shares,
+    /// Of the draw.
+    pub seed: u64,
+    /// The column of labels; `None` for the one that is called so.
+    pub label: Option<String>,
+    /// Columns that do not make rows different, as a running number.
+    pub ignored: Vec<String>,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Split {
+    /// Rows of each part, in the order of [`Part::ALL`], by label.
+    pub labels: BTreeMap<String, [u64; 3]>,
+    /// Rows that another one is equal to, but for the label.
+    pub repeated_rows: u64,
+    /// Cells that are written as missing, because they were not a finite number in a column of numbers.
+    pub missing_cells: u64,
+}
+
+/// Rows that are alike but for their label.
+struct Group {
+    /// The first of its labels, in the order of the alphabet.
+    label: String,
+    rows: u64,
+    part: Part,
+}
+
+/// What is found out about a column, cell by cell.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Content {
+    Nothing,
+    Integer,
+    Real,
+    Text,
+}
+
+impl Content {
+    fn of(cell: &str) -> Self {
+        if cell.is_empty() {
+            Self::Nothing
+        } else if cell.parse::<i64>().is_ok() {
+            Self::Integer
+        } else if cell.parse::<f64>().is_ok() {
+            // As the data sets have them, also `NaN` and `Infinity`.
+            Self::Real
+        } else {
+            Self::Text
+        }
+    }
+
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Integer => Kind::Integer,
+            Self::Real => Kind::Real,
+            Self::Nothing | Self::Text => Kind::Text,
+        }
+    }
+}
+
+/// Splits the rows of `source` into three Parquet files in a new directory, which is there when all is written, or not.
+///
+/// # Errors
+///
+/// When something cannot be read or written, when there are no rows, and when the directory is there and not empty.
+pub fn write_split(source: &Source, settings: &SplitSettings, directory: &Path) -> Result<Split> {
+    let label = source.heading().label(settings.label.as_deref())?;
+    let mut is_ignored = vec![false; source.heading().names().len()];
+    is_ignored[label] = true;
+    for name in &settings.ignored {
+        is_ignored[source.heading().place_of(name)?] = true;
+    }
+    ensure!(settings.shares.iter().any(|share| *share > 0), "one of the parts has to have a share");
+
+    let mut contents = vec![Content::Nothing; is_ignored.len()];
+    let mut groups: HashMap<u64, Group> = HashMap::new();
+    source.read(|row| {
+        for (content, cell) in contents.iter_mut().zip(row) {
+            *content = (*content).max(Content::of(cell));
+        }
+        let own = row.get(label).unwrap_or_default();
+        let group = groups.entry(key_of(row, &is_ignored)).or_insert_with(|| Group {
+            label: own.to_owned(),
+            rows: 0,
+            part: Part::Train,
+        });
+        group.rows += 1;
+        if *own < *group.label {
+            own.clone_into(&mut group.label);
+        }
+        Ok(())
+    })?;
+    ensure!(!groups.is_empty(), "there are no rows to split");
+    // A label is a name, also where it is a number.
+    contents[label] = Content::Text;
+    draw(&mut groups, settings);
+
+    let names = source.heading().names();
+    let columns: Vec<Column> = names
+        .iter()
+        .zip(&contents)
+        .map(|(name, content)| Column::new(name.clone(), content.kind()))
+        .collect();
+    let beside = beside(directory)?;
+    let written = write_parts(source, &columns, &beside, label, |row| {
+        groups.get(&key_of(row, &is_ignored)).map_or(Part::Train, |group| group.part)
+    });
+    let finished = written.and_then(|(labels, missing_cells)| {
+        fs::rename(&beside, directory).with_context(|| {
+            format!("cannot make the directory {}; is it there already?", directory.display())
+        })?;
+        let repeated = groups.values().filter(|group| group.rows > 1).map(|group| group.rows - 1).sum();
+        Ok(Split { labels, repeated_rows: repeated, missing_cells })
+    });
+    if finished.is_err() {
+        fs::remove_dir_all(&beside).ok();
+    }
+    finished
+}
+
+/// Equal for rows that are alike. Two that are not and have the same key, one pair in 10^19, stay together.
+fn key_of(row: &StringRecord, is_ignored: &[bool]) -> u64 {
+    let mut hasher = FxHasher::default();
+    for (cell, _) in row.iter().zip(is_ignored).filter(|(_, is_ignored)| !**is_ignored) {
+        hasher.write(cell.as_bytes());
+        hasher.write_usize(cell.len());
+    }
+    hasher.finish()
+}
+
+/// Within each label, groups go to the part that lacks most, in random order.
+fn draw(groups: &mut HashMap<u64, Group>, settings: &SplitSettings) {
+    let mut keys: Vec<(u64, String)> =
+        groups.iter().map(|(key, group)| (*key, group.label.clone())).collect();
+    keys.sort_by(|(a, of_a), (b, of_b)| (of_a, a).cmp(&(of_b, b)));
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(settings.seed);
+    for same in keys.chunk_by_mut(|(_, a), (_, b)| a == b) {
+        // Fisher and Yates; the bias of the remainder is below 10^-10 for less than a billion rows.
+        for last in (1..same.len()).rev() {
+            let other = random.next_u64() % (last as u64 + 1);
+            same.swap(last, usize::try_from(other).unwrap_or(last));
+        }
+        let total: u64 = same.iter().filter_map(|(key, _)| groups.get(key)).map(|group| group.rows).sum();
+        let whole: u64 = settings.shares.iter().copied().map(u64::from).sum();
+        let mut taken = [0_u64; 3];
+        for (key, _) in same {
+            let Some(group) = groups.get_mut(key) else { continue };
+            // What a part lacks of its share of all rows, times the sum of the shares.
+            let lack = |part: &Part| {
+                let share = u64::from(settings.shares[*part as usize]);
+                i128::from(total) * i128::from(share) - i128::from(taken[*part as usize]) * i128::from(whole)
+            };
+            // The first of equals, so that a label of one row is learned rather than tested.
+            let part = Part::ALL.into_iter().rev().max_by_key(lack).unwrap_or(Part::Train);
+            taken[part as usize] += group.rows;
+            group.part = part;
+        }
+    }
+}
+
+fn beside(directory: &Path) -> Result<std::path::PathBuf> {
+    if directory.exists() {
+        let is_empty = fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+        ensure!(is_empty, "{} is there and not an empty directory; name a new one", directory.display());
+    }
+    let name =
+        directory.file_name().with_context(|| format!("{} is no new directory", directory.display()))?;
+    let mut part = std::ffi::OsString::from(".");
+    part.push(name);
+    part.push(format!("-{}.part", std::process::id()));
+    let beside = directory.with_file_name(part);
+    fs::create_dir(&beside).with_context(|| format!("cannot make the directory {}", beside.display()))?;
+    Ok(beside)
+}
+
+type Counts = (BTreeMap<String, [u64; 3]>, u64);
+
+fn write_parts(
+    source: &Source,
+    columns: &[Column],
+    directory: &Path,
+    label: usize,
+    part_of: impl Fn(&StringRecord) -> Part,
+) -> Result<Counts> {
+    let mut writers: Vec<Box<dyn RowWriter>> = Vec::new();
+    for part in Part::ALL {
+        let file = directory.join(part.name()).with_extension("parquet");
+        let cannot_write = || format!("cannot write {}", file.display());
+        let out = BufWriter::new(fs::File::create(&file).with_context(cannot_write)?);
+        writers.push(tabular::writer(Format::Parquet, columns.to_vec(), out).with_context(cannot_write)?);
+    }
+    let (mut labels, mut missing_cells) = (BTreeMap::<String, [u64; 3]>::new(), 0);
+    let mut cells = Vec::new();
+    source.read(|row| {
+        let part = part_of(row);
+        cells.clear();
+        for (text, column) in row.iter().zip(columns) {
+            let cell = cell(text, column.kind);
+            missing_cells += u64::from(cell == Cell::Missing && !text.is_empty());
+            cells.push(cell);
+        }
+        labels.entry(row.get(label).unwrap_or_default().to_owned()).or_default()[part as usize] += 1;
+        writers[part as usize].write(&cells).context("cannot write the parts")
+    })?;
+    writers.into_iter().try_for_each(RowWriter::finish).context("cannot write the parts")?;
+    Ok((labels, missing_cells))
+}
+
+fn cell(text: &str, kind: Kind) -> Cell {
+    let read = match kind {
+        Kind::Integer => text.parse().ok().map(Cell::Integer),
+        Kind::Real => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Cell::Real),
+        _ => (!text.is_empty()).then(|| Cell::Text(text.to_owned().into())),
+    };
+    read.unwrap_or(Cell::Missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    use super::*;
+
+    fn rows_of(directory: &Path, part: Part) -> Vec<String> {
+        let file = fs::File::open(directory.join(part.name()).with_extension("parquet")).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        reader.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect()
+    }
+
+    fn settings(seed: u64) -> SplitSettings {
+        SplitSettings { shares: [80, 10, 10], seed, label: None, ignored: vec!["id".to_owned()] }
+    }
+
+    /// 1,000 rows of `a`, of which each is there twice; 50 of `b`; one of `c`; three that differ in the label alone.
+    fn table(is_reversed: bool) -> String {
+        let mut rows: Vec<String> = (0..1_000)
+            .map(|number| format!("{number},{},0.5,a", number / 2))
+            .chain((1_000..1_050).map(|number| format!("{number},{number},NaN,b")))
+            .chain(["1050,1050,7,c".to_owned()])
+            .chain(["a", "b", "c"].map(|label| format!("9,2000,1,{label}")))
+            .collect();
+        if is_reversed {
+            rows.reverse();
+        }
+        format!("id, x,y,Label\n{}\n", rows.join("\n"))
+    }
+
+    #[test]
+    fn labels_are_shared_out_and_equal_rows_stay_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let (data, out) = (directory.path().join("data"), directory.path().join("out"));
+        fs::create_dir(&data).unwrap();
+        let compressed = zstd::encode_all(table(false).as_bytes(), 1).unwrap();
+        fs::write(data.join("one.csv.zst"), compressed).unwrap();
+        let source = Source::open(&data).unwrap();
+        let split = write_split(&source, &settings(7), &out).unwrap();
+        let near = |counts: [u64; 3], expected: [u64; 3]| {
+            counts.iter().zip(expected).all(|(count, expected)| count.abs_diff(expected) <= 2)
+        };
+        assert!(near(split.labels["a"], [801, 100, 100]), "{split:?}");
+        assert!(near(split.labels["b"], [41, 5, 5]), "{split:?}");
+        assert_eq!(split.labels["c"].iter().sum::<u64>(), 2);
+        assert_eq!((split.repeated_rows, split.missing_cells), (502, 50));
+        let places = |needle: &str| {
+            let has = |part: &Part| rows_of(&out, *part).iter().filter(|row| row.contains(needle)).count();
+            Part::ALL.iter().map(has).filter(|count| *count > 0).collect::<Vec<_>>()
+        };
+        (0..500).step_by(50).for_each(|number| assert_eq!(places(&format!("x: {number},")), [2], "{number}"));
+        assert_eq!(places("x: 2000,"), [3]);
+    }
+
+    #[test]
+    fn the_seed_decides_and_not_the_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let split = |name: &str, is_reversed: bool, seed: u64| {
+            let data = directory.path().join("data.csv");
+            fs::write(&data, table(is_reversed)).unwrap();
+            let out = directory.path().join(name);
+            write_split(&Source::open(&data).unwrap(), &settings(seed), &out).unwrap();
+            let mut rows = rows_of(&out, Part::Test);
+            rows.sort();
+            rows
+        };
+        let first = split("first", false, 1);
+        assert_eq!(first, split("again", false, 1));
+        assert_eq!(first, split("reversed", true, 1));
+        assert_ne!(first, split("other", false, 2));
+    }
+
+    #[test]
+    fn what_goes_wrong_is_told_and_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        for (name, text) in [
+            ("no-label.csv", "x,y\n1,2\n"),
+            ("ragged.csv", "x,Label\n1,a\n1,2,3\n"),
+            ("twice.csv", "x,x,Label\n1,2,a\n"),
+            ("heading.csv", "x,id,Label\n"),
+            ("good.csv", "x,id,Label\n1,1,a\n"),
+        ] {
+            fs::write(place(name), text).unwrap();
+        }
+        fs::create_dir(place("full")).unwrap();
+        fs::write(place("full/file"), "").unwrap();
+        fs::create_dir(place("none")).unwrap();
+        fs::create_dir(place("mixed")).unwrap();
+        fs::write(place("mixed/1.csv"), "x,id,Label\n").unwrap();
+        fs::write(place("mixed/2.csv"), "y,id,Label\n").unwrap();
+        for (data, out, expected) in [
+            ("no-label.csv", "out", "no column is called Label; `--label` names one of x, y"),
+            ("ragged.csv", "out", "there is no column `id`"),
+            ("twice.csv", "out", "two columns called `x`"),
+            ("heading.csv", "out", "there are no rows to split"),
+            ("missing.csv", "out", "cannot read the directory"),
+            ("none", "out", "has no CSV file; what ends in .csv, .csv.gz, .csv.zst is read"),
+            ("mixed", "out", "has other columns than"),
+            ("good.csv", "full", "is there and not an empty directory"),
+            ("good.csv", "nowhere/out", "cannot make the directory"),
+        ] {
+            let attempt =
+                Source::open(&place(data)).and_then(|source| write_split(&source, &settings(1), &place(out)));
+            let error = format!("{:#}", attempt.unwrap_err());
+            assert!(error.contains(expected), "{data}: {error}");
+            assert!(!place("out").exists(), "{data}");
+        }
+        let mut ragged = settings(1);
+        ragged.ignored.clear();
+        let source = Source::open(&place("ragged.csv")).unwrap();
+        let error = format!("{:#}", write_split(&source, &ragged, &place("out")).unwrap_err());
+        assert!(error.contains("ragged.csv") && error.contains("line: 3"), "{error}");
+    }
+}

@@ -1,0 +1,385 @@
+//! The features of CICFlowMeter, a column each, under the names of three data sets. `docs/flows.md` explains each, with
+//! its formula and where the tools that made the data sets differ.
+//!
+//! Every feature is finite: what is per second of a flow without duration, and the mean of nothing, is 0.
+
+use mitigator_ebpf::packet::{flags, protocol};
+
+use super::flow::{CWR, ECE, Endpoint, Flow, URG};
+use super::summary::Summary;
+use crate::tabular::{Cell, Column, Kind};
+
+/// Which names the columns bear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Spelling {
+    /// As in the CSV files of CSE-CIC-IDS2018: `Tot Fwd Pkts`
+    #[default]
+    #[value(name = "2018")]
+    Original2018,
+    /// As in the converted files of CSE-CIC-IDS2018: `Total Fwd Packets`
+    #[value(name = "2018-converted")]
+    Converted2018,
+    /// As in the corrected CICIDS2017, with its five more columns: `Total Fwd Packet`
+    #[value(name = "2017-corrected")]
+    Corrected2017,
+    /// As 2018, but `tot_fwd_pkts`
+    #[value(name = "snake-case")]
+    SnakeCase,
+}
+
+/// One feature of a flow.
+#[derive(Debug)]
+pub struct Feature {
+    /// In the CSV files of CSE-CIC-IDS2018, in the converted ones, and in the corrected CICIDS2017; `None` where it is
+    /// not.
+    names: [Option<&'static str>; 3],
+    kind: Kind,
+    of: fn(&Flow) -> Cell,
+}
+
+impl Feature {
+    /// What it is called; `None` when files of that spelling do not have it.
+    #[must_use]
+    pub const fn name(&self, spelling: Spelling) -> Option<&'static str> {
+        match spelling {
+            Spelling::Original2018 | Spelling::SnakeCase => self.names[0],
+            Spelling::Converted2018 => self.names[1],
+            Spelling::Corrected2017 => self.names[2],
+        }
+    }
+
+    /// Its value for a flow.
+    #[must_use]
+    pub fn of(&self, flow: &Flow) -> Cell {
+        (self.of)(flow)
+    }
+}
+
+const fn common(
+    original: &'static str,
+    converted: &'static str,
+    corrected: &'static str,
+    kind: Kind,
+    of: fn(&Flow) -> Cell,
+) -> Feature {
+    Feature { names: [Some(original), Some(converted), Some(corrected)], kind, of }
+}
+
+/// One that only the corrected CICIDS2017 has.
+const fn corrected(name: &'static str, kind: Kind, of: fn(&Flow) -> Cell) -> Feature {
+    Feature { names: [None, None, Some(name)], kind, of }
+}
+
+/// What tells flows apart; the same in every spelling but that of [`Spelling::SnakeCase`].
+static IDENTITY: [(&str, Kind, fn(&Flow) -> Cell); 7] = [
+    ("Flow ID", Kind::Text, identifier),
+    ("Src IP", Kind::Text, |flow| address(&flow.initiator)),
+    ("Src Port", Kind::Integer, |flow| count(flow.initiator.port.into())),
+    ("Dst IP", Kind::Text, |flow| address(&flow.responder)),
+    ("Dst Port", Kind::Integer, |flow| count(flow.responder.port.into())),
+    ("Protocol", Kind::Integer, |flow| count(flow.protocol.into())),
+    ("Timestamp", Kind::Time, |flow| microseconds(flow.first_ns)),
+];
+
+/// All features, in the order of the data sets.
+pub static FEATURES: [Feature; 81] = [
+    common("Flow Duration", "Flow Duration", "Flow Duration", Kind::Real, |flow| us(flow.duration_ns())),
+    common("Tot Fwd Pkts", "Total Fwd Packets", "Total Fwd Packet", Kind::Integer, |flow| {
+        count(flow.forward.packets())
+    }),
+    common("Tot Bwd Pkts", "Total Backward Packets", "Total Bwd packets", Kind::Integer, |flow| {
+        count(flow.backward.packets())
+    }),
+    common(
+        "TotLen Fwd Pkts",
+        "Fwd Packets Length Total",
+        "Total Length of Fwd Packet",
+        Kind::Integer,
+        |flow| count(flow.forward.lengths.total),
+    ),
+    common(
+        "TotLen Bwd Pkts",
+        "Bwd Packets Length Total",
+        "Total Length of Bwd Packet",
+        Kind::Integer,
+        |flow| count(flow.backward.lengths.total),
+    ),
+    common("Fwd Pkt Len Max", "Fwd Packet Length Max", "Fwd Packet Length Max", Kind::Integer, |flow| {
+        count(flow.forward.lengths.max)
+    }),
+    common("Fwd Pkt Len Min", "Fwd Packet Length Min", "Fwd Packet Length Min", Kind::Integer, |flow| {
+        count(flow.forward.lengths.min)
+    }),
+    common("Fwd Pkt Len Mean", "Fwd Packet Length Mean", "Fwd Packet Length Mean", Kind::Real, |flow| {
+        Cell::Real(flow.forward.lengths.mean())
+    }),
+    common("Fwd Pkt Len Std", "Fwd Packet Length Std", "Fwd Packet Length Std", Kind::Real, |flow| {
+        Cell::Real(flow.forward.lengths.deviation())
+    }),
+    common("Bwd Pkt Len Max", "Bwd Packet Length Max", "Bwd Packet Length Max", Kind::Integer, |flow| {
+        count(flow.backward.lengths.max)
+    }),
+    common("Bwd Pkt Len Min", "Bwd Packet Length Min", "Bwd Packet Length Min", Kind::Integer, |flow| {
+        count(flow.backward.lengths.min)
+    }),
+    common("Bwd Pkt Len Mean", "Bwd Packet Length Mean", "Bwd Packet Length Mean", Kind::Real, |flow| {
+        Cell::Real(flow.backward.lengths.mean())
+    }),
+    common("Bwd Pkt Len Std", "Bwd Packet Length Std", "Bwd Packet Length Std", Kind::Real, |flow| {
+        Cell::Real(flow.backward.lengths.deviation())
+    }),
+    common("Flow Byts/s", "Flow Bytes/s", "Flow Bytes/s", Kind::Real, |flow| {
+        per_second(flow.forward.lengths.total + flow.backward.lengths.total, flow.duration_ns())
+    }),
+    common("Flow Pkts/s", "Flow Packets/s", "Flow Packets/s", Kind::Real, |flow| {
+        per_second(flow.packets(), flow.duration_ns())
+    }),
+    common("Flow IAT Mean", "Flow IAT Mean", "Flow IAT Mean", Kind::Real, |flow| {
+        real_us(flow.intervals.mean())
+    }),
+    common("Flow IAT Std", "Flow IAT Std", "Flow IAT Std", Kind::Real, |flow| {
+        real_us(flow.intervals.deviation())
+    }),
+    common("Flow IAT Max", "Flow IAT Max", "Flow IAT Max", Kind::Real, |flow| us(flow.intervals.max)),
+    common("Flow IAT Min", "Flow IAT Min", "Flow IAT Min", Kind::Real, |flow| us(flow.intervals.min)),
+    common("Fwd IAT Tot", "Fwd IAT Total", "Fwd IAT Total", Kind::Real, |flow| {
+        us(flow.forward.intervals.total)
+    }),
+    common("Fwd IAT Mean", "Fwd IAT Mean", "Fwd IAT Mean", Kind::Real, |flow| {
+        real_us(flow.forward.intervals.mean())
+    }),
+    common("Fwd IAT Std", "Fwd IAT Std", "Fwd IAT Std", Kind::Real, |flow| {
+        real_us(flow.forward.intervals.deviation())
+    }),
+    common("Fwd IAT Max", "Fwd IAT Max", "Fwd IAT Max", Kind::Real, |flow| us(flow.forward.intervals.max)),
+    common("Fwd IAT Min", "Fwd IAT Min", "Fwd IAT Min", Kind::Real, |flow| us(flow.forward.intervals.min)),
+    common("Bwd IAT Tot", "Bwd IAT Total", "Bwd IAT Total", Kind::Real, |flow| {
+        us(flow.backward.intervals.total)
+    }),
+    common("Bwd IAT Mean", "Bwd IAT Mean", "Bwd IAT Mean", Kind::Real, |flow| {
+        real_us(flow.backward.intervals.mean())
+    }),
+    common("Bwd IAT Std", "Bwd IAT Std", "Bwd IAT Std", Kind::Real, |flow| {
+        real_us(flow.backward.intervals.deviation())
+    }),
+    common("Bwd IAT Max", "Bwd IAT Max", "Bwd IAT Max", Kind::Real, |flow| us(flow.backward.intervals.max)),
+    common("Bwd IAT Min", "Bwd IAT Min", "Bwd IAT Min", Kind::Real, |flow| us(flow.backward.intervals.min)),
+    common("Fwd PSH Flags", "Fwd PSH Flags", "Fwd PSH Flags", Kind::Integer, |flow| {
+        count(flow.forward.packets_with(flags::PSH))
+    }),
+    common("Bwd PSH Flags", "Bwd PSH Flags", "Bwd PSH Flags", Kind::Integer, |flow| {
+        count(flow.backward.packets_with(flags::PSH))
+    }),
+    common("Fwd URG Flags", "Fwd URG Flags", "Fwd URG Flags", Kind::Integer, |flow| {
+        count(flow.forward.packets_with(URG))
+    }),
+    common("Bwd URG Flags", "Bwd URG Flags", "Bwd URG Flags", Kind::Integer, |flow| {
+        count(flow.backward.packets_with(URG))
+    }),
+    corrected("Fwd RST Flags", Kind::Integer, |flow| count(flow.forward.packets_with(flags::RST))),
+    corrected("Bwd RST Flags", Kind::Integer, |flow| count(flow.backward.packets_with(flags::RST))),
+    common("Fwd Header Len", "Fwd Header Length", "Fwd Header Length", Kind::Integer, |flow| {
+        count(flow.forward.header_bytes)
+    }),
+    common("Bwd Header Len", "Bwd Header Length", "Bwd Header Length", Kind::Integer, |flow| {
+        count(flow.backward.header_bytes)
+    }),
+    common("Fwd Pkts/s", "Fwd Packets/s", "Fwd Packets/s", Kind::Real, |flow| {
+        per_second(flow.forward.packets(), flow.duration_ns())
+    }),
+    common("Bwd Pkts/s", "Bwd Packets/s", "Bwd Packets/s", Kind::Real, |flow| {
+        per_second(flow.backward.packets(), flow.duration_ns())
+    }),
+    common("Pkt Len Min", "Packet Length Min", "Packet Length Min", Kind::Integer, |flow| {
+        count(lengths(flow).min)
+    }),
+    common("Pkt Len Max", "Packet Length Max", "Packet Length Max", Kind::Integer, |flow| {
+        count(lengths(flow).max)
+    }),
+    common("Pkt Len Mean", "Packet Length Mean", "Packet Length Mean", Kind::Real, |flow| {
+        Cell::Real(lengths(flow).mean())
+    }),
+    common("Pkt Len Std", "Packet Length Std", "Packet Length Std", Kind::Real, |flow| {
+        Cell::Real(lengths(flow).deviation())
+    }),
+    common("Pkt Len Var", "Packet Length Variance", "Packet Length Variance", Kind::Real, |flow| {
+        Cell::Real(lengths(flow).variance())
+    }),
+    common("FIN Flag Cnt", "FIN Flag Count", "FIN Flag Count", Kind::Integer, |flow| {
+        count(flow.packets_with(flags::FIN))
+    }),
+    common("SYN Flag Cnt", "SYN Flag Count", "SYN Flag Count", Kind::Integer, |flow| {
+        count(flow.packets_with(flags::SYN))
+    }),
+    common("RST Flag Cnt", "RST Flag Count", "RST Flag Count", Kind::Integer, |flow| {
+        count(flow.packets_with(flags::RST))
+    }),
+    common("PSH Flag Cnt", "PSH Flag Count", "PSH Flag Count", Kind::Integer, |flow| {
+        count(flow.packets_with(flags::PSH))
+    }),
+    common("ACK Flag Cnt", "ACK Flag Count", "ACK Flag Count", Kind::Integer, |flow| {
+        count(flow.packets_with(flags::ACK))
+    }),
+    common("URG Flag Cnt", "URG Flag Count", "URG Flag Count", Kind::Integer, |flow| {
+        count(flow.packets_with(URG))
+    }),
+    common("CWE Flag Count", "CWE Flag Count", "CWR Flag Count", Kind::Integer, |flow| {
+        count(flow.packets_with(CWR))
+    }),
+    common("ECE Flag Cnt", "ECE Flag Count", "ECE Flag Count", Kind::Integer, |flow| {
+        count(flow.packets_with(ECE))
+    }),
+    common("Down/Up Ratio", "Down/Up Ratio", "Down/Up Ratio", Kind::Real, |flow| {
+        ratio(flow.backward.packets(), flow.forward.packets())
+    }),
+    common("Pkt Size Avg", "Avg Packet Size", "Average Packet Size", Kind::Real, |flow| {
+        Cell::Real(lengths(flow).mean())
+    }),
+    common("Fwd Seg Size Avg", "Avg Fwd Segment Size", "Fwd Segment Size Avg", Kind::Real, |flow| {
+        Cell::Real(flow.forward.lengths.mean())
+    }),
+    common("Bwd Seg Size Avg", "Avg Bwd Segment Size", "Bwd Segment Size Avg", Kind::Real, |flow| {
+        Cell::Real(flow.backward.lengths.mean())
+    }),
+    common("Fwd Byts/b Avg", "Fwd Avg Bytes/Bulk", "Fwd Bytes/Bulk Avg", Kind::Real, |flow| {
+        ratio(flow.forward.bulk.bytes, flow.forward.bulk.bulks)
+    }),
+    common("Fwd Pkts/b Avg", "Fwd Avg Packets/Bulk", "Fwd Packet/Bulk Avg", Kind::Real, |flow| {
+        ratio(flow.forward.bulk.packets, flow.forward.bulk.bulks)
+    }),
+    common("Fwd Blk Rate Avg", "Fwd Avg Bulk Rate", "Fwd Bulk Rate Avg", Kind::Real, |flow| {
+        per_second(flow.forward.bulk.bytes, flow.forward.bulk.duration_ns)
+    }),
+    common("Bwd Byts/b Avg", "Bwd Avg Bytes/Bulk", "Bwd Bytes/Bulk Avg", Kind::Real, |flow| {
+        ratio(flow.backward.bulk.bytes, flow.backward.bulk.bulks)
+    }),
+    common("Bwd Pkts/b Avg", "Bwd Avg Packets/Bulk", "Bwd Packet/Bulk Avg", Kind::Real, |flow| {
+        ratio(flow.backward.bulk.packets, flow.backward.bulk.bulks)
+    }),
+    common("Bwd Blk Rate Avg", "Bwd Avg Bulk Rate", "Bwd Bulk Rate Avg", Kind::Real, |flow| {
+        per_second(flow.backward.bulk.bytes, flow.backward.bulk.duration_ns)
+    }),
+    common("Subflow Fwd Pkts", "Subflow Fwd Packets", "Subflow Fwd Packets", Kind::Real, |flow| {
+        ratio(flow.forward.packets(), flow.subflows)
+    }),
+    common("Subflow Fwd Byts", "Subflow Fwd Bytes", "Subflow Fwd Bytes", Kind::Real, |flow| {
+        ratio(flow.forward.lengths.total, flow.subflows)
+    }),
+    common("Subflow Bwd Pkts", "Subflow Bwd Packets", "Subflow Bwd Packets", Kind::Real, |flow| {
+        ratio(flow.backward.packets(), flow.subflows)
+    }),
+    common("Subflow Bwd Byts", "Subflow Bwd Bytes", "Subflow Bwd Bytes", Kind::Real, |flow| {
+        ratio(flow.backward.lengths.total, flow.subflows)
+    }),
+    common("Init Fwd Win Byts", "Init Fwd Win Bytes", "FWD Init Win Bytes", Kind::Integer, |flow| {
+        or_minus_one(flow.forward.first_window)
+    }),
+    common("Init Bwd Win Byts", "Init Bwd Win Bytes", "Bwd Init Win Bytes", Kind::Integer, |flow| {
+        or_minus_one(flow.backward.first_window)
+    }),
+    common("Fwd Act Data Pkts", "Fwd Act Data Packets", "Fwd Act Data Pkts", Kind::Integer, |flow| {
+        count(flow.forward.data_packets)
+    }),
+    common("Fwd Seg Size Min", "Fwd Seg Size Min", "Fwd Seg Size Min", Kind::Integer, |flow| {
+        count(flow.forward.least_header_bytes.into())
+    }),
+    common("Active Mean", "Active Mean", "Active Mean", Kind::Real, |flow| real_us(flow.active.mean())),
+    common("Active Std", "Active Std", "Active Std", Kind::Real, |flow| real_us(flow.active.deviation())),
+    common("Active Max", "Active Max", "Active Max", Kind::Real, |flow| us(flow.active.max)),
+    common("Active Min", "Active Min", "Active Min", Kind::Real, |flow| us(flow.active.min)),
+    common("Idle Mean", "Idle Mean", "Idle Mean", Kind::Real, |flow| real_us(flow.idle.mean())),
+    common("Idle Std", "Idle Std", "Idle Std", Kind::Real, |flow| real_us(flow.idle.deviation())),
+    common("Idle Max", "Idle Max", "Idle Max", Kind::Real, |flow| us(flow.idle.max)),
+    common("Idle Min", "Idle Min", "Idle Min", Kind::Real, |flow| us(flow.idle.min)),
+    corrected("ICMP Code", Kind::Integer, |flow| or_minus_one(flow.icmp.map(|(_, code)| code))),
+    corrected("ICMP Type", Kind::Integer, |flow| or_minus_one(flow.icmp.map(|(kind, _)| kind))),
+    corrected("Total TCP Flow Time", Kind::Real, |flow| connection_us(flow)),
+];
+
+/// The columns of a table of flows: what tells them apart, then their features.
+#[must_use]
+pub fn columns(spelling: Spelling) -> Vec<Column> {
+    let identity = IDENTITY.iter().map(|(name, kind, _)| (*name, *kind));
+    let features =
+        FEATURES.iter().filter_map(|feature| feature.name(spelling).map(|name| (name, feature.kind)));
+    let spelled = |(name, kind): (&'static str, Kind)| match spelling {
+        Spelling::SnakeCase => Column::new(name.to_ascii_lowercase().replace([' ', '/'], "_"), kind),
+        _ => Column::new(name, kind),
+    };
+    identity.chain(features).map(spelled).collect()
+}
+
+/// The row of a flow, written over `row`.
+pub fn write_row(flow: &Flow, spelling: Spelling, row: &mut Vec<Cell>) {
+    row.clear();
+    row.extend(IDENTITY.iter().map(|(_, _, of)| of(flow)));
+    let features = FEATURES.iter().filter(|feature| feature.name(spelling).is_some());
+    row.extend(features.map(|feature| feature.of(flow)));
+}
+
+/// As CICFlowMeter writes it: both addresses, both ports, the protocol.
+fn identifier(flow: &Flow) -> Cell {
+    let Endpoint { port: from, .. } = flow.initiator;
+    let Endpoint { port: to, .. } = flow.responder;
+    Cell::Text(
+        format!("{}-{}-{from}-{to}-{}", flow.initiator.ip(), flow.responder.ip(), flow.protocol).into(),
+    )
+}
+
+pub(super) fn address(endpoint: &Endpoint) -> Cell {
+    Cell::Text(endpoint.ip().to_string().into())
+}
+
+pub(super) fn protocol_name(number: u8) -> Cell {
+    Cell::Text(match number {
+        protocol::TCP => "tcp".into(),
+        protocol::UDP => "udp".into(),
+        protocol::ICMP => "icmp".into(),
+        protocol::ICMPV6 => "icmpv6".into(),
+        other => other.to_string().into(),
+    })
+}
+
+/// A moment, from nanoseconds.
+pub(super) fn microseconds(unix_ns: u64) -> Cell {
+    Cell::Time(i64::try_from(unix_ns / 1_000).unwrap_or(i64::MAX))
+}
+
+fn count(number: u64) -> Cell {
+    Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn or_minus_one(number: Option<impl Into<i64>>) -> Cell {
+    Cell::Integer(number.map_or(-1, Into::into))
+}
+
+/// Microseconds, from nanoseconds.
+fn us(duration_ns: u64) -> Cell {
+    real_us(as_f64(duration_ns))
+}
+
+fn real_us(duration_ns: f64) -> Cell {
+    Cell::Real(duration_ns / 1e3)
+}
+
+fn per_second(number: u64, duration_ns: u64) -> Cell {
+    Cell::Real(if duration_ns == 0 { 0.0 } else { as_f64(number) / (as_f64(duration_ns) / 1e9) })
+}
+
+fn ratio(number: u64, of: u64) -> Cell {
+    Cell::Real(if of == 0 { 0.0 } else { as_f64(number) / as_f64(of) })
+}
+
+fn lengths(flow: &Flow) -> Summary {
+    flow.forward.lengths.with(&flow.backward.lengths)
+}
+
+/// From the connection's first packet, over active timeouts, to this flow's last one; 0 without TCP.
+fn connection_us(flow: &Flow) -> Cell {
+    if flow.protocol == protocol::TCP { us(flow.last_ns - flow.connection_ns) } else { Cell::Real(0.0) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "durations and sums of bytes are below 2^53 within a day")]
+const fn as_f64(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,52 @@
+//! What listens on a port, by the name that the registry of IANA has for it.
+
+use mitigator_ebpf::packet::protocol;
+
+/// The service of a flow to this port; `None` when none of the well-known ones is there.
+pub(super) const fn name_of(protocol_number: u8, port: u16) -> Option<&'static str> {
+    Some(match (protocol_number, port) {
+        (protocol::ICMP | protocol::ICMPV6, _) => "icmp",
+        (protocol::UDP, 443) => "quic",
+        (protocol::UDP, 67 | 68) => "dhcp",
+        (protocol::UDP, 69) => "tftp",
+        (protocol::UDP, 123) => "ntp",
+        (protocol::UDP, 161 | 162) => "snmp",
+        (protocol::UDP, 500 | 4500) => "ipsec",
+        (protocol::UDP, 514) => "syslog",
+        (protocol::UDP, 546 | 547) => "dhcpv6",
+        (protocol::UDP, 1194) => "openvpn",
+        (protocol::UDP, 1900) => "ssdp",
+        (protocol::UDP, 5353) => "mdns",
+        (protocol::UDP, 5355) => "llmnr",
+        (protocol::UDP, 11211) | (protocol::TCP, 11211) => "memcached",
+        (protocol::UDP, 51820) => "wireguard",
+        (protocol::TCP, 20) => "ftp-data",
+        (protocol::TCP, 21) => "ftp",
+        (protocol::TCP, 22) => "ssh",
+        (protocol::TCP, 23) => "telnet",
+        (protocol::TCP, 25) => "smtp",
+        (protocol::TCP, 80 | 8080) => "http",
+        (protocol::TCP, 110) => "pop3",
+        (protocol::TCP, 143) => "imap",
+        (protocol::TCP, 179) => "bgp",
+        (protocol::TCP, 443 | 8443) => "https",
+        (protocol::TCP, 445) => "smb",
+        (protocol::TCP, 465 | 587) => "submission",
+        (protocol::TCP, 993) => "imaps",
+        (protocol::TCP, 995) => "pop3s",
+        (protocol::TCP, 1433) => "mssql",
+        (protocol::TCP, 3306) => "mysql",
+        (protocol::TCP, 3389) => "rdp",
+        (protocol::TCP, 5432) => "postgresql",
+        (protocol::TCP, 6379) => "redis",
+        (protocol::TCP, 27017) => "mongodb",
+        (protocol::TCP | protocol::UDP, 53) => "dns",
+        (protocol::TCP | protocol::UDP, 88) => "kerberos",
+        (protocol::TCP | protocol::UDP, 111) => "rpcbind",
+        (protocol::TCP | protocol::UDP, 137..=139) => "netbios",
+        (protocol::TCP | protocol::UDP, 389) => "ldap",
+        (protocol::TCP | protocol::UDP, 853) => "dns-over-tls",
+        (protocol::TCP | protocol::UDP, 5060) => "sip",
+        _ => return None,
+    })
+}
