@@ -4,7 +4,6 @@
 //! The file of the crate is compiled once more, with numbers that loom watches, and with rows that count nothing but whose
 //! they are: of what is counted, loom would try far too much.
 #![expect(dead_code, reason = "parts of the file that are not looked at")]
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use loom::model::Builder;
 use loom::sync::Arc;
