@@ -47,11 +47,13 @@ pub struct SourceCounters {
     /// Other protocols than TCP, UDP and ICMP, and later fragments.
     pub other_packets: u32,
     /// Source port of the latest reflection packet, 0 for none.
-    pub reflection_port: u32,
+    pub reflection_port: u16,
+    /// Destination port of the latest TCP or UDP packet, 0 for none.
+    pub destination_port: u16,
     /// FIN set, RST clear; most of them have ACK and count there too.
     pub tcp_fin_packets: u32,
-    /// Destination port of the latest TCP or UDP packet, 0 for none.
-    pub destination_port: u32,
+    /// What is known of the row beside numbers.
+    pub marks: RowMarks,
     /// All packets that this host sent to the source. Offloaded segments count as one.
     pub sent_packets: u32,
     /// Of them: connections asked for.
@@ -68,7 +70,47 @@ pub struct SourceCounters {
 
 const _: () = assert!(size_of::<SourceCounters>() == 128);
 
+/// What is known of a row beside numbers, a bit each.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct RowMarks(u32);
+
+impl RowMarks {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// This host sent the source UDP before anything came of it, which an answer to a forged question is not.
+    pub const ASKED: Self = Self(1);
+    /// Another source had the row before. A CPU that was counting a packet of that one when the row was emptied may have
+    /// put back what had been counted.
+    pub const HAD_ANOTHER: Self = Self(2);
+
+    /// Those that a number stands for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The number that stands for them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether these are among them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+}
+
 impl SourceCounters {
+    /// So many packets of a new source may as well be those of the one that had its row before: far fewer than any
+    /// flood's.
+    const MOST_INHERITED: u64 = 16;
+
     /// A row before its first packet.
     pub const EMPTY: Self = Self {
         packets: 0,
@@ -90,8 +132,9 @@ impl SourceCounters {
         extension_packets: 0,
         other_packets: 0,
         reflection_port: 0,
-        tcp_fin_packets: 0,
         destination_port: 0,
+        tcp_fin_packets: 0,
+        marks: RowMarks::NONE,
         sent_packets: 0,
         sent_syn_packets: 0,
         sent_syn_ack_packets: 0,
@@ -99,6 +142,22 @@ impl SourceCounters {
         sent_udp_packets: 0,
         sent_closing_packets: 0,
     };
+
+    /// Whether what a row has when it is seen for the first time may be another source's. What is added to it from then
+    /// on is its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_be_inherited(&self) -> bool {
+        self.packets > Self::MOST_INHERITED && self.marks.has(RowMarks::HAD_ANOTHER)
+    }
+
+    /// Whether this host asked the source for something, or has a connection with it: a forged address can be
+    /// neither.
+    #[inline(always)]
+    #[must_use]
+    pub const fn was_asked(&self) -> bool {
+        self.sent_syn_packets > 0 || self.sent_data_packets > 0 || self.marks.has(RowMarks::ASKED)
+    }
 
     /// The epoch of `port_bits` that `now_ns` falls into.
     #[inline(always)]

@@ -20,7 +20,7 @@ pub use address::{PrefixKey, WideAddress};
 pub use allow::{AllowEntry, AllowReason};
 pub use block::{BlockEntry, BlockOrigin, BlockTerms, NEVER_EXPIRES, PlacedBlock};
 pub use block_table::{BlockRegion, ENTRIES_PER_LINE, Seeds};
-pub use counters::SourceCounters;
+pub use counters::{RowMarks, SourceCounters};
 pub use cpu_state::{CpuState, InsertionBudget, OUTCOME_ROOM};
 pub use outcome::Outcome;
 pub use settings::{DataPlaneSettings, SCHEMA};

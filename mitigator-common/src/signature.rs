@@ -66,13 +66,16 @@ impl PacketKind {
     }
 }
 
-/// A kind of packet and a port: the destination port, for [`PacketKind::UdpReflection`] the source port.
-/// Port 0 stands for every port.
+/// A kind of packet and a port: the destination port, for [`PacketKind::UdpReflection`] the source port. Or a kind on
+/// every port, and whether it has ports at all.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct Signature(u32);
 
 impl Signature {
+    /// Beside a kind, that it is on every port: 0 is a port like any other.
+    const EVERY_PORT: u32 = 1 << 31;
+
     /// Of `kind` and `port`.
     #[inline(always)]
     #[must_use]
@@ -80,23 +83,30 @@ impl Signature {
         Self((kind as u32) << 16 | port as u32)
     }
 
+    /// Of `kind`, whatever its port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_kind(kind: PacketKind) -> Self {
+        Self((kind as u32) << 16 | Self::EVERY_PORT)
+    }
+
     /// The same kind on every port.
     #[inline(always)]
     #[must_use]
     pub const fn on_every_port(self) -> Self {
-        Self(self.0 & 0xffff_0000)
+        Self(self.0 & 0xffff_0000 | Self::EVERY_PORT)
     }
 
     /// Its kind, unless the number is of a later schema.
     #[must_use]
     pub fn kind(self) -> Option<PacketKind> {
-        PacketKind::ALL.into_iter().find(|kind| *kind as u32 == self.0 >> 16)
+        PacketKind::ALL.into_iter().find(|kind| *kind as u32 == (self.0 & !Self::EVERY_PORT) >> 16)
     }
 
-    /// Its port; 0 for every port.
+    /// Its port; `None` for every port.
     #[must_use]
-    pub const fn port(self) -> u16 {
-        (self.0 & 0xffff) as u16
+    pub const fn port(self) -> Option<u16> {
+        if self.0 & Self::EVERY_PORT != 0 { None } else { Some((self.0 & 0xffff) as u16) }
     }
 }
 
@@ -105,9 +115,9 @@ impl core::fmt::Display for Signature {
         let kind = self.kind();
         f.write_str(kind.map_or("unknown packets", PacketKind::name))?;
         match (kind, self.port()) {
-            (_, 0) => Ok(()),
-            (Some(PacketKind::UdpReflection), port) => write!(f, " from port {port}"),
-            (_, port) => write!(f, " to port {port}"),
+            (_, None) => Ok(()),
+            (Some(PacketKind::UdpReflection), Some(port)) => write!(f, " from port {port}"),
+            (_, Some(port)) => write!(f, " to port {port}"),
         }
     }
 }
@@ -118,7 +128,8 @@ impl core::fmt::Display for Signature {
 pub struct Limit {
     /// On the monotonic clock.
     pub expires_at_ns: u64,
-    /// Sources first seen before this pass, as do those that this host asked or answered; 0 exempts nobody.
+    /// Sources first seen before this pass, as do those that this host asked for something or has a connection with; 0
+    /// exempts nobody.
     pub since_ns: u64,
     /// Packets that pass in one window of [`Limit::WINDOW_NS`].
     pub packets_per_window: u64,
@@ -169,14 +180,17 @@ mod tests {
     #[test]
     fn signatures_read_as_people_say_them() {
         for (kind, port, shown) in [
-            (PacketKind::TcpSyn, 25_565, "SYN packets to port 25565"),
-            (PacketKind::UdpReflection, 53, "UDP answers from port 53"),
-            (PacketKind::Fragment, 0, "fragments"),
+            (PacketKind::TcpSyn, Some(25_565), "SYN packets to port 25565"),
+            (PacketKind::UdpReflection, Some(53), "UDP answers from port 53"),
+            (PacketKind::Udp, Some(0), "UDP packets to port 0"),
+            (PacketKind::Udp, None, "UDP packets"),
+            (PacketKind::Fragment, None, "fragments"),
         ] {
-            let signature = Signature::new(kind, port);
+            let signature = port.map_or(Signature::of_kind(kind), |port| Signature::new(kind, port));
             assert_eq!(signature.to_string(), shown);
             assert_eq!((signature.kind(), signature.port()), (Some(kind), port));
-            assert_eq!(signature.on_every_port(), Signature::new(kind, 0));
+            assert_eq!(signature.on_every_port(), Signature::of_kind(kind));
+            assert_eq!(signature == signature.on_every_port(), port.is_none());
         }
     }
 }

@@ -9,7 +9,8 @@ use bytemuck::{Pod, Zeroable};
 /// IPv6 address, which is what one subscriber holds.
 ///
 /// IPv4 keeps the upper half zero; IPv6 is its upper 64 bits. IPv6 addresses inside the reserved
-/// `::/32` would collide with IPv4 and share the one source [`Source::RESERVED_V6`].
+/// `::/32` would collide with IPv4 and share the one source [`Source::RESERVED_V6`]. So do those inside
+/// `0:1::/32`, which nobody holds: the other numbers of that prefix mark places of tables without a source.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
 pub struct Source(u64);
@@ -17,9 +18,10 @@ pub struct Source(u64);
 const _: () = assert!(size_of::<Source>() == 8);
 
 impl Source {
-    /// All IPv6 senders inside `::/32` (unspecified, loopback, mapped and reserved addresses).
-    /// Its number lies in `0:1::/32`, reserved as well, so no routable sender shares it.
+    /// All IPv6 senders inside `::/32` (unspecified, loopback, mapped and reserved addresses), and inside `0:1::/32`.
     pub const RESERVED_V6: Self = Self(1 << 32);
+    /// No sender's: the row of a source while it is being made.
+    pub const BEING_MADE: Self = Self(1 << 32 | 3);
 
     /// The source of an IPv4 packet, from the address as it stands on the wire.
     #[inline(always)]
@@ -33,7 +35,7 @@ impl Source {
     #[must_use]
     pub const fn from_v6_upper_half(bytes: [u8; 8]) -> Self {
         let upper = u64::from_be_bytes(bytes);
-        if upper >> 32 == 0 { Self::RESERVED_V6 } else { Self(upper) }
+        if upper >> 33 == 0 { Self::RESERVED_V6 } else { Self(upper) }
     }
 
     /// The source that [`Source::number`] stands for.
@@ -118,6 +120,9 @@ mod tests {
             ("::1", "::/32"),
             ("::ffff:192.0.2.7", "::/32"),
             ("0:0:c000:207::1", "::/32"),
+            ("0:1::1", "::/32"),
+            ("0:1:0:3::1", "::/32"),
+            ("0:2::1", "0:2::/64"),
         ] {
             let address: IpAddr = address.parse().unwrap();
             assert_eq!(Source::from(address).to_string(), shown, "{address}");
@@ -129,5 +134,12 @@ mod tests {
         let forged: IpAddr = "0:0:c000:207::1".parse().unwrap();
         let honest: IpAddr = "192.0.2.7".parse().unwrap();
         assert_ne!(Source::from(forged), Source::from(honest));
+    }
+
+    #[test]
+    fn nobody_can_pass_for_a_row_that_is_being_made() {
+        let number = Source::BEING_MADE.number();
+        assert_ne!(Source::from_v6_upper_half(number.to_be_bytes()), Source::BEING_MADE);
+        assert!(number > u64::from(u32::MAX), "an IPv4 address");
     }
 }

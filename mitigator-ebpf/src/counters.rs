@@ -5,7 +5,7 @@
 //! packet wait for the one before; all others add to the second and the third, atomically. Both are summed by who reads:
 //! no packet is lost, and memory goes by the sources alone, however many CPUs there are.
 
-use mitigator_common::{Source, SourceCounters};
+use mitigator_common::{RowMarks, Source, SourceCounters};
 
 use crate::content::Content;
 use crate::packet::{Transport, TransportKind, flags};
@@ -16,6 +16,10 @@ const OWNER_SHIFT: u32 = 16;
 const EPOCH_MASK: u32 = 0xffff;
 /// Of the two ports, the one of reflection stands above.
 const PORT_SHIFT: u32 = 16;
+/// Ports that Linux takes for questions, from here on; services that answer strangers are below, as a rule.
+const ASKING_PORTS: u16 = 32_768;
+/// More than a packet ever has.
+const MOST_BYTES: u64 = 65_535;
 
 /// What packets of a source come to on the CPU that owns the row, or on all others.
 #[repr(C)]
@@ -58,7 +62,8 @@ pub struct LiveRow {
     sent_data_packets: SharedU32,
     sent_udp_packets: SharedU32,
     sent_closing_packets: SharedU32,
-    reserved: SharedU32,
+    /// [`RowMarks`].
+    marks: SharedU32,
 }
 
 const _: () = {
@@ -203,7 +208,7 @@ impl LiveRow {
     #[must_use]
     pub fn starting_at(now_ns: u64) -> Self {
         let row = Self::default();
-        row.begin(Source::default(), now_ns);
+        row.begin(Source::default(), now_ns, RowMarks::NONE);
         row
     }
 
@@ -221,10 +226,11 @@ impl LiveRow {
     }
 
     /// Empties the row for another source, first seen at `now_ns`. A CPU that is counting a packet of the former one at
-    /// this very moment, after it was quiet for long, may add it to the new one, or put back what it had loaded before.
+    /// this very moment, after it was quiet for long, may add it to the new one, or put back what it had loaded before;
+    /// that there was a former one, `marks` tells.
     #[inline(always)]
-    pub fn begin(&self, source: Source, now_ns: u64) {
-        self.source.publish(Source::RESERVED_V6.number());
+    pub fn begin(&self, source: Source, now_ns: u64, marks: RowMarks) {
+        self.source.publish(Source::BEING_MADE.number());
         self.own.begin(now_ns);
         self.others.begin(now_ns);
         self.first_seen_ns.set(now_ns);
@@ -247,6 +253,7 @@ impl LiveRow {
         ] {
             number.set(0);
         }
+        self.marks.set(marks.bits());
         self.source.publish(source.number());
     }
 
@@ -328,10 +335,13 @@ impl LiveRow {
 
     /// Adds one packet that this host sent to the source at `now_ns`; whether the source is known by that, and its
     /// address not forged: this host asked it for something, or goes on with a connection.
+    ///
+    /// UDP that nothing came before is a question, if the row `has_all`, every packet of the source. If not, only what
+    /// leaves from a port for questions is one.
     #[inline(always)]
-    pub fn record_sent(&self, content: Content, now_ns: u64) -> bool {
+    pub fn record_sent(&self, content: Content, now_ns: u64, has_all: impl FnOnce() -> bool) -> bool {
         self.sent_packets.add(1);
-        let Transport { kind, destination_port, flags, has_payload, .. } = content.transport;
+        let Transport { kind, source_port, destination_port, flags, has_payload } = content.transport;
         match kind {
             TransportKind::Tcp => {
                 if flags & (flags::FIN | flags::RST) != 0 {
@@ -353,9 +363,23 @@ impl LiveRow {
             TransportKind::Udp => {
                 self.sent_udp_packets.add(1);
                 // An answer to a forged question says nothing of who is there.
-                self.own.packets.get() == 0 && self.others.packets.get() == 0
+                let is_first = self.own.packets.get() == 0 && self.others.packets.get() == 0;
+                let asks = is_first && (source_port >= ASKING_PORTS || has_all());
+                if asks {
+                    self.note_asked();
+                }
+                asks
             }
             TransportKind::Icmp | TransportKind::Other => false,
+        }
+    }
+
+    /// Where the row has just gone to another source, that one is not taken for the one that was asked.
+    #[inline(always)]
+    fn note_asked(&self) {
+        let marks = self.marks.get();
+        if !RowMarks::from_bits(marks).has(RowMarks::ASKED) {
+            let _has_gone = !self.marks.replace(marks, marks | RowMarks::ASKED.bits());
         }
     }
 
@@ -366,20 +390,28 @@ impl LiveRow {
         self.sent_syn_packets.get() > 0 || self.sent_data_packets.get() > 0
     }
 
+    #[inline(always)]
+    fn has(&self, marks: RowMarks) -> bool {
+        RowMarks::from_bits(self.marks.get()).has(marks)
+    }
+
     /// Whether a limit that began at `since_ns` exempts the source: it was there before, or this host asked
-    /// it for something or answered it over a connection. A forged address can be none of these.
+    /// it for something or answered it over a connection. A forged address can be none of these; UDP that is answered
+    /// may be forged.
     #[inline(always)]
     #[must_use]
     pub fn is_known(&self, since_ns: u64) -> bool {
-        self.first_seen_ns.get() < since_ns
-            || self.sent_syn_packets.get() > 0
-            || self.sent_udp_packets.get() > 0
-            || self.sent_data_packets.get() > 0
+        self.first_seen_ns.get() < since_ns || self.has_connection() || self.has(RowMarks::ASKED)
     }
 
     /// The row as it stands.
     #[must_use]
     pub fn totals(&self) -> SourceCounters {
+        let found = self.sums();
+        if found.marks.has(RowMarks::HAD_ANOTHER) { as_others_tell(found) } else { found }
+    }
+
+    fn sums(&self) -> SourceCounters {
         let Self { own, others, .. } = self;
         let both = |count: fn(&Part) -> &SharedU32| count(own).get().wrapping_add(count(others).get());
         let (own_ports, other_ports) = (own.ports.get(), others.ports.get());
@@ -414,9 +446,10 @@ impl LiveRow {
             fragment_packets: self.fragment_packets.get(),
             extension_packets: self.extension_packets.get(),
             other_packets: self.other_packets.get(),
-            reflection_port: reflection >> PORT_SHIFT,
+            reflection_port: upper_half(reflection),
+            destination_port: lower_half(destination),
             tcp_fin_packets: self.tcp_fin_packets.get(),
-            destination_port: destination & 0xffff,
+            marks: RowMarks::from_bits(self.marks.get()),
             sent_packets: self.sent_packets.get(),
             sent_syn_packets: self.sent_syn_packets.get(),
             sent_syn_ack_packets: self.sent_syn_ack_packets.get(),
@@ -425,6 +458,44 @@ impl LiveRow {
             sent_closing_packets: self.sent_closing_packets.get(),
         }
     }
+}
+
+/// A row's numbers without one that cannot be its source's, because the others tell otherwise: a CPU that was held up
+/// after it had loaded that one, while the row went to another source, put it back. All of them grow still.
+fn as_others_tell(found: SourceCounters) -> SourceCounters {
+    let kinds = [
+        found.tcp_syn_packets,
+        found.tcp_syn_ack_packets,
+        found.tcp_ack_packets,
+        found.tcp_rst_packets,
+        found.tcp_odd_packets,
+        found.udp_packets,
+        found.icmp_packets,
+        found.other_packets,
+    ];
+    let Ok(packets) = u32::try_from(found.packets) else {
+        // Numbers of kinds have begun anew, perhaps.
+        return found;
+    };
+    let most = kinds.into_iter().fold(0_u32, u32::saturating_add).min(packets);
+    SourceCounters {
+        packets: u64::from(most),
+        bytes: found.bytes.min(u64::from(most) * MOST_BYTES),
+        tcp_syn_packets: found.tcp_syn_packets.min(most),
+        tcp_ack_packets: found.tcp_ack_packets.min(most),
+        tcp_push_packets: found.tcp_push_packets.min(most),
+        udp_packets: found.udp_packets.min(most),
+        ..found
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the half that is meant")]
+const fn lower_half(number: u32) -> u16 {
+    number as u16
+}
+
+const fn upper_half(number: u32) -> u16 {
+    lower_half(number >> PORT_SHIFT)
 }
 
 /// Whether a packet that this host sends asks its receiver for something, so that an answer is to come, or goes on with
@@ -530,5 +601,85 @@ mod tests {
         assert!(row.totals().port_bits.count_ones() >= 12);
         row.record(0, content(udp(1)), 60, 5 + (1 << 30));
         assert_eq!(row.totals().port_bits.count_ones(), 1);
+    }
+
+    #[test]
+    fn an_answer_to_a_forged_question_makes_nobody_known() {
+        let (question, sent) = (content(udp(40_000)), content(Transport::udp(53, 40_000)));
+        for (description, asks_first, has_all, own_port, is_known) in [
+            ("this host asks", true, true, 53, true),
+            ("this host asks from a port for questions", true, true, 40_000, true),
+            ("this host answers", false, true, 53, false),
+            ("this host answers from a port for questions", false, true, 40_000, false),
+            ("this host answers somebody of a crowd", true, false, 53, false),
+            ("this host asks somebody of a crowd", true, false, 40_000, true),
+        ] {
+            let row = LiveRow::starting_at(2);
+            if !asks_first {
+                row.record(0, question, 60, 2);
+            }
+            let sent = Content { transport: Transport { source_port: own_port, ..sent.transport }, ..sent };
+            assert_eq!(row.record_sent(sent, 2, || has_all), is_known, "{description}");
+            row.record(0, question, 60, 3);
+            assert!(!row.record_sent(sent, 3, || has_all), "{description}: it asks but once");
+            assert_eq!(row.is_known(1), is_known, "{description}");
+            assert_eq!(row.totals().was_asked(), is_known, "{description}");
+            assert!(row.is_known(3), "{description}: it was there before");
+        }
+    }
+
+    #[test]
+    fn a_connection_makes_its_source_known() {
+        for (description, transport, is_known) in [
+            ("asked for", tcp(flags::SYN, false), true),
+            ("gone on with", tcp(flags::ACK, true), true),
+            ("accepted", tcp(flags::SYN | flags::ACK, false), false),
+            ("refused", tcp(flags::RST, false), false),
+        ] {
+            let row = LiveRow::starting_at(2);
+            row.record(0, content(tcp(flags::SYN, false)), 60, 2);
+            row.record_sent(content(transport), 2, || true);
+            assert_eq!((row.is_known(1), row.totals().was_asked()), (is_known, is_known), "{description}");
+        }
+    }
+
+    /// What a CPU had loaded before the row went to another source, and stores after.
+    #[test]
+    fn a_number_that_is_put_back_is_not_the_next_sources() {
+        type Number = fn(&LiveRow);
+        let rows: [(&str, Number); 5] = [
+            ("packets", |row| row.own.packets.set(1_000_001)),
+            ("bytes", |row| row.own.bytes.set(1_000_000_060)),
+            ("SYN", |row| row.own.tcp_syn_packets.set(1_000_001)),
+            ("requests", |row| row.own.tcp_push_packets.set(1_000_001)),
+            ("UDP", |row| row.own.udp_packets.set(1_000_001)),
+        ];
+        for (description, put_back) in rows {
+            let row = LiveRow::starting_at(1);
+            row.begin(Source::RESERVED_V6, 5, RowMarks::HAD_ANOTHER);
+            row.record(0, content(udp(40_000)), 60, 5);
+            put_back(&row);
+            let first = row.totals();
+            assert_eq!(first.packets, 1, "{description}");
+            assert!(first.tcp_syn_packets <= 1 && first.udp_packets == 1, "{description}: {first:?}");
+            assert!(first.tcp_push_packets <= 1 && first.bytes <= MOST_BYTES, "{description}: {first:?}");
+            for packets in 2..=100 {
+                row.record(0, content(udp(40_000)), 60, 5);
+                assert_eq!(row.totals().packets, packets, "{description}");
+            }
+            assert!(row.totals().may_be_inherited(), "{description}");
+        }
+    }
+
+    #[test]
+    fn what_a_row_counts_is_its_own_where_no_source_had_it_before() {
+        let row = LiveRow::starting_at(1);
+        for _ in 0..100 {
+            row.record(0, content(udp(40_000)), 60, 5);
+        }
+        assert!(!row.totals().may_be_inherited());
+        row.begin(Source::RESERVED_V6, 5, RowMarks::HAD_ANOTHER);
+        row.record(0, content(udp(40_000)), 60, 5);
+        assert!(!row.totals().may_be_inherited(), "one packet is no flood");
     }
 }

@@ -20,4 +20,6 @@ pub mod shared;
 pub mod signature;
 pub mod sketch;
 pub mod source_table;
+#[cfg(test)]
+mod source_table_tests;
 pub mod transport;

@@ -11,10 +11,10 @@ use crate::shared::SharedU64;
 #[must_use]
 pub fn signature_of(packet: &Packet) -> Signature {
     if !matches!(packet.fragment, Fragment::Whole) {
-        return Signature::new(PacketKind::Fragment, 0);
+        return Signature::of_kind(PacketKind::Fragment);
     }
     if packet.has_extensions {
-        return Signature::new(PacketKind::Extension, 0);
+        return Signature::of_kind(PacketKind::Extension);
     }
     let Transport { kind, source_port, destination_port, flags, .. } = packet.transport;
     match kind {
@@ -23,8 +23,8 @@ pub fn signature_of(packet: &Packet) -> Signature {
             Signature::new(PacketKind::UdpReflection, source_port)
         }
         TransportKind::Udp => Signature::new(PacketKind::Udp, destination_port),
-        TransportKind::Icmp => Signature::new(PacketKind::Icmp, 0),
-        TransportKind::Other => Signature::new(PacketKind::Other, 0),
+        TransportKind::Icmp => Signature::of_kind(PacketKind::Icmp),
+        TransportKind::Other => Signature::of_kind(PacketKind::Other),
     }
 }
 

@@ -9,20 +9,26 @@ use crate::shared::SharedU32;
 /// Cells of a row.
 const COLUMNS: usize = 1 << COLUMN_BITS;
 const COLUMN_BITS: u32 = 14;
-/// The count's part of a cell; the rest is the epoch's.
-const COUNT_BITS: u32 = 20;
+/// The count's part of a cell, far more than cells hold in the mean at any rate of packets; the rest is the epoch's, so
+/// that an epoch comes again after 78 h.
+const COUNT_BITS: u32 = 12;
 const MOST: u32 = (1 << COUNT_BITS) - 1;
+const EPOCHS: u32 = u32::MAX >> COUNT_BITS;
 /// An epoch is 2^28 ns, 0.27 s.
 const EPOCH_BITS: u32 = 28;
 /// Packets in an epoch beyond which a source is heavy where no others share its cells, on one CPU: 15 a second, so that
 /// one whose packets are spread over many CPUs is found, too.
 const HEAVY: u32 = 4;
+/// Epochs in which what was counted in a sketch may still be answered: 8.6 s.
+const ANSWERED_WITHIN: u32 = 32;
 
 /// The sketch of one CPU.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct LiveSketch {
     rows: [[SharedU32; COLUMNS]; 2],
+    /// Of the first sketch alone: the epoch in which any CPU counted in its own last.
+    latest: SharedU32,
 }
 
 /// The epoch that `now_ns` falls into, cut to what a cell holds.
@@ -30,7 +36,7 @@ pub struct LiveSketch {
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "epochs are compared for equality only")]
 pub const fn epoch_of(now_ns: u64) -> u32 {
-    (now_ns >> EPOCH_BITS) as u32 & (u32::MAX >> COUNT_BITS)
+    (now_ns >> EPOCH_BITS) as u32 & EPOCHS
 }
 
 /// Whether a source is heavy that the sketch counted `estimate` packets of, when it counted `sketched` in all: more than
@@ -43,6 +49,19 @@ pub const fn is_heavy(estimate: u32, sketched: u32) -> bool {
 }
 
 impl LiveSketch {
+    /// Remembers that a packet was counted in the epoch, by whatever CPU.
+    #[inline(always)]
+    pub fn note_use(&self, epoch: u32) {
+        self.latest.set(epoch);
+    }
+
+    /// Whether packets were counted so shortly before the epoch that their answers may be sent in it.
+    #[inline(always)]
+    #[must_use]
+    pub fn was_in_use(&self, epoch: u32) -> bool {
+        epoch.wrapping_sub(self.latest.get()) & EPOCHS < ANSWERED_WITHIN
+    }
+
     /// Counts a packet of the source that has these two secret hashes, of which the upper bits tell; its packets in
     /// this epoch so far, or more.
     #[inline(always)]
@@ -81,7 +100,7 @@ mod tests {
     fn sketch() -> Box<LiveSketch> {
         // Two arrays of numbers that begin at zero.
         let row = || core::array::from_fn(|_| SharedU32::default());
-        Box::new(LiveSketch { rows: [row(), row()] })
+        Box::new(LiveSketch { rows: [row(), row()], latest: SharedU32::default() })
     }
 
     fn hashes(source: u64) -> [u64; 2] {
@@ -97,6 +116,27 @@ mod tests {
             }
         }
         assert_eq!(sketch.add(hashes(5), 8), 1);
+    }
+
+    #[test]
+    fn what_was_counted_a_quarter_of_an_hour_ago_is_forgotten() {
+        let sketch = sketch();
+        // After 2^40 ns, epochs of twelve bits would come again.
+        for step in 0..200 {
+            let epoch = epoch_of(step << 40);
+            assert_eq!([sketch.add(hashes(5), epoch), sketch.add(hashes(5), epoch)], [1, 2], "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_sketch_is_in_use_for_as_long_as_its_packets_may_be_answered() {
+        let sketch = sketch();
+        for last in [0, 77, EPOCHS] {
+            sketch.note_use(last);
+            for (later, expected) in [(0, true), (1, true), (31, true), (32, false), (100_000, false)] {
+                assert_eq!(sketch.was_in_use((last + later) & EPOCHS), expected, "{later} after {last}");
+            }
+        }
     }
 
     #[test]

@@ -3,24 +3,27 @@
 //! Whoever makes a row, on any CPU, first takes its place: the byte that marks it becomes `BUSY`, by one exchange of
 //! the bucket's word, which fails when anybody changed any of the eight meanwhile. Who takes one where the source may
 //! have got its row in the other bucket meanwhile looks there again, after that. So a source never gets two rows, and a
-//! row never two makers. User space reads rows while they are counted into; one that changed its source meanwhile tells
+//! row never two makers. Whoever changes another's byte does so by an exchange, too, and leaves `BUSY` alone: it is its
+//! maker's. User space reads rows while they are counted into; one that changed its source meanwhile tells
 //! so by that.
 
-use mitigator_common::{Source, SourcePlace, SourceTable};
+use mitigator_common::{RowMarks, Source, SourcePlace, SourceTable};
 
 use crate::counters::LiveRow;
 use crate::shared::SharedU64;
 
 /// Marks a row that is being made.
-const BUSY: u8 = 127;
-/// Beside a tag, that the source is known: this host asked or answered it, or it is heavy.
+pub(crate) const BUSY: u8 = 127;
+/// Beside a tag, that the source is known: this host asked it or has a connection with it, or it is heavy.
 const KNOWN: u8 = 0x80;
-const ONES: u64 = 0x0101_0101_0101_0101;
+pub(crate) const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHEST: u64 = ONES * KNOWN as u64;
 /// How long a row rests before it is taken for a source that was never seen before, 2 s, and for one that is heavy or
 /// that this host asks for something, 0.27 s.
-const RESTS_NS: u64 = 1 << 31;
-const RESTS_SHORTLY_NS: u64 = 1 << 28;
+pub(crate) const RESTS_NS: u64 = 1 << 31;
+pub(crate) const RESTS_SHORTLY_NS: u64 = 1 << 28;
+/// How often it is tried to mark a source as known, while others change its bucket.
+const ATTEMPTS: u32 = 3;
 /// As many times as long where this host has a connection with the row's source, as a power of two.
 const CONNECTED_BITS: u32 = 5;
 
@@ -28,7 +31,7 @@ const CONNECTED_BITS: u32 = 5;
 #[repr(transparent)]
 #[derive(Debug, Default)]
 pub struct LiveBucket {
-    tags: SharedU64,
+    pub(crate) tags: SharedU64,
 }
 
 /// The tags of a bucket as they were.
@@ -37,7 +40,7 @@ pub struct Tags(u64);
 
 /// Some rows of a bucket: the highest bit of a byte for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows(u64);
+pub struct Rows(pub(crate) u64);
 
 impl Rows {
     /// Whether there are none.
@@ -144,16 +147,21 @@ impl LiveBucket {
         Tags(self.tags.consult())
     }
 
-    /// Remembers that the source of a row is known.
+    /// Remembers that the source of a row is known, which was marked with `tag`. Whoever has the row by now does not
+    /// inherit it, unless marked alike.
     #[inline(always)]
-    pub fn set_known(&self, row: u32) {
-        let bit = byte_of(row, KNOWN);
-        if self.tags.get() & bit == 0 {
-            self.tags.raise(bit);
+    pub fn set_known(&self, row: u32, tag: u8) {
+        for _ in 0..ATTEMPTS {
+            let tags = self.tags();
+            // It is already, or the row goes or went to another.
+            if tags.byte(row) != tag || self.tags.replace(tags.0, tags.with(row, tag | KNOWN).0) {
+                return;
+            }
         }
     }
 
-    /// Marks a row that was being made, and leaves the others as they are: one may have become known meanwhile.
+    /// Marks a row that was being made, whose byte nobody else has changed, and leaves the others as they are: one may
+    /// have become known meanwhile.
     #[inline(always)]
     fn release(&self, row: u32, byte: u8) {
         self.tags.publish_sum(byte_of(row, byte).wrapping_sub(byte_of(row, BUSY)));
@@ -271,7 +279,8 @@ pub enum Wish {
 }
 
 /// Makes the row of a source that has none at `now_ns`. It is a free one, or one whose source was quiet for long, that
-/// `random` chooses. `None` when there is neither, or another CPU is making one in the same bucket.
+/// `random` chooses. `None` when there is neither, or another CPU is making one in the same bucket or has made the
+/// source's.
 #[inline(always)]
 pub fn make<'t>(
     table: &impl Memory<'t>,
@@ -281,22 +290,40 @@ pub fn make<'t>(
     now_ns: u64,
     random: u32,
 ) -> Option<Made> {
-    let near = table.bucket(place.near)?;
-    let tags = near.tags();
+    let choice = choose(table, place, wish, now_ns, random)?;
+    take(table, choice, source, place, now_ns)
+}
+
+/// A row to take, and the tags of its bucket, which must not have changed until then.
+#[derive(Clone, Copy)]
+struct Choice {
+    row: Found,
+    tags: Tags,
+    /// The bucket where the source may have a row, too.
+    other: Option<u32>,
+}
+
+#[inline(always)]
+fn choose<'t>(
+    table: &impl Memory<'t>,
+    place: SourcePlace,
+    wish: Wish,
+    now_ns: u64,
+    random: u32,
+) -> Option<Choice> {
+    let tags = table.bucket(place.near)?.tags();
     if tags.is_making_one() {
         return None;
     }
     if !tags.are_all_set() {
         let row = Found { bucket: place.near, row: tags.free().first() };
         // None of this source is far as long as there is room near.
-        return take(table, near, tags, row, None, source, place, now_ns);
+        return Some(Choice { row, tags, other: None });
     }
     if let Some(row) = rested(table, place.near, tags, wish, now_ns, random) {
-        let row = Found { bucket: place.near, row };
-        return take(table, near, tags, row, Some(place.far), source, place, now_ns);
+        return Some(Choice { row: Found { bucket: place.near, row }, tags, other: Some(place.far) });
     }
-    let far = table.bucket(place.far)?;
-    let tags = far.tags();
+    let tags = table.bucket(place.far)?.tags();
     if tags.is_making_one() {
         return None;
     }
@@ -305,37 +332,39 @@ pub fn make<'t>(
     } else {
         tags.free().first()
     };
-    take(table, far, tags, Found { bucket: place.far, row }, Some(place.near), source, place, now_ns)
+    Some(Choice { row: Found { bucket: place.far, row }, tags, other: Some(place.near) })
 }
 
-/// Takes a row for a source, unless it has one in `other` by now.
+/// Takes a row for a source, unless it has one by now.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one place for what all ways of making a row have in common")]
 fn take<'t>(
     table: &impl Memory<'t>,
-    bucket: &LiveBucket,
-    tags: Tags,
-    row: Found,
-    other: Option<u32>,
+    Choice { row, tags, other }: Choice,
     source: Source,
     place: SourcePlace,
     now_ns: u64,
 ) -> Option<Made> {
+    let has_row_in = |bucket, tags| find_in(table, source, bucket, tags, place.tag, Among::All).is_some();
+    // Whoever makes one here after this look changes the tags.
+    if has_row_in(row.bucket, tags) {
+        return None;
+    }
+    let bucket = table.bucket(row.bucket)?;
     if !bucket.tags.replace(tags.0, tags.with(row.row, BUSY).0) {
         return None;
     }
     if let Some(other) = other {
         let others = table.bucket(other)?.tags();
-        let is_there =
-            others.is_making_one() || find_in(table, source, other, others, place.tag, Among::All).is_some();
-        if is_there {
+        if others.is_making_one() || has_row_in(other, others) {
             bucket.release(row.row, tags.byte(row.row));
             return None;
         }
     }
-    table.row(row.index())?.begin(source, now_ns);
+    let evicts = tags.is_in_use(row.row);
+    let marks = if evicts { RowMarks::HAD_ANOTHER } else { RowMarks::NONE };
+    table.row(row.index())?.begin(source, now_ns, marks);
     bucket.release(row.row, place.tag);
-    Some(Made { row, evicts: tags.is_in_use(row.row) })
+    Some(Made { row, evicts })
 }
 
 /// Of two rows of a bucket at random, the one whose source was quiet for longer, if for long enough (the power of two
@@ -368,142 +397,6 @@ fn rested<'t>(
 
 /// A byte at the place of a row in its bucket's word.
 #[inline(always)]
-const fn byte_of(row: u32, byte: u8) -> u64 {
+pub(crate) const fn byte_of(row: u32, byte: u8) -> u64 {
     (byte as u64) << ((row & 7) * 8)
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use std::vec::Vec;
-
-    use super::*;
-    use crate::content::Content;
-    use crate::packet::{Transport, flags};
-
-    const NOW_NS: u64 = 1 << 40;
-
-    /// Two buckets with their rows: the near one and the far one of everybody.
-    struct Table {
-        buckets: [LiveBucket; 2],
-        rows: Vec<LiveRow>,
-    }
-
-    impl<'t> Memory<'t> for &'t Table {
-        fn bucket(&self, index: u32) -> Option<&'t LiveBucket> {
-            self.buckets.get(index as usize)
-        }
-
-        fn row(&self, index: u32) -> Option<&'t LiveRow> {
-            self.rows.get(index as usize)
-        }
-    }
-
-    fn place(tag: u8) -> SourcePlace {
-        SourcePlace { near: 0, far: 1, tag }
-    }
-
-    impl Table {
-        fn new() -> Self {
-            Self { buckets: Default::default(), rows: (0..16).map(|_| LiveRow::default()).collect() }
-        }
-
-        fn find(&self, number: u32, tag: u8) -> Option<u32> {
-            find(&self, source(number), place(tag), Among::All).map(Found::index)
-        }
-
-        /// The row and whether another source lost it.
-        fn make(&self, number: u32, tag: u8, now_ns: u64, random: u32) -> Option<(u32, bool)> {
-            let made = make(&self, source(number), place(tag), Wish::Stranger, now_ns, random)?;
-            Some((made.row.index(), made.evicts))
-        }
-    }
-
-    fn source(number: u32) -> Source {
-        Source::from_v4_bytes(number.to_be_bytes())
-    }
-
-    #[test]
-    fn the_first_of_some_rows_is_told_by_its_number() {
-        for mask in 1..=255_u64 {
-            let bits = (0..8).filter(|row| mask >> row & 1 == 1).map(|row| byte_of(row, 0x80)).sum();
-            assert_eq!(Rows(bits).first(), mask.trailing_zeros());
-            assert_eq!(Rows(bits).rest().0.count_ones(), mask.count_ones() - 1);
-        }
-    }
-
-    #[test]
-    fn sources_that_are_marked_alike_have_rows_of_their_own() {
-        let table = Table::new();
-        let tag_of = |number: u32| if number % 3 < 2 { 1 } else { 2 };
-        for number in 0..16 {
-            assert_eq!(table.find(number, tag_of(number)), None);
-            assert_eq!(table.make(number, tag_of(number), NOW_NS, 0), Some((number, false)));
-            if number == 3 {
-                table.buckets[0].set_known(3);
-            }
-            for known in 0..=number {
-                assert_eq!(table.find(known, tag_of(known)), Some(known), "of {number}");
-            }
-        }
-        for random in 0..64 {
-            let made = table.make(99, 3, NOW_NS + RESTS_NS, random);
-            assert_eq!(made, None, "all are in use and have not rested");
-        }
-        let known = |number| find(&&table, source(number), place(tag_of(number)), Among::Known);
-        assert_eq!((known(3).map(Found::index), known(4)), (Some(3), None));
-    }
-
-    #[test]
-    fn a_row_that_rested_goes_to_another_source_but_connections_stay_longer() {
-        let table = Table::new();
-        let data = Content {
-            transport: Transport::tcp(80, 40_000, flags::ACK | flags::PSH, true),
-            is_fragment: false,
-            has_extensions: false,
-            is_to_group: false,
-        };
-        for number in 0..16 {
-            assert!(table.make(number, 7, NOW_NS + u64::from(number), 0).is_some());
-        }
-        // The rows 0 and 1 are known, and this host has a connection with the source of the former.
-        table.buckets[0].set_known(0);
-        table.buckets[0].set_known(1);
-        assert!(table.rows[0].record_sent(data, NOW_NS));
-        let later = NOW_NS + RESTS_NS + 100;
-        // Zero stands for the rows 0 and 1, one for 1 and 2, of which the former has another source by then.
-        assert_eq!(table.make(20, 7, later, 0), Some((1, true)));
-        assert_eq!((table.find(1, 7), table.find(0, 7), table.find(20, 7)), (None, Some(0), Some(1)));
-        assert_eq!(table.make(21, 7, later, 1), Some((2, true)));
-        assert_eq!(table.make(22, 7, later, 1), Some((9, true)), "both near ones are new");
-        let much_later = NOW_NS + (RESTS_NS << 6);
-        table.rows.iter().skip(1).for_each(|row| row.begin(source(12), much_later));
-        assert_eq!(table.make(23, 7, much_later, 0), Some((0, true)));
-        assert!(table.buckets[0].tags().known().are_none(), "nobody inherits that he is known");
-    }
-
-    #[test]
-    fn a_heavy_source_gets_a_row_of_a_table_that_is_kept_full() {
-        let table = Table::new();
-        for number in 0..16 {
-            assert!(table.make(number, 7, NOW_NS, 0).is_some());
-            table.buckets[number as usize / 8].set_known(number % 8);
-        }
-        let soon = NOW_NS + RESTS_SHORTLY_NS + 1;
-        assert_eq!(table.make(20, 7, soon, 0), None, "for a stranger, none has rested");
-        let made = make(&&table, source(20), place(7), Wish::Promoted, soon, 0);
-        assert_eq!(made.map(|made| (made.row.index(), made.evicts)), Some((0, true)));
-    }
-
-    #[test]
-    fn nobody_makes_a_row_where_another_is_being_made() {
-        let table = Table::new();
-        table.buckets[0].tags.set(byte_of(0, BUSY));
-        assert_eq!(table.make(1, 7, NOW_NS, 0), None);
-        table.buckets[0].tags.set(ONES);
-        table.buckets[1].tags.set(byte_of(4, BUSY));
-        assert_eq!(table.make(1, 7, NOW_NS, 0), None);
-        assert!(!table.buckets[1].tags().is_in_use(4));
-    }
 }

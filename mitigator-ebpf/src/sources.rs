@@ -32,7 +32,7 @@ pub fn count_sent(packet: &Packet) {
     count_left(packet.source.number(), Content::from(packet).to_bits());
 }
 
-/// Whether the source was there before `since_ns`, or this host asked or answered it.
+/// Whether the source was there before `since_ns`, or this host asked it for something or has a connection with it.
 #[inline(always)]
 pub fn is_known(source: Source, since_ns: u64) -> bool {
     has_known_row(source.number(), since_ns) != 0
@@ -77,10 +77,12 @@ extern "C" fn count_left(source: u64, content: u64) -> u32 {
         None if asks(content) => make(state, place, source, Budget::Asked, now_ns),
         found => found,
     };
+    // What came of a source in a crowd may be in no row.
+    let has_all = || sketch_of(0).is_some_and(|first| !first.was_in_use(epoch_of(now_ns)));
     if let Some(found) = found
-        && Maps.row(found.index()).is_some_and(|row| row.record_sent(content, now_ns))
+        && Maps.row(found.index()).is_some_and(|row| row.record_sent(content, now_ns, has_all))
     {
-        set_known(found);
+        set_known(found, place);
     }
     0
 }
@@ -121,12 +123,17 @@ fn choose_row(header: &LiveHeader, state: &LiveCpuState, source: Source, now_ns:
     let hashes = [first, second].map(|seed| number.wrapping_mul(seed));
     let epoch = epoch_of(now_ns);
     let sketched = state.count_sketched(epoch);
-    if is_heavy(sketch_of(state)?.add(hashes, epoch), sketched) {
+    if sketched == 1
+        && let Some(first) = sketch_of(0)
+    {
+        first.note_use(epoch);
+    }
+    if is_heavy(sketch_of(state.cpu.get())?.add(hashes, epoch), sketched) {
         let found = match source_table::find(&Maps, source, place, Among::All) {
             None => make(state, place, source, Budget::Heavy, now_ns),
             found => found,
         }?;
-        set_known(found);
+        set_known(found, place);
         return Some(found);
     }
     // A light one that has its row is not to get another, nor one that has just found none.
@@ -159,9 +166,9 @@ fn make(
 }
 
 #[inline(always)]
-fn set_known(found: Found) {
+fn set_known(found: Found, place: SourcePlace) {
     if let Some(bucket) = Maps.bucket(found.bucket) {
-        bucket.set_known(found.row);
+        bucket.set_known(found.row, place.tag);
     }
 }
 
@@ -195,8 +202,8 @@ fn seeds_of(header: &LiveHeader) -> Seeds {
 }
 
 #[inline(always)]
-fn sketch_of(state: &LiveCpuState) -> Option<&'static LiveSketch> {
-    let sketch = SKETCHES.get_ptr(state.cpu.get())?;
+fn sketch_of(cpu: u32) -> Option<&'static LiveSketch> {
+    let sketch = SKETCHES.get_ptr(cpu)?;
     // SAFETY: as for buckets.
     Some(unsafe { &*sketch })
 }

@@ -92,7 +92,7 @@ fn packets(vector: Vector, port: u16, count: u32) -> SourceCounters {
     let mut change = SourceCounters {
         packets: u64::from(count),
         bytes: u64::from(count) * 120,
-        destination_port: u32::from(port),
+        destination_port: port,
         ..SourceCounters::EMPTY
     };
     match vector {
@@ -101,7 +101,7 @@ fn packets(vector: Vector, port: u16, count: u32) -> SourceCounters {
         Vector::SynFlood => change.tcp_syn_packets = count,
         Vector::Reflection => {
             (change.udp_packets, change.reflection_packets) = (count, count);
-            change.reflection_port = u32::from(port);
+            change.reflection_port = port;
         }
         other => panic!("no packets for {}", other.name()),
     }

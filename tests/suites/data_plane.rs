@@ -67,6 +67,12 @@ fn main() -> ExitCode {
         shared.trial("a_block_ends_by_itself_at_its_time", ends_at_its_time),
         shared.trial("expired_blocks_are_cleared_and_live_ones_stay", clears_expired),
         shared.trial("a_limit_lets_its_share_pass_and_whoever_was_there_before", limits),
+        Trial::new(
+            "who_was_asked_meets_no_limit_and_who_was_answered_does",
+            Needs::Bpf,
+            crowd::asked_and_answered,
+        ),
+        shared.trial("port_0_is_limited_alone", limit_of_port_0),
         shared.trial("openings_beyond_a_limit_are_answered_with_cookies", cookies::answers),
         shared.trial("who_cannot_be_answered_with_a_cookie_meets_the_limit", cookies::hindrances),
         Trial::new("a_full_table_says_how_many_it_holds", Needs::Bpf, capacity::full_tables_say_so),
@@ -107,17 +113,18 @@ fn verification(told: &Arc<Mutex<Vec<Verified>>>) -> Trial {
 fn limits(bench: &mut Bench) -> Result<()> {
     const PACKETS: u64 = 20;
     let syn = |port| Signature::new(PacketKind::TcpSyn, port);
+    let syns = Signature::of_kind(PacketKind::TcpSyn);
     let ever = Timestamp::from_ns(u64::MAX);
     let over = Timestamp::from_ns(1);
     for (description, signature, packets_per_second, until, packet, passed) in [
         ("none passes", syn(WEB_PORT), 0.0, ever, tcp_syn("198.51.100.1"), 0),
         ("another port", syn(WEB_PORT + 1), 0.0, ever, tcp_syn("198.51.100.1"), PACKETS),
-        ("every port", syn(0), 0.0, ever, tcp_syn("198.51.100.1"), 0),
-        ("another kind", syn(0), 0.0, ever, udp("198.51.100.1", 9), PACKETS),
-        ("it is over", syn(0), 0.0, over, tcp_syn("198.51.100.1"), PACKETS),
-        ("IPv6", syn(0), 0.0, ever, tcp_syn("2001:db8::1"), 0),
+        ("every port", syns, 0.0, ever, tcp_syn("198.51.100.1"), 0),
+        ("another kind", syns, 0.0, ever, udp("198.51.100.1", 9), PACKETS),
+        ("it is over", syns, 0.0, over, tcp_syn("198.51.100.1"), PACKETS),
+        ("IPv6", syns, 0.0, ever, tcp_syn("2001:db8::1"), 0),
         ("answers", Signature::new(PacketKind::UdpReflection, 53), 0.0, ever, udp("198.51.100.1", 53), 0),
-        ("room for all", syn(0), 1e9, ever, tcp_syn("198.51.100.1"), PACKETS),
+        ("room for all", syns, 1e9, ever, tcp_syn("198.51.100.1"), PACKETS),
     ] {
         bench.clear()?;
         let since = Clock::now().monotonic();
@@ -139,7 +146,7 @@ fn limits(bench: &mut Bench) -> Result<()> {
     #[expect(clippy::disallowed_methods, reason = "suites watch real time")]
     std::thread::sleep(Duration::from_millis(20));
     let since = Clock::now().monotonic();
-    let limit = NewLimit { signature: syn(0), packets_per_second: 20.0, since, until: ever, answers: false };
+    let limit = NewLimit { signature: syns, packets_per_second: 20.0, since, until: ever, answers: false };
     bench.plane().blocks().set_limits(&[limit], &[])?;
     ensure!(bench.outcome_of_all(&known, 100)? == Outcome::PassCounted, "somebody known is limited");
     let before = bench.plane().outcomes()?;
@@ -150,9 +157,22 @@ fn limits(bench: &mut Bench) -> Result<()> {
     bench.change(Change::Allow("198.51.100.3"))?;
     let allowed = bench.outcome_of_all(&tcp_syn("198.51.100.3").bytes(), 100)?;
     ensure!(allowed == Outcome::PassCounted, "the allow list beats no limit: {}", allowed.name());
-    bench.plane().blocks().set_limits(&[], &[syn(0)])?;
+    bench.plane().blocks().set_limits(&[], &[syns])?;
     ensure!(bench.plane().blocks().limits()?.is_empty(), "a limit is left");
     ensure!(bench.outcome_of(&tcp_syn("198.51.100.2").bytes())? == Outcome::PassCounted, "still limited");
+    Ok(())
+}
+
+/// A port like any other.
+fn limit_of_port_0(bench: &mut Bench) -> Result<()> {
+    let signature = Signature::new(PacketKind::Udp, 0);
+    let (since, until) = (Clock::now().monotonic(), Timestamp::from_ns(u64::MAX));
+    let limit = NewLimit { signature, packets_per_second: 0.0, since, until, answers: false };
+    bench.plane().blocks().set_limits(&[limit], &[])?;
+    for (port, expected) in [(0, Outcome::DropLimited), (53, Outcome::PassCounted)] {
+        let outcome = bench.outcome_of(&udp("198.51.100.1", 40_000).to_port(port).bytes())?;
+        ensure!(outcome == expected, "port {port}: {}", outcome.name());
+    }
     Ok(())
 }
 
@@ -288,7 +308,7 @@ fn outcomes_add_up(bench: &mut Bench) -> Result<()> {
     }
     bench.change(Change::Block("192.0.2.8"))?;
     let limit = NewLimit {
-        signature: Signature::new(PacketKind::Icmp, 0),
+        signature: Signature::of_kind(PacketKind::Icmp),
         packets_per_second: 0.0,
         since: Timestamp::default(),
         until: Timestamp::from_ns(u64::MAX),

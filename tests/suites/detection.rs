@@ -19,7 +19,7 @@ use mitigator::pipeline::settings::{BlockingSettings, DetectionSettings};
 use mitigator::pipeline::snapshot::{OutcomeTotals, Snapshot};
 use mitigator::pipeline::target::Target;
 use mitigator::pipeline::time::Timestamp;
-use mitigator_common::{AllowReason, Outcome, PrefixKey, Source, SourceCounters};
+use mitigator_common::{AllowReason, Outcome, PrefixKey, RowMarks, Source, SourceCounters};
 use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::packet::Packet;
 use proptest::collection::vec;
@@ -172,7 +172,7 @@ fn any_u32() -> impl Strategy<Value = u32> {
 }
 
 fn any_counters() -> impl Strategy<Value = SourceCounters> {
-    (vec(any_u64(), 5), vec(any_u32(), 22)).prop_map(|(wide, narrow)| {
+    (vec(any_u64(), 5), vec(any_u32(), 21), any::<[u16; 2]>()).prop_map(|(wide, narrow, ports)| {
         let mut wide = wide.into_iter();
         let mut narrow = narrow.into_iter();
         let mut long = || wide.next().unwrap_or(0);
@@ -196,9 +196,10 @@ fn any_counters() -> impl Strategy<Value = SourceCounters> {
             fragment_packets: short(),
             extension_packets: short(),
             other_packets: short(),
-            reflection_port: short(),
+            reflection_port: ports[0],
+            destination_port: ports[1],
             tcp_fin_packets: short(),
-            destination_port: short(),
+            marks: RowMarks::from_bits(short() & 3),
             sent_packets: short(),
             sent_syn_packets: short(),
             sent_syn_ack_packets: short(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, CommandFactory};
 use mitigator_common::{
-    BlockOrigin, Limit, NEVER_EXPIRES, PacketKind, PrefixKey, Signature, Source, SourceCounters,
+    BlockOrigin, Limit, NEVER_EXPIRES, PacketKind, PrefixKey, RowMarks, Signature, Source, SourceCounters,
 };
 use serde::Serialize;
 use tracing::warn;
@@ -285,8 +285,8 @@ fn exemption(row: &SourceCounters, since_ns: u64) -> Option<&'static str> {
         _ if since_ns == 0 => None,
         row if row.first_seen_ns < since_ns => Some("it was seen before the flood began"),
         row if row.sent_data_packets > 0 => Some("this host answered it over a connection"),
-        row if row.sent_udp_packets > 0 => Some("this host sent it UDP packets"),
         row if row.sent_syn_packets > 0 => Some("this host opened a connection to it"),
+        row if row.marks.has(RowMarks::ASKED) => Some("this host sent it UDP before it sent anything"),
         _ => None,
     }
 }

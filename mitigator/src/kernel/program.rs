@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use aya::programs::{ProgramFd, ProgramType, TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, ProgramType, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use mitigator_common::{BlockRegion, DataPlaneSettings, Outcome, SourceTable};
@@ -130,6 +130,46 @@ impl LoadedProgram {
         output.truncate(usize::try_from(result.data_size_out)?);
         let action = Action::of(result.return_value)?;
         Ok(TestRunResult { action, packet: output, duration: result.duration })
+    }
+}
+
+/// The program that counts what is sent in the kernel, not necessarily attached.
+#[derive(Debug)]
+pub struct LoadedClassifier {
+    ebpf: Ebpf,
+}
+
+impl LoadedClassifier {
+    /// Loads it. Maps that are pinned are taken as they are, with their capacities.
+    ///
+    /// # Errors
+    ///
+    /// When rights are missing, memory is short, or the verifier refuses.
+    pub fn load(pins: &Pins, capacities: &Capacities) -> Result<Self> {
+        let mut loaded = Self { ebpf: open(pins, capacities)? };
+        loaded.program_mut()?.load().context("the kernel refused the classifier")?;
+        Ok(loaded)
+    }
+
+    pub(super) fn program_mut(&mut self) -> Result<&mut SchedClassifier> {
+        let program = self
+            .ebpf
+            .program_mut(CLASSIFIER)
+            .with_context(|| format!("the embedded object has no program `{CLASSIFIER}`"))?;
+        Ok(program.try_into()?)
+    }
+
+    /// Counts a packet as one that is sent, in the kernel's test run. Maps change as they would by a real packet.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; packets under 14 bytes or over a page it cannot run.
+    pub fn test_run(&mut self, packet: &[u8]) -> Result<()> {
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.repeat = 1;
+        self.program_mut()?.test_run(options).context("the kernel's test run failed")?;
+        Ok(())
     }
 }
 

@@ -155,7 +155,7 @@ impl ReplayDataPlane {
     /// Counts one packet that was sent at `now`, as the kernel would.
     pub fn leave(&mut self, packet: &Packet, now: Timestamp) {
         if self.rows.contains_key(&packet.source) || asks(packet.into()) {
-            self.row(packet.source, now).record_sent(packet.into(), now.ns);
+            self.row(packet.source, now).record_sent(packet.into(), now.ns, || true);
         }
     }
 

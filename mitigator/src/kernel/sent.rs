@@ -14,17 +14,13 @@ use aya::util::KernelVersion;
 
 use super::bpf_call;
 use super::pins::{LinkPin, Pins};
-use super::program::{self, CLASSIFIER};
+use super::program::{CLASSIFIER, LoadedClassifier};
 use crate::config::Capacities;
 
 /// Attaches the classifier to `interface`, in place of what an earlier run left there.
 pub(super) fn attach(pins: &Pins, interface: &str, capacities: &Capacities) -> Result<()> {
-    let mut ebpf = program::open(pins, capacities)?;
-    let classifier: &mut SchedClassifier = ebpf
-        .program_mut(CLASSIFIER)
-        .with_context(|| format!("the embedded object has no program `{CLASSIFIER}`"))?
-        .try_into()?;
-    classifier.load().context("the kernel refused the classifier")?;
+    let mut loaded = LoadedClassifier::load(pins, capacities)?;
+    let classifier = loaded.program_mut()?;
     if has_links() { attach_link(classifier, pins, interface) } else { attach_filter(classifier, interface) }
 }
 

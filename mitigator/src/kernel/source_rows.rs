@@ -162,7 +162,7 @@ fn read(row: &LiveRow) -> Option<(Source, SourceCounters)> {
     let source = row.source();
     let counters = row.totals();
     fence(Ordering::Acquire);
-    (row.source() == source).then_some((source, counters))
+    (source != Source::BEING_MADE && row.source() == source).then_some((source, counters))
 }
 
 fn map_rows(map: &MapData, first_bucket: u32, buckets: u32) -> Result<Mapped<LiveRow>> {

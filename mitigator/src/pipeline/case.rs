@@ -195,12 +195,9 @@ impl<'a> Case<'a> {
         !looks_innocent && rate < self.alarm.floors.source * self.settings.patience
     }
 
-    /// Whether this host answered the source, asked it, or saw it before the attack.
+    /// Whether this host asked the source, has a connection with it, or saw it before the attack.
     pub fn is_known(&self, row: &SourceActivity<'_>) -> bool {
-        let totals = &row.totals;
-        let answered = [totals.sent_data_packets, totals.sent_udp_packets, totals.sent_syn_packets];
-        let attack_age = self.activity.at.since(self.alarm.since);
-        answered.iter().any(|count| *count > 0) || row.age > attack_age
+        row.totals.was_asked() || row.age > self.activity.at.since(self.alarm.since)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts in one interval are far below 2^52")]
@@ -273,10 +270,10 @@ impl<'a> Case<'a> {
                 continue;
             };
             for kind in kinds {
-                let (port, packets) = share_of(*kind, &source.change, carrier.packets);
+                let (signature, packets) = share_of(*kind, &source.change, carrier.packets);
                 // What a swarm has not sent yet it will.
                 let packets = if self.alarm.vector.is_stock() { packets.max(1) } else { packets };
-                *weights.entry(Signature::new(*kind, port)).or_default() += packets;
+                *weights.entry(signature).or_default() += packets;
             }
         }
         weights.retain(|_, packets| *packets > 0);
@@ -288,7 +285,7 @@ impl<'a> Case<'a> {
         if named as f64 >= total as f64 * NAMED_SHARE {
             ranked.truncate(MOST_PORTS);
         } else {
-            ranked = kinds.iter().map(|kind| (Signature::new(*kind, 0), total)).collect();
+            ranked = kinds.iter().map(|kind| (Signature::of_kind(*kind), total)).collect();
         }
         let usual = self.alarm.normal.map_or(0.0, |normal| normal.median * 1.5);
         let passing = usual.max(self.alarm.total * self.settings.limit_share);
@@ -542,12 +539,14 @@ fn decades(number: f64) -> f64 {
     number.max(1.0).log10()
 }
 
-/// Of the packets of a source that carry the vector, the port and number of those of one kind.
-fn share_of(kind: PacketKind, change: &SourceCounters, carried: u64) -> (u16, u64) {
-    let port = match kind {
-        PacketKind::UdpReflection => change.reflection_port,
-        PacketKind::Extension | PacketKind::Fragment | PacketKind::Icmp | PacketKind::Other => 0,
-        _ => change.destination_port,
+/// Of the packets of a source that carry the vector, what those of one kind have in common, and their number.
+fn share_of(kind: PacketKind, change: &SourceCounters, carried: u64) -> (Signature, u64) {
+    let signature = match kind {
+        PacketKind::UdpReflection => Signature::new(kind, change.reflection_port),
+        PacketKind::Extension | PacketKind::Fragment | PacketKind::Icmp | PacketKind::Other => {
+            Signature::of_kind(kind)
+        }
+        _ => Signature::new(kind, change.destination_port),
     };
     let packets = match kind {
         PacketKind::Fragment => u64::from(change.fragment_packets),
@@ -557,7 +556,7 @@ fn share_of(kind: PacketKind, change: &SourceCounters, carried: u64) -> (u16, u6
         PacketKind::TcpAck => u64::from(change.tcp_ack_packets),
         _ => carried,
     };
-    (u16::try_from(port).unwrap_or(0), packets)
+    (signature, packets)
 }
 
 /// The clusters whose centroid is over the floor, from the loudest down to the first gap: what
@@ -582,6 +581,8 @@ fn rate_of(clusters: &Clusters<POINT_COLUMNS>, cluster: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use mitigator_common::RowMarks;
+
     use super::*;
     use crate::pipeline::features;
     use crate::pipeline::rows::Rows;
@@ -645,6 +646,36 @@ mod tests {
             let found = positions.iter().map(|position| case.carriers[*position].source.number());
             assert_eq!(found.collect::<Vec<_>>(), expected, "{most} with {suspect:?}");
         }
+    }
+
+    #[test]
+    fn who_was_answered_over_udp_is_not_known_and_who_was_asked_is() {
+        let (activity, alarm) = flood(&[1_000]);
+        let settings = DetectionSettings::default();
+        let case = Case::new(&activity, features::extract(&activity), &alarm, &settings, Room::default());
+        let row = activity.rows.get(0).unwrap();
+        let sent = SourceCounters { sent_packets: 9, ..*row.totals };
+        for (description, totals, expected) in [
+            ("answered over UDP", SourceCounters { sent_udp_packets: 9, ..sent }, false),
+            ("asked over UDP", SourceCounters { sent_udp_packets: 9, marks: RowMarks::ASKED, ..sent }, true),
+            ("answered over a connection", SourceCounters { sent_data_packets: 9, ..sent }, true),
+            ("asked for a connection", SourceCounters { sent_syn_packets: 9, ..sent }, true),
+        ] {
+            // First seen in the tick of the alarm.
+            let row = SourceActivity { totals: &totals, age: Duration::ZERO, ..row };
+            assert_eq!(case.is_known(&row), expected, "{description}");
+        }
+    }
+
+    #[test]
+    fn a_flood_to_port_0_is_limited_at_port_0_alone() {
+        let (activity, alarm) = flood(&[1_000, 1_000]);
+        let settings = DetectionSettings::default();
+        let case = Case::new(&activity, features::extract(&activity), &alarm, &settings, Room::default());
+        let limits = case.limits(0..2);
+        let signatures: Vec<_> = limits.iter().map(|(signature, _)| *signature).collect();
+        assert_eq!(signatures, [Signature::new(PacketKind::Udp, 0)]);
+        assert_ne!(signatures, [Signature::of_kind(PacketKind::Udp)], "every port");
     }
 
     #[test]

@@ -809,7 +809,7 @@ fn count_by_port(vector: Vector, limited: &[(Signature, u64)], carried: &Carried
     }
     if has_services(vector) {
         for (signature, dropped) in limited.iter().filter(|(signature, _)| is_of(vector, *signature)) {
-            by_port.add(signature.port(), *dropped);
+            by_port.add(signature.port().unwrap_or(0), *dropped);
         }
     }
 }
@@ -838,8 +838,7 @@ fn service_of(vector: Vector, row: &SourceActivity<'_>) -> u16 {
         _ => counters.destination_port,
     };
     // Who only waits sent nothing in the interval.
-    let latest = if port(&row.change) > 0 { port(&row.change) } else { port(row.totals) };
-    u16::try_from(latest).unwrap_or(0)
+    if port(&row.change) > 0 { port(&row.change) } else { port(row.totals) }
 }
 
 #[cfg(test)]

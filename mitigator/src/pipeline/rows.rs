@@ -187,8 +187,12 @@ impl<'a> SourceActivity<'a> {
 /// Whether a row's source sent or was sent something since its counters were `before`, or since it was made.
 #[inline]
 pub(super) fn did_something(before: Option<&SourceCounters>, now: &SourceCounters) -> bool {
-    let (packets, sent_packets) = before.map_or((0, 0), |before| (before.packets, before.sent_packets));
-    now.packets != packets || now.sent_packets != sent_packets
+    match before {
+        Some(before) => now.packets != before.packets || now.sent_packets != before.sent_packets,
+        // Perhaps another source did it.
+        None if now.may_be_inherited() => false,
+        None => now.packets != 0 || now.sent_packets != 0,
+    }
 }
 
 /// Whether both are of one row of the data plane, which was not evicted in between.
@@ -218,13 +222,52 @@ fn difference(now: &SourceCounters, before: &SourceCounters) -> SourceCounters {
         extension_packets: now.extension_packets.wrapping_sub(before.extension_packets),
         other_packets: now.other_packets.wrapping_sub(before.other_packets),
         reflection_port: now.reflection_port,
-        tcp_fin_packets: now.tcp_fin_packets.wrapping_sub(before.tcp_fin_packets),
         destination_port: now.destination_port,
+        tcp_fin_packets: now.tcp_fin_packets.wrapping_sub(before.tcp_fin_packets),
+        marks: now.marks,
         sent_packets: now.sent_packets.wrapping_sub(before.sent_packets),
         sent_syn_packets: now.sent_syn_packets.wrapping_sub(before.sent_syn_packets),
         sent_syn_ack_packets: now.sent_syn_ack_packets.wrapping_sub(before.sent_syn_ack_packets),
         sent_data_packets: now.sent_data_packets.wrapping_sub(before.sent_data_packets),
         sent_udp_packets: now.sent_udp_packets.wrapping_sub(before.sent_udp_packets),
         sent_closing_packets: now.sent_closing_packets.wrapping_sub(before.sent_closing_packets),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mitigator_common::RowMarks;
+
+    use super::*;
+
+    /// The whole of what another source sent may have been put back into a row that has just been emptied.
+    #[test]
+    fn what_may_be_anothers_is_held_against_nobody() {
+        let (old, new) = (RowMarks::NONE, RowMarks::HAD_ANOTHER);
+        let counters = |packets: u32, marks| SourceCounters {
+            packets: u64::from(packets),
+            udp_packets: packets,
+            first_seen_ns: 5,
+            marks,
+            ..SourceCounters::EMPTY
+        };
+        for (description, before, now, marks, expected) in [
+            ("a row that was free", None, 1_000_001, old, 1_000_001),
+            ("a row that another source had", None, 1_000_001, new, 0),
+            ("the same row, seen once more", Some(1_000_001), 1_000_400, new, 399),
+            ("a light source in such a row, as forged ones are", None, 16, new, 16),
+            ("a number that was taken back", Some(1_000_001), 17, new, 0),
+        ] {
+            let (before, now) = (before.map(|packets| counters(packets, marks)), counters(now, marks));
+            let before = before.as_ref().filter(|before| is_same_row(before, &now));
+            let activity = SourceActivity::between(before, &now, 0, Source::default(), Timestamp::from_ns(9));
+            let change = activity.change;
+            assert_eq!(
+                (change.packets, u64::from(change.udp_packets)),
+                (expected, expected),
+                "{description}"
+            );
+            assert_eq!(did_something(before, &now), expected > 0, "{description}");
+        }
     }
 }

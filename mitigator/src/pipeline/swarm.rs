@@ -21,7 +21,7 @@ const ALIKE_SHARE: f64 = 0.5;
 /// What the members of a swarm have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Behaviour {
-    port: u32,
+    port: u16,
     packets: u64,
     bytes: u64,
     connections: u32,

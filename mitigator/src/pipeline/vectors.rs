@@ -386,7 +386,7 @@ impl Iterator for Possible {
 }
 
 /// Services that ask whoever connects for a password before anything else.
-const fn asks_for_password(port: u32) -> bool {
+const fn asks_for_password(port: u16) -> bool {
     matches!(
         port,
         21..=23 | 25 | 110 | 143 | 389 | 445 | 465 | 587 | 993 | 995 | 1433 | 3306 | 3389 | 5432 | 5900

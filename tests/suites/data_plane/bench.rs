@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use mitigator::config::Capacities;
 use mitigator::kernel::blocks::NewBlock;
 use mitigator::kernel::pins::Pins;
-use mitigator::kernel::program::{Action, LoadedProgram};
+use mitigator::kernel::program::{Action, LoadedClassifier, LoadedProgram};
 use mitigator::kernel::xdp::XdpDataPlane;
 use mitigator::pipeline::snapshot::OutcomeTotals;
 use mitigator::pipeline::target::Target;
@@ -80,6 +80,11 @@ impl Bench {
 
     pub fn program(&mut self) -> &mut LoadedProgram {
         &mut self.program
+    }
+
+    /// The program that counts what is sent, on the same maps, whatever their capacities.
+    pub fn classifier(&self) -> Result<LoadedClassifier> {
+        LoadedClassifier::load(&self.pins(), &Capacities { sources: 4_096, blocks: 1_024, prefixes: 256 })
     }
 
     /// What becomes of the packet. Exactly one outcome is counted, exactly once, and the action agrees.

@@ -35,9 +35,10 @@ fn give_cookies(when: &str) -> Result<()> {
     fs::write("/proc/sys/net/ipv4/tcp_syncookies", when).context("cannot set tcp_syncookies")
 }
 
-fn limit(bench: &Bench, port: u16, answers: bool) -> Result<()> {
+fn limit(bench: &Bench, port: Option<u16>, answers: bool) -> Result<()> {
     let limit = NewLimit {
-        signature: Signature::new(PacketKind::TcpSyn, port),
+        signature: port
+            .map_or(Signature::of_kind(PacketKind::TcpSyn), |port| Signature::new(PacketKind::TcpSyn, port)),
         packets_per_second: 0.0,
         since: Timestamp::from_ns(1),
         until: Timestamp::from_ns(u64::MAX),
@@ -73,7 +74,7 @@ pub fn answers(bench: &mut Bench) -> Result<()> {
             ("IPv6 options", tcp_syn(V6).extension(DESTINATION_OPTIONS), COUNTED),
         ] {
             bench.clear()?;
-            limit(bench, WEB_PORT, true)?;
+            limit(bench, Some(WEB_PORT), true)?;
             let bytes = packet.bytes();
             let outcome = bench.outcome_of(&bytes)?;
             ensure!(outcome == expected, "{description}: {}", outcome.name());
@@ -96,7 +97,7 @@ pub fn hindrances(bench: &mut Bench) -> Result<()> {
     let syn = |port| tcp_syn(V4).to_port(port).bytes();
     apart(|| {
         give_cookies("2")?;
-        limit(bench, 0, true)?;
+        limit(bench, None, true)?;
         let outcome = bench.outcome_of(&syn(WEB_PORT))?;
         ensure!(outcome == Outcome::DropLimited, "nobody listens: {}", outcome.name());
         let _listener = TcpListener::bind(("0.0.0.0", WEB_PORT)).context("cannot listen")?;
@@ -116,13 +117,13 @@ pub fn hindrances(bench: &mut Bench) -> Result<()> {
         let outcome = bench.outcome_of(&syn(WEB_PORT))?;
         ensure!(outcome == Outcome::PassCounted, "on the allow list: {}", outcome.name());
         bench.clear()?;
-        limit(bench, WEB_PORT, false)?;
+        limit(bench, Some(WEB_PORT), false)?;
         let outcome = bench.outcome_of(&syn(WEB_PORT))?;
         ensure!(outcome == Outcome::DropLimited, "a limit that only drops: {}", outcome.name());
         // Written where cookies are switched off, a limit never answers.
         give_cookies("0")?;
         bench.clear()?;
-        limit(bench, WEB_PORT, true)?;
+        limit(bench, Some(WEB_PORT), true)?;
         give_cookies("2")?;
         let outcome = bench.outcome_of(&syn(WEB_PORT))?;
         ensure!(outcome == Outcome::DropLimited, "switched off: {}", outcome.name());
@@ -130,7 +131,7 @@ pub fn hindrances(bench: &mut Bench) -> Result<()> {
         give_cookies("1")?;
         fs::write("/proc/sys/net/core/somaxconn", LONGEST_QUEUE.to_string())?;
         bench.clear()?;
-        limit(bench, WEB_PORT, true)?;
+        limit(bench, Some(WEB_PORT), true)?;
         let before = bench.plane().outcomes()?;
         let packets = LONGEST_QUEUE * 20;
         bench.program().test_run(&syn(WEB_PORT), u32::try_from(packets)?)?;

@@ -53,7 +53,7 @@ pub fn counters_of_one(
         first_seen_ns: found.last_seen_ns,
         last_seen_ns: found.last_seen_ns,
         port_bits: if is_one_bit { found.port_bits } else { 0 },
-        destination_port: if has_port { u32::from(packet.destination_port()) } else { 0 },
+        destination_port: if has_port { packet.destination_port() } else { 0 },
         ports_epoch: if has_port { SourceCounters::ports_epoch_of(found.last_seen_ns) } else { 0 },
         ..SourceCounters::EMPTY
     };
@@ -69,7 +69,7 @@ pub fn counters_of_one(
             Count::Udp => row.udp_packets = 1,
             Count::Reflection(port) => {
                 row.reflection_packets = 1;
-                row.reflection_port = u32::from(*port);
+                row.reflection_port = *port;
             }
             Count::Icmp => row.icmp_packets = 1,
             Count::Fragment => row.fragment_packets = 1,

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use mitigator::clock::Clock;
 use mitigator::config::Capacities;
-use mitigator_common::{InsertionBudget, Outcome, Source};
-use mitigator_tests::packet::{tcp_syn, udp};
+use mitigator::pipeline::limits::NewLimit;
+use mitigator::pipeline::time::Timestamp;
+use mitigator_common::{InsertionBudget, Outcome, PacketKind, Signature, Source};
+use mitigator_tests::packet::{WEB_PORT, tcp_syn, udp};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -52,6 +54,58 @@ pub fn light_and_heavy(bench: &mut Bench) -> Result<()> {
     bench.change_cpus(|state| state.crowded_until = 0)?;
     let other = udp("192.0.2.9", 40_000).bytes();
     ensure!(counted(bench, &other, 1)? == (1, 0) && counted(bench, &light, 1)? == (1, 0), "one is not");
+    Ok(())
+}
+
+/// Who sends UDP first, and so asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    Host,
+    Stranger,
+}
+
+/// Questions may be forged, so that an answer makes nobody known, whatever he sends afterwards.
+pub fn asked_and_answered() -> Result<()> {
+    let mut bench = Bench::small()?;
+    let mut classifier = bench.classifier()?;
+    // Those in a crowd come last: what it leaves behind is to be told from a crowd.
+    for (description, asking, host_port, is_crowd, expected) in [
+        ("asked", Asking::Host, 53, false, Outcome::PassCounted),
+        ("asked from a port for questions", Asking::Host, 40_000, false, Outcome::PassCounted),
+        ("answered", Asking::Stranger, 53, false, Outcome::DropLimited),
+        ("answered from a port for questions", Asking::Stranger, 40_000, false, Outcome::DropLimited),
+        ("asked from a port for questions in a crowd", Asking::Host, 40_000, true, Outcome::PassCounted),
+        ("answered in a crowd", Asking::Stranger, 53, true, Outcome::DropLimited),
+    ] {
+        bench.clear()?;
+        if is_crowd {
+            begin_crowd(&bench)?;
+        }
+        let arriving = udp("198.51.100.7", 40_001).to_port(host_port).bytes();
+        let to = [(16, 198), (17, 51), (18, 100), (19, 7)];
+        let leaving =
+            to.into_iter().fold(udp("192.0.2.1", host_port).to_port(40_001), |packet, (at, byte)| {
+                packet.network_byte(at, byte)
+            });
+        if asking == Asking::Stranger {
+            bench.outcome_of(&arriving)?;
+        }
+        classifier.test_run(&leaving.bytes())?;
+        let row = bench.counters_of(Source::from_v4_bytes([198, 51, 100, 7]))?;
+        ensure!(row.sent_udp_packets == 1, "{description}: {row:?}");
+        // Older than the row, by whatever clock.
+        let since = Timestamp::from_ns(Clock::now().monotonic().ns.saturating_sub(1 << 30));
+        let until = Timestamp::from_ns(u64::MAX);
+        let limits = [(PacketKind::Udp, host_port), (PacketKind::TcpSyn, WEB_PORT)].map(|(kind, port)| {
+            let signature = Signature::new(kind, port);
+            NewLimit { signature, packets_per_second: 0.0, since, until, answers: false }
+        });
+        bench.plane().blocks().set_limits(&limits, &[])?;
+        for packet in [arriving, tcp_syn("198.51.100.7").bytes()] {
+            let outcome = bench.outcome_of(&packet)?;
+            ensure!(outcome == expected, "{description}: {}", outcome.name());
+        }
+    }
     Ok(())
 }
 
