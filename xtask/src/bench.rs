@@ -9,7 +9,7 @@ use crate::setup::Part;
 use crate::{demo, workspace};
 
 /// Measures what mitigator costs: a packet in the kernel (`dataplane`), the same from end to end (`e2e`), a tick in user
-/// space (`pipeline`), the writing of blocks (`feeds`); without a word, all four.
+/// space (`pipeline`), the writing of blocks (`feeds`), the agent as a whole (`agent`); without a word, all five.
 ///
 /// `--output docs/performance.md` writes the page of what was measured, or its section, and plots beside it; `--compare`
 /// shows what changed since the last run, whose figures are kept below target/bench. All but `pipeline` need root.

@@ -1,5 +1,7 @@
-//! What mitigator costs: a packet in the kernel, the same from end to end, a tick in user space, a feed in between.
+//! What mitigator costs: a packet in the kernel, the same from end to end, a tick in user space, a feed in between; and
+//! the agent itself the machine.
 
+mod agent;
 mod bpf;
 mod comparison;
 mod dataplane;
@@ -28,7 +30,7 @@ use serde_json::{Map, Value};
 use self::comparison::Run;
 use self::measured::Measured;
 
-/// Measures what mitigator costs, beside its peers as far as they are installed: all four parts, or one of them.
+/// Measures what mitigator costs, beside its peers as far as they are installed: all five parts, or one of them.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -71,10 +73,14 @@ enum Part {
     /// Milliseconds from a feed's file to the kernel, beside nftables and ipset where they are installed, of an urgent
     /// block meanwhile, and of many that are taken back; and of a snapshot of all sources; needs root.
     Feeds(feeds::Arguments),
+    /// Memory and CPU of the agent with a million sources in its table, and with ten thousand; needs root.
+    ///
+    /// While they come, while they are quiet, and while a few of them send. Nothing leaves this machine.
+    Agent(agent::Arguments),
 }
 
 /// In the order in which all are measured.
-const PARTS: [&str; 4] = ["dataplane", "e2e", "pipeline", "feeds"];
+const PARTS: [&str; 5] = ["dataplane", "e2e", "pipeline", "feeds", "agent"];
 
 impl Part {
     /// The part of that name, with nothing said about it.
@@ -89,6 +95,7 @@ impl Part {
             Self::E2e(_) => PARTS[1],
             Self::Pipeline(_) => PARTS[2],
             Self::Feeds(_) => PARTS[3],
+            Self::Agent(_) => PARTS[4],
         }
     }
 }
@@ -130,6 +137,7 @@ fn measure(arguments: &Arguments, part: &Part) -> Result<(String, Value)> {
         Part::E2e(own) => e2e::measure(own),
         Part::Pipeline(own) => pipeline::measure(own, &arguments.results.join("criterion")),
         Part::Feeds(own) => feeds::measure(own),
+        Part::Agent(own) => agent::measure(own),
     }?;
     let name = part.name();
     let run = Run::new(MeasuredWith::this().to_string(), &measured.figures);

@@ -12,11 +12,12 @@ use crate::measured::Measured;
 use crate::plot::Plot;
 
 /// The parts in the order of their sections: what they are called on the command line, and the heading.
-const SECTIONS: [(&str, &str); 4] = [
+const SECTIONS: [(&str, &str); 5] = [
     ("dataplane", "A packet in the XDP program"),
     ("e2e", "A packet from end to end"),
     ("pipeline", "A tick of the agent"),
     ("feeds", "Writing blocks"),
+    ("agent", "The agent as a whole"),
 ];
 
 /// Puts what a part measured into the page at `file`, and its plots into the directory of that name beside it.
@@ -98,7 +99,7 @@ mod tests {
         let first = composed("", "e2e", "first e2e");
         let second = composed(&first, "feeds", "the feeds");
         let third = composed(&second, "e2e", "second e2e");
-        assert_eq!(third.matches("Not measured yet.").count(), 2);
+        assert_eq!(third.matches("Not measured yet.").count(), 3);
         assert!(third.contains("second e2e") && third.contains("the feeds") && !third.contains("first e2e"));
         assert_eq!(composed(&third, "e2e", "second e2e"), third);
         for (name, heading) in SECTIONS {
