@@ -36,6 +36,9 @@ pub struct SourceRows {
     rows: MapData,
     /// Of the near buckets, where most are while sources are few.
     near_rows: Mapped<LiveRow>,
+    /// Of far buckets, as the last reading of what changed left them: as long as sources are few, the next one finds the
+    /// same in use.
+    far_rows: Vec<(Range<u32>, Mapped<LiveRow>)>,
     /// So many buckets on, the rows begin a page again.
     page_step: u32,
     /// By row: what tells whether it changed since it was read; 0 for one that never was. Empty before the first
@@ -77,7 +80,8 @@ impl SourceRows {
         let page = u32::try_from(procfs::page_size())?;
         let page_step = (page >> BUCKET_BYTES.trailing_zeros()).max(1);
         anyhow::ensure!(PART.is_multiple_of(page_step), "pages of {page} bytes are too large");
-        Ok(Self { table, seeds, buckets, rows, near_rows, page_step, seen: Vec::new() })
+        let (far_rows, seen) = (Vec::new(), Vec::new());
+        Ok(Self { table, seeds, buckets, rows, near_rows, far_rows, page_step, seen })
     }
 
     /// Tells the program how many buckets there are.
@@ -124,7 +128,7 @@ impl SourceRows {
     /// When the rows cannot be mapped.
     pub fn read_all(&self) -> Result<Vec<(Source, SourceCounters)>> {
         let mut found = Vec::with_capacity(self.count());
-        self.each_in_use(|in_use| found.extend(in_use.read()))?;
+        self.each_in_use(Vec::new(), |in_use| found.extend(in_use.read()))?;
         Ok(found)
     }
 
@@ -143,7 +147,8 @@ impl SourceRows {
         }
         let watched: FxHashSet<Source> = watched.iter().copied().collect();
         let is_watched = |row: &LiveRow| !watched.is_empty() && watched.contains(&row.source());
-        let read = self.each_in_use(|in_use| {
+        let far_rows = std::mem::take(&mut self.far_rows);
+        let read = self.each_in_use(far_rows, |in_use| {
             let Some(seen) = seen.get_mut(in_use.index as usize) else { return };
             if in_use.row.fingerprint() == *seen && !is_watched(in_use.row) {
                 return;
@@ -155,20 +160,35 @@ impl SourceRows {
             }
         });
         self.seen = seen;
-        read.map(|()| changed)
+        self.far_rows = read?;
+        Ok(changed)
     }
 
-    /// Calls `each` for every row in use, in their order.
-    fn each_in_use(&self, mut each: impl FnMut(InUse<'_>)) -> Result<()> {
+    /// Calls `each` for every row in use, in their order. Takes what is mapped of far rows, and returns what may stay so.
+    fn each_in_use(
+        &self,
+        far_rows: Vec<(Range<u32>, Mapped<LiveRow>)>,
+        mut each: impl FnMut(InUse<'_>),
+    ) -> Result<Vec<(Range<u32>, Mapped<LiveRow>)>> {
         let buckets = self.buckets.values();
         let (near, _) = buckets.split_at(buckets.len().min(PART as usize));
         in_use(near, self.near_rows.values(), 0).for_each(&mut each);
+        let mut mapped = far_rows.into_iter().peekable();
+        let (mut kept, mut kept_buckets) = (Vec::new(), 0);
         for part in self.parts() {
-            let rows = map_rows(&self.rows, part.start, part.end - part.start)?;
-            let buckets = buckets.get(part.start as usize..part.end as usize).unwrap_or_default();
-            in_use(buckets, rows.values(), part.start).for_each(&mut each);
+            while mapped.next_if(|(other, _)| other.start < part.start).is_some() {}
+            let rows = match mapped.next_if(|(other, _)| *other == part) {
+                Some((_, rows)) => rows,
+                None => map_rows(&self.rows, part.start, part.end - part.start)?,
+            };
+            let far = buckets.get(part.start as usize..part.end as usize).unwrap_or_default();
+            in_use(far, rows.values(), part.start).for_each(&mut each);
+            if kept_buckets + part.end - part.start <= PART {
+                kept_buckets += part.end - part.start;
+                kept.push((part, rows));
+            }
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// The far buckets that have rows in use, and some between them: as they are to be mapped.
@@ -176,7 +196,9 @@ impl SourceRows {
         let gap = GAP_PAGES * self.page_step.div_ceil(BUCKET_BYTES >> BUCKET_BYTES.trailing_zeros());
         let mut parts: Vec<Range<u32>> = Vec::new();
         let far = self.buckets.values().get(PART as usize..).unwrap_or_default();
-        for (buckets, start) in far.chunks(self.page_step as usize).zip((PART..).step_by(self.page_step as usize)) {
+        for (buckets, start) in
+            far.chunks(self.page_step as usize).zip((PART..).step_by(self.page_step as usize))
+        {
             if buckets.iter().all(|bucket| bucket.tags().are_none()) {
                 continue;
             }
@@ -239,11 +261,7 @@ impl InUse<'_> {
 }
 
 /// The rows in use of some buckets, of which the first is the bucket `first`.
-fn in_use<'t>(
-    buckets: &'t [LiveBucket],
-    rows: &'t [LiveRow],
-    first: u32,
-) -> impl Iterator<Item = InUse<'t>> {
+fn in_use<'t>(buckets: &'t [LiveBucket], rows: &'t [LiveRow], first: u32) -> impl Iterator<Item = InUse<'t>> {
     let buckets = buckets.iter().zip(rows.chunks(ROWS as usize)).zip(first..);
     buckets.filter(|((bucket, _), _)| !bucket.tags().are_none()).flat_map(|((bucket, rows), place)| {
         let tags = bucket.tags();

@@ -120,14 +120,17 @@ impl Known {
             }
             // Whose row was made anew, or belonged to another, began with none.
             let mut before = if same_before.is_some() { was } else { Version::NONE };
-            each(compared, Pair {
-                now: version,
-                before: if before != Version::NONE && packed_row.is_some() {
-                    Version::new(unpacked_table, unpacked.rows.len())
-                } else {
-                    before
+            each(
+                compared,
+                Pair {
+                    now: version,
+                    before: if before != Version::NONE && packed_row.is_some() {
+                        Version::new(unpacked_table, unpacked.rows.len())
+                    } else {
+                        before
+                    },
                 },
-            });
+            );
             *latest = version;
             changed += 1;
             let first_since = match packed_row {

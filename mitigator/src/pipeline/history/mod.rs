@@ -308,15 +308,22 @@ mod tests {
                 for place in 0..60_u32 {
                     let row = &mut table[place as usize];
                     // Each has its own pace; a third of them go silent for long.
-                    if draw(1 + u64::from(place % 12) * u64::from(place % 12)) > 0 || u64::from(place) % 3 == tick / 40 % 3 {
+                    if draw(1 + u64::from(place % 12) * u64::from(place % 12)) > 0
+                        || u64::from(place) % 3 == tick / 40 % 3
+                    {
                         continue;
                     }
                     if row.is_none() || draw(20) == 0 {
                         gone.extend(row.map(|(source, _)| source));
                         next += 1;
                         // Now and then the same source is back in a row that was made anew.
-                        let source = row.filter(|_| next % 4 == 0).map_or(Source::from_v4_bytes(next.to_be_bytes()), |row| row.0);
-                        *row = Some((source, SourceCounters { first_seen_ns: at_ns + 1, ..SourceCounters::EMPTY }));
+                        let source = row
+                            .filter(|_| next % 4 == 0)
+                            .map_or(Source::from_v4_bytes(next.to_be_bytes()), |row| row.0);
+                        *row = Some((
+                            source,
+                            SourceCounters { first_seen_ns: at_ns + 1, ..SourceCounters::EMPTY },
+                        ));
                     }
                     if let Some((_, counters)) = row {
                         counters.packets += 1 + draw(1 << 33);

@@ -74,10 +74,16 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Measured> {
     cases.push(Case::new("quiet", FEW, &few.quiet(length)?, idle));
     cases.push(Case::new("1 000 packets/s", FEW, &few.busy(Senders::Good(FEW), length)?, Limits::default()));
     few.end()?;
-    let (sources, known) = (arguments.sources, Limits { memory_mib: Some(MOST_MEMORY_MIB), ..Limits::default() });
+    let (sources, known) =
+        (arguments.sources, Limits { memory_mib: Some(MOST_MEMORY_MIB), ..Limits::default() });
     let mut many = Scene::new(&protected, sources)?;
     eprintln!("{sources} sources");
-    cases.push(Case::new("all of them come", sources, &many.fill(sources, Senders::Forged)?, Limits::default()));
+    cases.push(Case::new(
+        "all of them come",
+        sources,
+        &many.fill(sources, Senders::Forged)?,
+        Limits::default(),
+    ));
     cases.push(Case::new("quiet", sources, &many.quiet(length)?, known));
     many.generator.begin_again();
     cases.push(Case::new("1 000 packets/s", sources, &many.busy(Senders::Forged, length)?, known));
@@ -115,7 +121,13 @@ impl Scene {
             .with_context(|| format!("there is no program {id}"))?
             .fd()
             .context("cannot open the agent's program")?;
-        Ok(Self { agent, plane: XdpDataPlane::open(&pins)?, installation, program, generator: Generator::load()? })
+        Ok(Self {
+            agent,
+            plane: XdpDataPlane::open(&pins)?,
+            installation,
+            program,
+            generator: Generator::load()?,
+        })
     }
 
     /// So many sources come, no faster than rows are made, until each has its row.

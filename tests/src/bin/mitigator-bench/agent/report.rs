@@ -97,7 +97,9 @@ impl Report {
     /// In all forms.
     pub(crate) fn measured(&self) -> Result<Measured> {
         let figures = self.cases.iter().flat_map(|case| {
-            let name = |what: &str| format!("{what}, {}, {} sources", case.state, thousands(f64::from(case.sources)));
+            let name = |what: &str| {
+                format!("{what}, {}, {} sources", case.state, thousands(f64::from(case.sources)))
+            };
             [
                 Figure::new(name("RSS"), "MiB", case.rss_mib),
                 Figure::new(name("CPU of a core"), "%", Quartiles::of(vec![case.cpu_percent])),
