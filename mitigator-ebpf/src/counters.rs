@@ -257,6 +257,14 @@ impl LiveRow {
         self.source.publish(source.number());
     }
 
+    /// [`fingerprint_of`] the row as it stands.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let packets = self.own.packets.get().wrapping_add(self.others.packets.get());
+        let (source, first_seen_ns) = (self.source.get(), self.first_seen_ns.get());
+        fingerprint(source, first_seen_ns, packets, self.sent_packets.get())
+    }
+
     /// Whether it was ever begun.
     #[must_use]
     pub fn is_begun(&self) -> bool {
@@ -498,6 +506,19 @@ const fn upper_half(number: u32) -> u16 {
     lower_half(number >> PORT_SHIFT)
 }
 
+/// A number that is another one as soon as one packet more was counted in a row, in either direction. That of the row of
+/// another source, or of one that was made anew, is another one but for one in 2^64.
+#[must_use]
+pub const fn fingerprint_of(source: Source, counters: &SourceCounters) -> u64 {
+    fingerprint(source.number(), counters.first_seen_ns, counters.packets, counters.sent_packets)
+}
+
+const fn fingerprint(source: u64, first_seen_ns: u64, packets: u64, sent_packets: u32) -> u64 {
+    let row = source.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ first_seen_ns.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    // Both only grow, so that the sum of a row never comes back before 2^32 packets were sent.
+    row.wrapping_add(packets).wrapping_add((sent_packets as u64) << 32)
+}
+
 /// Whether a packet that this host sends asks its receiver for something, so that an answer is to come, or goes on with
 /// a connection, which nobody has with a forged address.
 #[inline(always)]
@@ -552,6 +573,8 @@ pub const fn is_reflection_port(port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
     fn content(transport: Transport) -> Content {
@@ -590,6 +613,30 @@ mod tests {
             assert_eq!((totals.first_seen_ns, totals.last_seen_ns), (1, 2), "{description}");
             assert_eq!(counter(&totals), 1, "{description}");
         }
+    }
+
+    #[test]
+    fn the_fingerprint_of_a_row_tells_that_it_changed() {
+        let (one, other) = (Source::from_number(7), Source::from_number(8));
+        let row = LiveRow::starting_at(1);
+        row.begin(one, 1);
+        let mut seen = std::vec![row.fingerprint()];
+        let mut note = |what: &str| {
+            let fingerprint = row.fingerprint();
+            assert!(!seen.contains(&fingerprint), "{what}");
+            assert_eq!(fingerprint, fingerprint_of(row.source(), &row.totals()), "{what}");
+            seen.push(fingerprint);
+        };
+        for cpu in [3, 3, 4] {
+            row.record(cpu, content(udp(40_000)), 60, 2);
+            note("a packet that arrives");
+        }
+        row.record_sent(content(udp(40_000)), 3);
+        note("one that is sent");
+        row.begin(one, 9);
+        note("a row made anew");
+        row.begin(other, 9);
+        note("another source");
     }
 
     #[test]

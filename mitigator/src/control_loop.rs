@@ -174,11 +174,12 @@ impl<P: DataPlane> ControlLoop<P> {
     /// When the data plane cannot be read or written; blocks that could not be written are decided
     /// anew in the next tick.
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
-        let snapshot = self.plane.read_counters(now)?;
+        let watched = self.gates.watched();
+        let snapshot = self.plane.read_counters(now, &watched)?;
         // What still came between the look that led to a block and the block is no new evidence.
         let window_begins = self.history.window_begins().unwrap_or(now);
         let just_blocked = self.blocklist.just_blocked(window_begins.min(now));
-        let scope = Scope { watched: self.gates.watched(), left_out: &[just_blocked] };
+        let scope = Scope { watched: &watched, left_out: &[just_blocked] };
         let mut activity = self.history.advance(snapshot, &scope, SHORTEST_INTERVAL);
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
@@ -269,7 +270,7 @@ mod tests {
     }
 
     impl DataPlane for Steady {
-        fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+        fn read_counters(&mut self, now: Timestamp, _watched: &[Source]) -> Result<Snapshot> {
             let packets = now.ns * self.per_second / 1_000_000_000;
             let row = SourceCounters {
                 packets,
@@ -328,7 +329,7 @@ mod tests {
     }
 
     impl DataPlane for Pings {
-        fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+        fn read_counters(&mut self, now: Timestamp, _watched: &[Source]) -> Result<Snapshot> {
             let packets = now.ns * self.per_second / 1_000_000_000;
             let row = SourceCounters {
                 packets,
@@ -392,7 +393,7 @@ mod tests {
     }
 
     impl DataPlane for UntilBlocked {
-        fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+        fn read_counters(&mut self, now: Timestamp, _watched: &[Source]) -> Result<Snapshot> {
             let until = self.blocked_at.map_or(now.ns, |blocked_at| blocked_at.ns.min(now.ns));
             let packets = until.saturating_sub(Self::BEGIN.ns) * 5_000 / 1_000_000_000;
             let row = SourceCounters {

@@ -295,7 +295,7 @@ impl Clients {
 }
 
 impl DataPlane for Clients {
-    fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+    fn read_counters(&mut self, now: Timestamp, _watched: &[Source]) -> Result<Snapshot> {
         let (now_s, last_s) = (now.ns as f64 / 1e9, self.last_s);
         self.last_s = now_s;
         let rates = self.kinds.iter().flat_map(|(_, count, rate)| {

@@ -89,7 +89,7 @@ impl Script {
 }
 
 impl DataPlane for Script {
-    fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+    fn read_counters(&mut self, now: Timestamp, _watched: &[Source]) -> Result<Snapshot> {
         let step = self.step()?;
         Ok(Snapshot { at: now, rows: step.rows.clone(), outcomes: step.outcomes, ..Snapshot::default() })
     }

@@ -9,8 +9,8 @@ use crate::setup::Part;
 use crate::{demo, workspace};
 
 /// Measures what mitigator costs: a packet in the kernel (`dataplane`), the same from end to end (`e2e`), a tick in user
-/// space (`pipeline`), the writing of blocks (`feeds`), a line of an access log (`logs`), flows of a capture
-/// (`flows`); without a word, all of them.
+/// space (`pipeline`), the writing of blocks (`feeds`), the agent as a whole (`agent`), a line of an access log (`logs`),
+/// flows of a capture (`flows`); without a word, all of them.
 ///
 /// `--output docs/performance.md` writes the page of what was measured, or its section, and plots beside it; `--compare`
 /// shows what changed since the last run, whose figures are kept below target/bench. All but `pipeline`, `logs` and `flows`

@@ -198,10 +198,10 @@ impl ExplainArgs {
         limits_of: String,
     ) -> Result<Option<Traffic>> {
         let mut history = Snapshots::default();
-        history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), SHORTEST);
+        history.advance(plane.read_counters(Clock::now().monotonic(), &[])?, &Scope::default(), SHORTEST);
         pause(self.over);
         let activity =
-            history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), SHORTEST);
+            history.advance(plane.read_counters(Clock::now().monotonic(), &[])?, &Scope::default(), SHORTEST);
         let Some(row) = activity.rows.sources().position(|known| known == source) else {
             return Ok(None);
         };

@@ -122,15 +122,15 @@ impl SourcesArgs {
         let shortest = Duration::from_millis(1);
         let mut activity = None;
         if !self.over.is_zero() {
-            history.advance(plane.read_counters(Clock::now().monotonic())?, &Scope::default(), shortest);
+            history.advance(plane.read_counters(Clock::now().monotonic(), &[])?, &Scope::default(), shortest);
             pause(self.over);
         }
         let now = Clock::now().monotonic();
-        let snapshot = plane.read_counters(now)?;
-        let rows = snapshot.rows.clone();
         if !self.over.is_zero() {
+            let snapshot = plane.read_counters(now, &[])?;
             activity = Some(history.advance(snapshot, &Scope::default(), shortest));
         }
+        let rows = plane.sources().read_all()?;
         let known = rows.len();
         let changes: FxHashMap<Source, SourceCounters> = activity
             .iter()

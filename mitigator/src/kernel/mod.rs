@@ -2,6 +2,7 @@
 //! and [`DataPlane`], behind which the kernel and a replayed capture look alike.
 
 use anyhow::Result;
+use mitigator_common::Source;
 
 use crate::pipeline::allowlist::AllowList;
 use crate::pipeline::blocklist::Changes;
@@ -33,12 +34,13 @@ pub mod xdp;
 
 /// What counts packets and drops them: the XDP program, or a capture that is replayed.
 pub trait DataPlane {
-    /// All counters, as of `now`.
+    /// Counters as of `now`: of all sources that sent or were sent something since they were read before, and of those
+    /// that are `watched`.
     ///
     /// # Errors
     ///
     /// When they cannot be read.
-    fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot>;
+    fn read_counters(&mut self, now: Timestamp, watched: &[Source]) -> Result<Snapshot>;
 
     /// What no block may touch.
     ///

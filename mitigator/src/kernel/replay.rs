@@ -10,12 +10,12 @@ use mitigator_common::{Limit, Outcome, PrefixKey, Signature, Source};
 use mitigator_ebpf::counters::{LiveRow, asks};
 use mitigator_ebpf::packet::{Packet, Unparsed};
 use mitigator_ebpf::signature::{LiveLimit, signature_of};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::DataPlane;
 use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::blocklist::Changes;
-use crate::pipeline::snapshot::{Coverage, OutcomeTotals, Snapshot};
+use crate::pipeline::snapshot::{Order, OutcomeTotals, Snapshot};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 
@@ -250,8 +250,10 @@ impl ReplayDataPlane {
 }
 
 impl DataPlane for ReplayDataPlane {
-    fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
+    fn read_counters(&mut self, now: Timestamp, watched: &[Source]) -> Result<Snapshot> {
         let mut rows = Vec::with_capacity(self.changed.len());
+        let read: FxHashSet<Source> =
+            if watched.is_empty() { FxHashSet::default() } else { self.changed.iter().copied().collect() };
         for source in self.changed.drain(..) {
             if let Some(row) = self.rows.get_mut(&source) {
                 row.is_changed = false;
@@ -259,10 +261,12 @@ impl DataPlane for ReplayDataPlane {
                 rows.push((source, row.counters.totals()));
             }
         }
-        let coverage = Coverage::Changed { gone: std::mem::take(&mut self.gone) };
+        let silent = watched.iter().filter(|source| !read.contains(source));
+        rows.extend(silent.filter_map(|source| Some((*source, self.rows.get(source)?.counters.totals()))));
+        let order = Order::BySource { gone: std::mem::take(&mut self.gone) };
         let limits: Vec<(Signature, Limit)> =
             self.limits.iter().map(|(signature, limit)| (*signature, limit.read())).collect();
-        Ok(Snapshot { at: now, rows, coverage, outcomes: self.outcomes, limits })
+        Ok(Snapshot { at: now, rows, order, outcomes: self.outcomes, limits })
     }
 
     fn allow_list(&mut self) -> Result<AllowList> {
@@ -373,8 +377,8 @@ mod tests {
             for number in numbers {
                 plane.arrive(&packet(*number), 60, at(now));
             }
-            let snapshot = plane.read_counters(at(now)).unwrap();
-            let Coverage::Changed { gone } = snapshot.coverage else { panic!("all rows") };
+            let snapshot = plane.read_counters(at(now), &[]).unwrap();
+            let Order::BySource { gone } = snapshot.order else { panic!("places") };
             let last = |source: &Source| source.number() & 0xff;
             let rows =
                 snapshot.rows.iter().map(|(source, row)| (last(source), row.packets)).collect::<Vec<_>>();

@@ -1,7 +1,9 @@
 //! `SourceRows`: what was counted for each source, read where the program counts it, without a system call per row.
 //!
 //! Rows are read while packets arrive, which wait for nobody. A row that goes to another source meanwhile is left out.
+//! Of most rows only that is looked at which tells whether they changed.
 
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::atomic::{Ordering, fence};
 
@@ -9,18 +11,21 @@ use anyhow::{Context, Result};
 use aya::maps::MapData;
 use mitigator_common::{BlockRegion, Seeds, Source, SourceCounters, SourceTable};
 use mitigator_ebpf::block_table::LiveLine;
-use mitigator_ebpf::counters::LiveRow;
+use mitigator_ebpf::counters::{LiveRow, fingerprint_of};
 use mitigator_ebpf::source_table::{Among, LiveBucket, Memory, find};
+use rustc_hash::FxHashSet;
 
 use super::mapped::Mapped;
 use super::maps;
 use super::pins::Pins;
 
 const ROWS: u32 = SourceTable::ROWS_PER_BUCKET;
-/// Buckets whose rows are mapped at a time, 3 MiB, because what is mapped counts as this process's memory: the near ones,
-/// then as many others. They begin a page, whatever size pages have (64 KiB at most).
+/// Buckets whose rows are mapped at a time at most, 3 MiB, because what is mapped counts as this process's memory: the
+/// near ones, which stay mapped, then others that have rows in use.
 const PART: u32 = SourceTable::NEAR;
-const _: () = assert!(((PART * ROWS) as usize * size_of::<LiveRow>()).is_multiple_of(64 << 10));
+/// Pages that are rather mapped without need than left out: another mapping costs as much.
+const GAP_PAGES: u32 = 24;
+const BUCKET_BYTES: u32 = ROWS * size_of::<LiveRow>() as u32;
 
 /// The source table of this installation.
 #[derive(Debug)]
@@ -31,6 +36,23 @@ pub struct SourceRows {
     rows: MapData,
     /// Of the near buckets, where most are while sources are few.
     near_rows: Mapped<LiveRow>,
+    /// Of far buckets, as the last reading of what changed left them: as long as sources are few, the next one finds the
+    /// same in use.
+    far_rows: Vec<(Range<u32>, Mapped<LiveRow>)>,
+    /// So many buckets on, the rows begin a page again.
+    page_step: u32,
+    /// By row: what tells whether it changed since it was read; 0 for one that never was. Empty before the first
+    /// reading.
+    seen: Vec<u64>,
+}
+
+/// Rows that changed, each with its place in the table.
+#[derive(Debug, Default)]
+pub struct ChangedRows {
+    /// Whose they are, and what was counted.
+    pub rows: Vec<(Source, SourceCounters)>,
+    /// By row, ascending.
+    pub places: Vec<u32>,
 }
 
 impl SourceRows {
@@ -54,7 +76,12 @@ impl SourceRows {
         let header = header(pins)?;
         let header = header.header();
         let seeds = Seeds { first: header.first_seed.get(), second: header.second_seed.get() };
-        Ok(Self { table, seeds, buckets, rows, near_rows })
+        // The power of two in a bucket's size is all that a page, which is one, has in common with it.
+        let page = u32::try_from(procfs::page_size())?;
+        let page_step = (page >> BUCKET_BYTES.trailing_zeros()).max(1);
+        anyhow::ensure!(PART.is_multiple_of(page_step), "pages of {page} bytes are too large");
+        let (far_rows, seen) = (Vec::new(), Vec::new());
+        Ok(Self { table, seeds, buckets, rows, near_rows, far_rows, page_step, seen })
     }
 
     /// Tells the program how many buckets there are.
@@ -101,15 +128,104 @@ impl SourceRows {
     /// When the rows cannot be mapped.
     pub fn read_all(&self) -> Result<Vec<(Source, SourceCounters)>> {
         let mut found = Vec::with_capacity(self.count());
-        for (buckets, first) in self.buckets.values().chunks(PART as usize).zip((0..).step_by(PART as usize))
-        {
-            if first == 0 {
-                read_part(buckets, self.near_rows.values(), &mut found);
-            } else if buckets.iter().any(|bucket| !bucket.tags().are_none()) {
-                read_part(buckets, self.map_part(first)?.values(), &mut found);
+        self.each_in_use(Vec::new(), |in_use| found.extend(in_use.read()))?;
+        Ok(found)
+    }
+
+    /// Those in which a packet was counted since the last such reading, and those of `watched`. The first reading has
+    /// all.
+    ///
+    /// # Errors
+    ///
+    /// When the rows cannot be mapped.
+    pub fn read_changed(&mut self, watched: &[Source]) -> Result<ChangedRows> {
+        let mut seen = std::mem::take(&mut self.seen);
+        let mut changed = ChangedRows::default();
+        if seen.is_empty() {
+            seen.resize(self.capacity(), 0);
+            changed.rows.reserve_exact(self.count());
+        }
+        let watched: FxHashSet<Source> = watched.iter().copied().collect();
+        let is_watched = |row: &LiveRow| !watched.is_empty() && watched.contains(&row.source());
+        let far_rows = std::mem::take(&mut self.far_rows);
+        let read = self.each_in_use(far_rows, |in_use| {
+            let Some(seen) = seen.get_mut(in_use.index as usize) else { return };
+            if in_use.row.fingerprint() == *seen && !is_watched(in_use.row) {
+                return;
+            }
+            if let Some((source, counters)) = in_use.read() {
+                *seen = fingerprint_of(source, &counters);
+                changed.rows.push((source, counters));
+                changed.places.push(in_use.index);
+            }
+        });
+        match read {
+            Ok(far_rows) => self.far_rows = far_rows,
+            Err(error) => {
+                self.forget_reading(seen, &changed);
+                return Err(error);
             }
         }
-        Ok(found)
+        self.seen = seen;
+        Ok(changed)
+    }
+
+    /// What was read and reached nobody is read again; after a first reading that failed, all is.
+    fn forget_reading(&mut self, mut seen: Vec<u64>, changed: &ChangedRows) {
+        for place in &changed.places {
+            if let Some(seen) = seen.get_mut(*place as usize) {
+                *seen = 0;
+            }
+        }
+        let is_first = seen.iter().all(|seen| *seen == 0);
+        self.seen = if is_first { Vec::new() } else { seen };
+    }
+
+    /// Calls `each` for every row in use, in their order. Takes what is mapped of far rows, and returns what may stay so.
+    fn each_in_use(
+        &self,
+        far_rows: Vec<(Range<u32>, Mapped<LiveRow>)>,
+        mut each: impl FnMut(InUse<'_>),
+    ) -> Result<Vec<(Range<u32>, Mapped<LiveRow>)>> {
+        let buckets = self.buckets.values();
+        let (near, _) = buckets.split_at(buckets.len().min(PART as usize));
+        in_use(near, self.near_rows.values(), 0).for_each(&mut each);
+        let mut mapped = far_rows.into_iter().peekable();
+        let (mut kept, mut kept_buckets) = (Vec::new(), 0);
+        for part in self.parts() {
+            while mapped.next_if(|(other, _)| other.start < part.start).is_some() {}
+            let rows = match mapped.next_if(|(other, _)| *other == part) {
+                Some((_, rows)) => rows,
+                None => map_rows(&self.rows, part.start, part.end - part.start)?,
+            };
+            let far = buckets.get(part.start as usize..part.end as usize).unwrap_or_default();
+            in_use(far, rows.values(), part.start).for_each(&mut each);
+            if kept_buckets + part.end - part.start <= PART {
+                kept_buckets += part.end - part.start;
+                kept.push((part, rows));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The far buckets that have rows in use, and some between them: as they are to be mapped.
+    fn parts(&self) -> Vec<Range<u32>> {
+        let gap = GAP_PAGES * self.page_step.div_ceil(BUCKET_BYTES >> BUCKET_BYTES.trailing_zeros());
+        let mut parts: Vec<Range<u32>> = Vec::new();
+        let far = self.buckets.values().get(PART as usize..).unwrap_or_default();
+        for (buckets, start) in
+            far.chunks(self.page_step as usize).zip((PART..).step_by(self.page_step as usize))
+        {
+            if buckets.iter().all(|bucket| bucket.tags().are_none()) {
+                continue;
+            }
+            let end = (start + self.page_step).min(PART + u32::try_from(far.len()).unwrap_or(u32::MAX));
+            match parts.last_mut() {
+                Some(part) if start - part.end <= gap && end - part.start <= PART => part.end = end,
+                _ => parts.push(start..end),
+            }
+        }
+        parts
     }
 
     /// Forgets them all. Only where no packet arrives.
@@ -144,17 +260,31 @@ impl<'t> Memory<'t> for Looked<'t> {
     }
 }
 
-fn read_part(buckets: &[LiveBucket], rows: &[LiveRow], found: &mut Vec<(Source, SourceCounters)>) {
-    for (bucket, rows) in buckets.iter().zip(rows.chunks(ROWS as usize)) {
-        let tags = bucket.tags();
-        if !tags.are_none() {
-            let in_use = rows.iter().zip(0..).filter(|(_, row)| tags.is_in_use(*row));
-            // Again afterwards: it may have begun to go to another source.
-            found.extend(
-                in_use.filter_map(|(row, place)| read(row).filter(|_| bucket.tags().is_in_use(place))),
-            );
-        }
+/// A row that was in use.
+struct InUse<'t> {
+    bucket: &'t LiveBucket,
+    row: &'t LiveRow,
+    /// Which of its bucket.
+    number: u32,
+    /// Among all rows.
+    index: u32,
+}
+
+impl InUse<'_> {
+    fn read(&self) -> Option<(Source, SourceCounters)> {
+        // Again afterwards: it may have begun to go to another source.
+        read(self.row).filter(|_| self.bucket.tags().is_in_use(self.number))
     }
+}
+
+/// The rows in use of some buckets, of which the first is the bucket `first`.
+fn in_use<'t>(buckets: &'t [LiveBucket], rows: &'t [LiveRow], first: u32) -> impl Iterator<Item = InUse<'t>> {
+    let buckets = buckets.iter().zip(rows.chunks(ROWS as usize)).zip(first..);
+    buckets.filter(|((bucket, _), _)| !bucket.tags().are_none()).flat_map(|((bucket, rows), place)| {
+        let tags = bucket.tags();
+        let rows = rows.iter().zip(0..).filter(move |(_, number)| tags.is_in_use(*number));
+        rows.map(move |(row, number)| InUse { bucket, row, number, index: place * ROWS + number })
+    })
 }
 
 /// A row and whose it is, unless it goes to another source meanwhile.

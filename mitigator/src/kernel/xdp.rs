@@ -2,18 +2,18 @@
 
 use anyhow::{Context, Result};
 use aya::maps::MapData;
-use mitigator_common::{BlockOrigin, SourceTable};
+use mitigator_common::{BlockOrigin, Source, SourceTable};
 
 use super::DataPlane;
 use super::blocks::{BlockTables, NewBlock};
 use super::cpu_states::CpuStates;
 use super::maps;
 use super::pins::Pins;
-use super::source_rows::SourceRows;
+use super::source_rows::{ChangedRows, SourceRows};
 use crate::config::Capacities;
 use crate::pipeline::allowlist::AllowList;
 use crate::pipeline::blocklist::Changes;
-use crate::pipeline::snapshot::{Coverage, OutcomeTotals, Snapshot};
+use crate::pipeline::snapshot::{Order, OutcomeTotals, Snapshot};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
 
@@ -90,15 +90,11 @@ impl XdpDataPlane {
 }
 
 impl DataPlane for XdpDataPlane {
-    fn read_counters(&mut self, now: Timestamp) -> Result<Snapshot> {
-        let rows = self.sources.read_all()?;
-        Ok(Snapshot {
-            at: now,
-            rows,
-            coverage: Coverage::All,
-            outcomes: self.outcomes()?,
-            limits: self.blocks.limits()?,
-        })
+    fn read_counters(&mut self, now: Timestamp, watched: &[Source]) -> Result<Snapshot> {
+        // What may fail comes first: rows that were read and reach nobody would not be read again.
+        let (outcomes, limits) = (self.outcomes()?, self.blocks.limits()?);
+        let ChangedRows { rows, places } = self.sources.read_changed(watched)?;
+        Ok(Snapshot { at: now, rows, order: Order::ByPlace(places), outcomes, limits })
     }
 
     fn allow_list(&mut self) -> Result<AllowList> {

@@ -1,6 +1,6 @@
-//! `Rows`: what each source did between two tables of counters, worked out when it is asked for.
+//! `Rows`: what each source did between two readings of its counters, worked out when it is asked for.
 //!
-//! Of a million sources both tables are far larger than any cache, and so would be what is written down of them: working
+//! Of a million sources both readings are far larger than any cache, and so would be what is written down of them: working
 //! a change out twice costs less than writing it once.
 
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub struct SourceActivity<'a> {
     pub totals: &'a SourceCounters,
 }
 
-/// All rows of the data plane at one instant, each source once, as they came.
+/// Rows that were read at one instant, each source once, as they came.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     pub(super) rows: Vec<(Source, SourceCounters)>,
@@ -33,35 +33,57 @@ pub(super) struct Table {
     pub(super) earlier_port_bits: Vec<u64>,
 }
 
-/// Some rows of a table, with what they were in an earlier one.
+/// Some rows, with what they were earlier.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     at: Timestamp,
-    before: Arc<Table>,
-    now: Arc<Table>,
-    places: Vec<Places>,
+    tables: Vec<Arc<Table>>,
+    pairs: Vec<Pair>,
 }
 
-/// Where a source stands in both tables, which are bounded far below 2^32 rows.
+/// Where a row stands as it was read at one time: in which table, and where there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    pub(super) table: u32,
+    pub(super) row: u32,
+}
+
+/// A row as it is and as it was.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places {
-    now: u32,
-    /// `None` for a row that was made since.
-    before: Option<u32>,
+pub(super) struct Pair {
+    pub(super) now: Version,
+    /// [`Version::NONE`] for a row that was made since.
+    pub(super) before: Version,
 }
 
-impl Table {
-    pub(super) fn get(&self, place: usize) -> Option<(&SourceCounters, u64)> {
-        let (_, counters) = self.rows.get(place)?;
-        Some((counters, *self.earlier_port_bits.get(place)?))
+impl Version {
+    /// No row.
+    pub(super) const NONE: Self = Self { table: u32::MAX, row: u32::MAX };
+
+    /// Tables are bounded far below 2^32 rows.
+    #[inline]
+    pub(super) fn new(table: usize, row: usize) -> Self {
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { table: number(table), row: number(row) }
+    }
+
+    /// The row that stands there.
+    #[inline]
+    pub(super) fn of(self, tables: &[Arc<Table>]) -> Option<&(Source, SourceCounters)> {
+        tables.get(self.table as usize)?.rows.get(self.row as usize)
+    }
+
+    /// Its ports of the epoch before that of its counters.
+    #[inline]
+    pub(super) fn earlier_port_bits(self, tables: &[Arc<Table>]) -> Option<u64> {
+        tables.get(self.table as usize)?.earlier_port_bits.get(self.row as usize).copied()
     }
 }
 
-impl Places {
-    #[inline]
-    pub(super) fn new(now: usize, before: Option<usize>) -> Self {
-        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
-        Self { now: place(now), before: before.map(place) }
+impl Table {
+    pub(super) fn push(&mut self, row: (Source, SourceCounters), earlier_port_bits: u64) {
+        self.rows.push(row);
+        self.earlier_port_bits.push(earlier_port_bits);
     }
 }
 
@@ -69,20 +91,16 @@ impl Rows {
     /// No rows, to be added at a time.
     #[must_use]
     pub fn at(at: Timestamp) -> Self {
-        Self { at, ..Self::default() }
+        Self { at, tables: vec![Arc::default()], pairs: Vec::new() }
     }
 
-    /// Those at some places of `now`, a table read at a time, beside the same in `before`.
-    pub(super) const fn between(
-        before: Arc<Table>,
-        now: Arc<Table>,
-        at: Timestamp,
-        places: Vec<Places>,
-    ) -> Self {
-        Self { at, before, now, places }
+    /// Those of some tables, read at a time.
+    pub(super) const fn of(tables: Vec<Arc<Table>>, at: Timestamp, pairs: Vec<Pair>) -> Self {
+        Self { at, tables, pairs }
     }
 
-    /// Adds a source with its counters before, and ports of the epoch before that of those now.
+    /// Adds a source with its counters before, and ports of the epoch before that of those now, to rows that began
+    /// with none.
     pub fn push(
         &mut self,
         source: Source,
@@ -90,76 +108,75 @@ impl Rows {
         now: &SourceCounters,
         earlier_port_bits: u64,
     ) {
-        let (table_before, table_now) = (Arc::make_mut(&mut self.before), Arc::make_mut(&mut self.now));
-        let place_before = before.map(|_| table_before.rows.len());
-        table_before.rows.extend(before.map(|before| (source, *before)));
-        self.places.push(Places::new(table_now.rows.len(), place_before));
-        table_now.rows.push((source, *now));
-        table_now.earlier_port_bits.push(earlier_port_bits);
+        if self.tables.is_empty() {
+            self.tables.push(Arc::default());
+        }
+        let Some(table) = self.tables.first_mut().map(Arc::make_mut) else { return };
+        let place_before = before.map_or(Version::NONE, |_| Version::new(0, table.rows.len()));
+        if let Some(before) = before {
+            table.push((source, *before), 0);
+        }
+        self.pairs.push(Pair { now: Version::new(0, table.rows.len()), before: place_before });
+        table.push((source, *now), earlier_port_bits);
     }
 
     /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.places.len()
+        self.pairs.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.pairs.is_empty()
     }
 
     /// One of them; `None` past the end.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<SourceActivity<'_>> {
-        self.activity(self.places.get(index)?)
+        self.activity(self.pairs.get(index)?)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = SourceActivity<'_>> {
-        self.places.iter().filter_map(|places| self.activity(places))
+        self.pairs.iter().filter_map(|pair| self.activity(pair))
     }
 
     /// Some of them, with what they have sent and were sent since their rows were made.
     pub fn totals(&self, range: Range<usize>) -> impl Iterator<Item = (Source, &SourceCounters)> {
-        let places = self.places.get(range.start..range.end.min(self.places.len())).unwrap_or_default();
-        places.iter().filter_map(|places| self.row_now(places)).map(|(source, totals)| (*source, totals))
+        let pairs = self.pairs.get(range.start..range.end.min(self.pairs.len())).unwrap_or_default();
+        pairs.iter().filter_map(|pair| self.row_now(pair)).map(|(source, totals)| (*source, totals))
     }
 
     /// Whose they are, which is had for less.
     pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {
-        self.places.iter().filter_map(|places| Some(self.row_now(places)?.0))
+        self.pairs.iter().filter_map(|pair| Some(self.row_now(pair)?.0))
     }
 
     /// Whose one of them is.
     #[must_use]
     pub fn source(&self, index: usize) -> Option<Source> {
-        Some(self.row_now(self.places.get(index)?)?.0)
+        Some(self.row_now(self.pairs.get(index)?)?.0)
     }
 
     /// The memory of what led to the rows, which are over.
-    pub(super) fn into_memory(mut self) -> Vec<Places> {
-        self.places.clear();
-        self.places
-    }
-
-    fn row_now(&self, places: &Places) -> Option<&(Source, SourceCounters)> {
-        self.now.rows.get(places.now as usize)
+    pub(super) fn into_memory(mut self) -> Vec<Pair> {
+        self.pairs.clear();
+        self.pairs
     }
 
     #[inline]
-    fn activity(&self, places: &Places) -> Option<SourceActivity<'_>> {
-        let (source, now) = self.row_now(places)?;
-        let earlier_port_bits = *self.now.earlier_port_bits.get(places.now as usize)?;
-        let before = places.before.and_then(|place| self.before.rows.get(place as usize));
-        Some(SourceActivity::between(
-            before.map(|(_, counters)| counters),
-            now,
-            earlier_port_bits,
-            *source,
-            self.at,
-        ))
+    fn row_now(&self, pair: &Pair) -> Option<&(Source, SourceCounters)> {
+        pair.now.of(&self.tables)
+    }
+
+    #[inline]
+    fn activity(&self, pair: &Pair) -> Option<SourceActivity<'_>> {
+        let (source, now) = self.row_now(pair)?;
+        let earlier_port_bits = pair.now.earlier_port_bits(&self.tables)?;
+        let before = pair.before.of(&self.tables).map(|(_, counters)| counters);
+        Some(SourceActivity::between(before, now, earlier_port_bits, *source, self.at))
     }
 }
 

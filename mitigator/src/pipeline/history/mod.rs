@@ -2,21 +2,20 @@
 //! by half, so that what begins in the middle of one is not seen later for it.
 
 mod answers;
-mod changes;
-mod whole;
+mod known;
+mod settled;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mitigator_common::{Signature, Source, SourceCounters};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::answers::Answers;
-use self::changes::{Known, Since};
+use self::known::{Known, Since};
 use super::activity::Activity;
-use super::rows::{Places, Rows, SourceActivity, Table, did_something, is_same_row};
-use super::snapshot::{Coverage, OutcomeTotals, Snapshot};
+use super::rows::{Pair, Rows, SourceActivity, did_something, is_same_row};
+use super::snapshot::{OutcomeTotals, Snapshot};
 use super::time::Timestamp;
 
 /// Remembers the rows as last seen, and the moments at which windows begin.
@@ -25,20 +24,17 @@ pub struct History {
     last: Option<Totals>,
     /// The oldest first.
     marks: VecDeque<Mark>,
-    /// Of a data plane that reads all of its rows.
-    whole: Arc<Table>,
-    /// Of one that reads those that changed.
-    changing: Known,
+    known: Known,
     answers: Answers,
     /// Memory of an activity that is over.
-    spare: Vec<Places>,
+    spare: Vec<Pair>,
 }
 
 /// Whom an activity shows beside those who sent or were sent something, and whom it does not.
 #[derive(Clone, Debug, Default)]
 pub struct Scope<'a> {
-    /// They have a row even if nothing happened.
-    pub watched: Vec<Source>,
+    /// They have a row even if nothing happened, where the snapshot has one. In order.
+    pub watched: &'a [Source],
     /// They have none.
     pub left_out: &'a [&'a FxHashSet<Source>],
 }
@@ -58,8 +54,7 @@ struct Mark {
     totals: Totals,
     /// Since then.
     elapsed: Elapsed,
-    whole: Arc<Table>,
-    changes: Since,
+    rows: Since,
 }
 
 /// As in [`Activity`].
@@ -89,15 +84,19 @@ impl History {
     /// What happened since the snapshot before; the first snapshot gives an empty activity.
     ///
     /// A snapshot that is not later than the one before counts as taken `shortest` after it, which
-    /// keeps rates finite when a capture's clock stands still. All snapshots have the same kind of coverage.
+    /// keeps rates finite when a capture's clock stands still. All snapshots have the same kind of order.
     pub fn advance(&mut self, snapshot: Snapshot, scope: &Scope<'_>, shortest: Duration) -> Activity {
-        let Snapshot { at, rows, coverage, outcomes, limits } = snapshot;
+        let Snapshot { at, rows, order, outcomes, limits } = snapshot;
         let mut shown = Shown { at, scope, active_sources: 0 };
         self.answers.fade();
-        let rows = match coverage {
-            Coverage::All => self.read_whole(rows, &mut shown),
-            Coverage::Changed { gone } => self.read_changes(&rows, &gone, &mut shown),
-        };
+        let mut pairs = std::mem::take(&mut self.spare);
+        let marks = self.marks.iter_mut().map(|mark| &mut mark.rows);
+        let tables = self.known.advance(rows, order, marks, |row, pair| {
+            if shown.takes(&row, |activity| self.answers.note(activity)) {
+                pairs.push(pair);
+            }
+        });
+        let rows = Rows::of(tables, at, pairs);
         let limits = limits.into_iter().map(|(signature, limit)| (signature, limit.kept_away())).collect();
         let now = Totals { at, outcomes, limits };
         let active_sources = shown.active_sources;
@@ -134,18 +133,16 @@ impl History {
         self.mark(now.clone());
         let begin = begin?;
         let mut shown = Shown { at: now.at, scope, active_sources: 0 };
-        let mut places = std::mem::take(&mut self.spare);
-        whole::compare(&begin.whole, &self.whole, |row, place, before| {
+        let mut pairs = std::mem::take(&mut self.spare);
+        self.known.compare_with(&begin.rows, |row, pair| {
             if shown.takes(&row, |_| {}) {
-                places.push(row.places(place, before));
+                pairs.push(pair);
             }
         });
-        let mut rows = Rows::between(begin.whole, Arc::clone(&self.whole), now.at, places);
-        self.changing.compare_with(&begin.changes, |row| {
-            if shown.takes(&row, |_| {}) {
-                row.add_to(&mut rows);
-            }
-        });
+        let rows = Rows::of(self.known.tables(), now.at, pairs);
+        if let Some(next) = self.marks.front() {
+            self.known.end(&begin.rows, &next.rows);
+        }
         let active_sources = shown.active_sources;
         let since = now.since(&begin.totals, begin.elapsed);
         Some(Activity { rows, active_sources, hears_sent: self.answers.are_heard(), ..since })
@@ -156,53 +153,8 @@ impl History {
         self.spare = std::mem::take(&mut activity.rows).into_memory();
     }
 
-    /// The rows to show of a data plane that reads all of its own.
-    fn read_whole(&mut self, rows: Vec<(Source, SourceCounters)>, shown: &mut Shown<'_>) -> Rows {
-        let mut places = std::mem::take(&mut self.spare);
-        let now = whole::follow(&self.whole, rows, |row, place, before| {
-            if shown.takes(&row, |activity| self.answers.note(activity)) {
-                places.push(row.places(place, before));
-            }
-        });
-        let now = Arc::new(now);
-        let before = std::mem::replace(&mut self.whole, Arc::clone(&now));
-        Rows::between(before, now, shown.at, places)
-    }
-
-    /// The same of one that reads those that changed, and of those that are gone.
-    fn read_changes(
-        &mut self,
-        changed: &[(Source, SourceCounters)],
-        gone: &[Source],
-        shown: &mut Shown<'_>,
-    ) -> Rows {
-        let mut rows = Rows::at(shown.at);
-        let marks = self.marks.iter_mut().map(|mark| &mut mark.changes);
-        self.changing.advance(changed, gone, marks, |row| {
-            if shown.takes(&row, |activity| self.answers.note(activity)) {
-                row.add_to(&mut rows);
-            }
-        });
-        self.add_silent(&mut rows, shown.scope);
-        rows
-    }
-
-    /// Adds the watched sources that have no row, because none came with the snapshot.
-    fn add_silent(&self, rows: &mut Rows, scope: &Scope<'_>) {
-        let seen: FxHashSet<Source> =
-            if scope.watched.is_empty() { FxHashSet::default() } else { rows.sources().collect() };
-        let silent =
-            scope.watched.iter().filter(|source| !seen.contains(source) && !scope.leaves_out(**source));
-        for source in silent {
-            if let Some(counters) = self.changing.get(*source) {
-                rows.push(*source, Some(counters), counters, 0);
-            }
-        }
-    }
-
     fn mark(&mut self, totals: Totals) {
-        let (whole, changes) = (Arc::clone(&self.whole), Since::default());
-        self.marks.push_back(Mark { totals, elapsed: Elapsed::default(), whole, changes });
+        self.marks.push_back(Mark { totals, elapsed: Elapsed::default(), rows: self.known.mark() });
     }
 }
 
@@ -254,31 +206,14 @@ impl Compared<'_> {
     fn same_before(&self) -> Option<&SourceCounters> {
         self.before.filter(|before| is_same_row(before, self.now))
     }
-
-    fn places(&self, place: usize, before: Option<usize>) -> Places {
-        Places::new(place, self.same_before().and(before))
-    }
-
-    fn add_to(&self, rows: &mut Rows) {
-        rows.push(self.source, self.same_before(), self.now, self.earlier_port_bits);
-    }
-}
-
-/// Ports of the epoch before that of `now`, of a row that had `bits` of the epoch before that of `before`.
-const fn earlier_port_bits(before: &SourceCounters, bits: u64, now: &SourceCounters) -> u64 {
-    if !is_same_row(before, now) {
-        return 0;
-    }
-    match now.ports_epoch.wrapping_sub(before.ports_epoch) {
-        0 => bits,
-        1 => before.port_bits,
-        _ => 0,
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::pipeline::snapshot::Order;
 
     fn row(number: u8, packets: u64, first_seen_ns: u64) -> (Source, SourceCounters) {
         let counters = SourceCounters { packets, first_seen_ns, udp_packets: 7, ..SourceCounters::default() };
@@ -324,7 +259,7 @@ mod tests {
         let mut history = History::default();
         let shortest = Duration::from_millis(1);
         let changes = |at_ns, rows, gone: &[u8]| Snapshot {
-            coverage: Coverage::Changed { gone: gone.iter().map(|number| row(*number, 0, 0).0).collect() },
+            order: Order::BySource { gone: gone.iter().map(|number| row(*number, 0, 0).0).collect() },
             ..snapshot(at_ns, rows)
         };
         history.advance(changes(0, vec![row(1, 10, 0), row(2, 5, 0)], &[]), &Scope::default(), shortest);
@@ -334,18 +269,94 @@ mod tests {
         assert_eq!(packets_of(&activity), [(1, 3), (2, 6)]);
     }
 
+    type Whole = BTreeMap<Source, SourceCounters>;
+
+    /// What whole tables tell: every source that did something, with its packets.
+    fn told(before: &Whole, now: &Whole) -> Vec<(Source, u64)> {
+        let packets = |(source, now): (&Source, &SourceCounters)| {
+            let before = before.get(source).filter(|before| is_same_row(before, now));
+            let packets = now.packets - before.map_or(0, |before| before.packets);
+            (packets > 0).then_some((*source, packets))
+        };
+        now.iter().filter_map(packets).collect()
+    }
+
+    fn shown(activity: &Activity) -> Vec<(Source, u64)> {
+        let mut rows: Vec<_> = activity.rows.iter().map(|row| (row.source, row.change.packets)).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Rows that stay quiet for long, rows that do not, and places that go to other sources or are given back.
     #[test]
-    fn a_full_snapshot_forgets_who_is_missing() {
-        let mut history = History::default();
-        for at_ns in 0..3_u8 {
-            history.advance(
-                snapshot(u64::from(at_ns), vec![row(at_ns, 1, 0)]),
-                &Scope::default(),
-                Duration::from_millis(1),
-            );
-            let mut known = Vec::new();
-            whole::compare(&Table::default(), &history.whole, |row, _, _| known.push(row.source));
-            assert_eq!(known, [row(at_ns, 1, 0).0]);
+    fn changes_tell_what_whole_tables_would() {
+        for is_by_place in [true, false] {
+            let mut random = 0x853c_49e6_748f_ea9b_u64;
+            let mut draw = |bound: u64| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                (random >> 20) % bound
+            };
+            let mut history = History::default();
+            let mut table: Vec<Option<(Source, SourceCounters)>> = vec![None; 60];
+            let (mut last, mut marks) = (Whole::new(), Vec::<Whole>::new());
+            let mut next = 0_u32;
+            for tick in 0..400_u64 {
+                let at_ns = tick * 250_000_000;
+                let (mut places, mut gone) = (Vec::new(), Vec::new());
+                for place in 0..60_u32 {
+                    let row = &mut table[place as usize];
+                    // Each has its own pace; a third of them go silent for long.
+                    if draw(1 + u64::from(place % 12) * u64::from(place % 12)) > 0
+                        || u64::from(place) % 3 == tick / 40 % 3
+                    {
+                        continue;
+                    }
+                    if row.is_none() || draw(20) == 0 {
+                        gone.extend(row.map(|(source, _)| source));
+                        next += 1;
+                        // Now and then the same source is back in a row that was made anew.
+                        let source = row
+                            .filter(|_| next % 4 == 0)
+                            .map_or(Source::from_v4_bytes(next.to_be_bytes()), |row| row.0);
+                        *row = Some((
+                            source,
+                            SourceCounters { first_seen_ns: at_ns + 1, ..SourceCounters::EMPTY },
+                        ));
+                    }
+                    if let Some((_, counters)) = row {
+                        counters.packets += 1 + draw(1 << 33);
+                        counters.last_seen_ns = at_ns + 1;
+                        places.push(place);
+                    }
+                }
+                let now: Whole = table.iter().flatten().copied().collect();
+                let rows = places.iter().filter_map(|place| table[*place as usize]).collect();
+                let order = if is_by_place { Order::ByPlace(places) } else { Order::BySource { gone } };
+                let activity = history.advance(
+                    Snapshot { order, ..snapshot(at_ns, rows) },
+                    &Scope::default(),
+                    Duration::from_millis(1),
+                );
+                let description = format!("tick {tick}, by place: {is_by_place}");
+                if tick == 0 {
+                    marks.push(now.clone());
+                } else {
+                    assert_eq!(shown(&activity), told(&last, &now), "{description}");
+                }
+                history.reuse(&mut activity.clone());
+                if history.is_window_due(Duration::from_secs(1)) {
+                    marks.push(now.clone());
+                    let window = history.window(&Scope::default());
+                    assert_eq!(window.is_some(), marks.len() > 2, "{description}");
+                    if let Some(window) = window {
+                        assert_eq!(shown(&window), told(&marks.remove(0), &now), "{description}");
+                    }
+                }
+                last = now;
+            }
+            assert!(history.known.packed_rows() > 10, "{}", history.known.packed_rows());
         }
     }
 

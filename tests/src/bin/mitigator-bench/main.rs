@@ -1,6 +1,7 @@
-//! What mitigator costs: a packet in the kernel, the same from end to end, a tick in user space, a feed in between; a line
-//! of an access log.
+//! What mitigator costs: a packet in the kernel, the same from end to end, a tick in user space, a feed in between, the
+//! agent itself the machine; a line of an access log, a packet of a capture.
 
+mod agent;
 mod bpf;
 mod comparison;
 mod dataplane;
@@ -74,6 +75,10 @@ enum Part {
     /// Milliseconds from a feed's file to the kernel, beside nftables and ipset where they are installed, of an urgent
     /// block meanwhile, and of many that are taken back; and of a snapshot of all sources; needs root.
     Feeds(feeds::Arguments),
+    /// Memory and CPU of the agent with a million sources in its table, and with ten thousand; needs root.
+    ///
+    /// While they come, while they are quiet, and while a few of them send. Nothing leaves this machine.
+    Agent(agent::Arguments),
     /// Lines of an access log per second and core, beside awk and GoAccess; needs no rights.
     Logs(logs::Arguments),
     /// Packets per second from a capture in memory to a table of flows, on one core, beside the Python package
@@ -82,7 +87,7 @@ enum Part {
 }
 
 /// In the order in which all are measured.
-const PARTS: [&str; 6] = ["dataplane", "e2e", "pipeline", "feeds", "logs", "flows"];
+const PARTS: [&str; 7] = ["dataplane", "e2e", "pipeline", "feeds", "agent", "logs", "flows"];
 
 impl Part {
     /// The part of that name, with nothing said about it.
@@ -97,8 +102,9 @@ impl Part {
             Self::E2e(_) => PARTS[1],
             Self::Pipeline(_) => PARTS[2],
             Self::Feeds(_) => PARTS[3],
-            Self::Logs(_) => PARTS[4],
-            Self::Flows(_) => PARTS[5],
+            Self::Agent(_) => PARTS[4],
+            Self::Logs(_) => PARTS[5],
+            Self::Flows(_) => PARTS[6],
         }
     }
 }
@@ -140,6 +146,7 @@ fn measure(arguments: &Arguments, part: &Part) -> Result<(String, Value)> {
         Part::E2e(own) => e2e::measure(own),
         Part::Pipeline(own) => pipeline::measure(own, &arguments.results.join("criterion")),
         Part::Feeds(own) => feeds::measure(own),
+        Part::Agent(own) => agent::measure(own),
         Part::Logs(own) => logs::measure(own),
         Part::Flows(own) => flows::measure(own, &arguments.results),
     }?;

@@ -12,11 +12,12 @@ use crate::measured::Measured;
 use crate::plot::Plot;
 
 /// The parts in the order of their sections: what they are called on the command line, and the heading.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("dataplane", "A packet in the XDP program"),
     ("e2e", "A packet from end to end"),
     ("pipeline", "A tick of the agent"),
     ("feeds", "Writing blocks"),
+    ("agent", "The agent as a whole"),
     ("logs", "A line of an access log"),
     ("flows", "Flows of a capture"),
 ];

@@ -145,6 +145,11 @@ impl Generator {
         Ok(Self { ebpf, burst, under_test, bare_drop, random: 0x853c_49e6_748f_ea9b, forged: 0 })
     }
 
+    /// The next forged sources are the first ones again.
+    pub(crate) const fn begin_again(&mut self) {
+        self.forged = 0;
+    }
+
     /// A burst through bare `XDP_DROP`.
     pub(crate) fn drop_all(&mut self, form: Form, senders: Senders, packets: u32) -> Result<Took> {
         let program = self.bare_drop.try_clone()?;

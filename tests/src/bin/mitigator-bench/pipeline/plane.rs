@@ -8,7 +8,7 @@ use mitigator::kernel::DataPlane;
 use mitigator::pipeline::allowlist::AllowList;
 use mitigator::pipeline::blocklist::Changes;
 use mitigator::pipeline::settings::{BlockingSettings, DetectionSettings};
-use mitigator::pipeline::snapshot::Snapshot;
+use mitigator::pipeline::snapshot::{Order, Snapshot};
 use mitigator::pipeline::target::Target;
 use mitigator::pipeline::time::Timestamp;
 use mitigator::pipeline::verdict::Decision;
@@ -43,7 +43,7 @@ struct Prepared {
 }
 
 impl DataPlane for Prepared {
-    fn read_counters(&mut self, _now: Timestamp) -> Result<Snapshot> {
+    fn read_counters(&mut self, _now: Timestamp, _watched: &[Source]) -> Result<Snapshot> {
         Ok(std::mem::take(&mut self.snapshot))
     }
 
@@ -115,7 +115,8 @@ impl Scene {
         self.now = self.now + elapsed;
         self.population.advance(elapsed, self.now);
         let (rows, at) = (self.population.rows().to_vec(), self.now);
-        self.control.plane().snapshot = Snapshot { at, rows, ..Snapshot::default() };
+        let order = Order::ByPlace((0..).take(rows.len()).collect());
+        self.control.plane().snapshot = Snapshot { at, rows, order, ..Snapshot::default() };
         let began = spent();
         let tick = self.control.tick(self.now)?;
         let took = spent().saturating_sub(began);
