@@ -344,8 +344,8 @@ impl LiveRow {
     /// Adds one packet that this host sent to the source at `now_ns`; whether the source is known by that, and its
     /// address not forged: this host asked it for something, or goes on with a connection.
     ///
-    /// UDP that nothing came before is a question, if the row `has_all`, every packet of the source. If not, only what
-    /// leaves from a port for questions is one.
+    /// UDP that leaves from a port for questions is one, as where both sides of a call speak first. From any other port it is
+    /// one if nothing came before and the row `has_all`, every packet of the source.
     #[inline(always)]
     pub fn record_sent(&self, content: Content, now_ns: u64, has_all: impl FnOnce() -> bool) -> bool {
         self.sent_packets.add(1);
@@ -371,8 +371,8 @@ impl LiveRow {
             TransportKind::Udp => {
                 self.sent_udp_packets.add(1);
                 // An answer to a forged question says nothing of who is there.
-                let is_first = self.own.packets.get() == 0 && self.others.packets.get() == 0;
-                let asks = is_first && (source_port >= ASKING_PORTS || has_all());
+                let is_first = || self.own.packets.get() == 0 && self.others.packets.get() == 0;
+                let asks = source_port >= ASKING_PORTS || is_first() && has_all();
                 if asks {
                     self.note_asked();
                 }
@@ -619,7 +619,7 @@ mod tests {
     fn the_fingerprint_of_a_row_tells_that_it_changed() {
         let (one, other) = (Source::from_number(7), Source::from_number(8));
         let row = LiveRow::starting_at(1);
-        row.begin(one, 1);
+        row.begin(one, 1, RowMarks::NONE);
         let mut seen = std::vec![row.fingerprint()];
         let mut note = |what: &str| {
             let fingerprint = row.fingerprint();
@@ -631,11 +631,11 @@ mod tests {
             row.record(cpu, content(udp(40_000)), 60, 2);
             note("a packet that arrives");
         }
-        row.record_sent(content(udp(40_000)), 3);
+        row.record_sent(content(udp(40_000)), 3, || true);
         note("one that is sent");
-        row.begin(one, 9);
+        row.begin(one, 9, RowMarks::NONE);
         note("a row made anew");
-        row.begin(other, 9);
+        row.begin(other, 9, RowMarks::NONE);
         note("another source");
     }
 
@@ -657,7 +657,7 @@ mod tests {
             ("this host asks", true, true, 53, true),
             ("this host asks from a port for questions", true, true, 40_000, true),
             ("this host answers", false, true, 53, false),
-            ("this host answers from a port for questions", false, true, 40_000, false),
+            ("this host goes on from a port for questions", false, true, 40_000, true),
             ("this host answers somebody of a crowd", true, false, 53, false),
             ("this host asks somebody of a crowd", true, false, 40_000, true),
         ] {
@@ -668,7 +668,11 @@ mod tests {
             let sent = Content { transport: Transport { source_port: own_port, ..sent.transport }, ..sent };
             assert_eq!(row.record_sent(sent, 2, || has_all), is_known, "{description}");
             row.record(0, question, 60, 3);
-            assert!(!row.record_sent(sent, 3, || has_all), "{description}: it asks but once");
+            assert_eq!(
+                row.record_sent(sent, 3, || has_all),
+                own_port >= ASKING_PORTS,
+                "{description}: again"
+            );
             assert_eq!(row.is_known(1), is_known, "{description}");
             assert_eq!(row.totals().was_asked(), is_known, "{description}");
             assert!(row.is_known(3), "{description}: it was there before");
