@@ -106,7 +106,7 @@ impl AccessLog {
         let agent = "Mozilla/5.0 (compatible; a crawler; +http://crawler.example/)";
         for at_s in (0..seconds).step_by(2) {
             let page = self.below(4_000);
-            let status = if page % 8 == 0 { 404 } else { 200 };
+            let status = if page.is_multiple_of(8) { 404 } else { 200 };
             self.add(at_s, Request { client, what: &format!("GET /archive/{page}"), status, agent });
         }
         self
@@ -161,7 +161,7 @@ impl AccessLog {
     #[must_use]
     pub fn sweep(mut self, client: &str, from_s: u64, names: u64) -> Self {
         for number in 0..names {
-            let status = if number % 50 == 0 { 200 } else { 404 };
+            let status = if number.is_multiple_of(50) { 200 } else { 404 };
             let what = format!("HEAD /{number}.bak");
             self.add(from_s + number / 10, Request { client, what: &what, status, agent: "sweep" });
         }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::logs::client::Who;
 use crate::logs::follow::Follower;
-use crate::logs::judge::{self, Verdict};
+use crate::logs::judge::{self, Judgement, Verdict};
 use crate::logs::list::Change;
 use crate::logs::reading::Log;
 use crate::notify::{self, Message};
@@ -108,7 +108,7 @@ impl Followed<'_> {
         let now_s = i64::try_from(now.unix_ms() / 1_000).unwrap_or(i64::MAX);
         let verdicts: Vec<&Verdict> = judgement
             .iter()
-            .flat_map(|judgement| judgement.blocked())
+            .flat_map(Judgement::blocked)
             .filter(|verdict| !is_stale(verdict, now_s) && self.is_news(verdict, now.unix_ms()))
             .collect();
         let until = now

@@ -70,8 +70,11 @@ const fn corrected(name: &'static str, kind: Kind, of: fn(&Flow) -> Cell) -> Fea
     Feature { names: [None, None, Some(name)], kind, of }
 }
 
+/// A column's name, what is in it, and where it comes from.
+type Identity = (&'static str, Kind, fn(&Flow) -> Cell);
+
 /// What tells flows apart; the same in every spelling but that of [`Spelling::SnakeCase`].
-static IDENTITY: [(&str, Kind, fn(&Flow) -> Cell); 7] = [
+static IDENTITY: [Identity; 7] = [
     ("Flow ID", Kind::Text, identifier),
     ("Src IP", Kind::Text, |flow| address(&flow.initiator)),
     ("Src Port", Kind::Integer, |flow| count(flow.initiator.port.into())),
@@ -293,7 +296,7 @@ pub static FEATURES: [Feature; 81] = [
     common("Idle Min", "Idle Min", "Idle Min", Kind::Real, |flow| us(flow.idle.min)),
     corrected("ICMP Code", Kind::Integer, |flow| or_minus_one(flow.icmp.map(|(_, code)| code))),
     corrected("ICMP Type", Kind::Integer, |flow| or_minus_one(flow.icmp.map(|(kind, _)| kind))),
-    corrected("Total TCP Flow Time", Kind::Real, |flow| connection_us(flow)),
+    corrected("Total TCP Flow Time", Kind::Real, connection_us),
 ];
 
 /// The columns of a table of flows: what tells them apart, then their features.

@@ -25,6 +25,7 @@ const ROWS: u32 = SourceTable::ROWS_PER_BUCKET;
 const PART: u32 = SourceTable::NEAR;
 /// Pages that are rather mapped without need than left out: another mapping costs as much.
 const GAP_PAGES: u32 = 24;
+#[expect(clippy::cast_possible_truncation, reason = "a few hundred bytes")]
 const BUCKET_BYTES: u32 = ROWS * size_of::<LiveRow>() as u32;
 
 /// The source table of this installation.

@@ -122,7 +122,7 @@ impl List {
         for (target, until) in &self.entries {
             match until {
                 Some(until) => {
-                    text.push_str(&format!("{target} # until {}, by logs\n", units::unix_ms(*until)))
+                    text.push_str(&format!("{target} # until {}, by logs\n", units::unix_ms(*until)));
                 }
                 None => text.push_str(&format!("{target}\n")),
             }

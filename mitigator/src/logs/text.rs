@@ -134,9 +134,9 @@ mod tests {
 
     const TIME: &str = "[17/May/2015:10:05:03 +0000]";
 
-    fn parsed(
-        line: &str,
-    ) -> Result<(String, String, Option<u16>, u64, String, Option<String>, Format), Fault> {
+    type Parsed = (String, String, Option<u16>, u64, String, Option<String>, Format);
+
+    fn parsed(line: &str) -> Result<Parsed, Fault> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (entry, format) = parse(line.as_bytes(), &mut LastTime::default())?;
         let forwarded = entry.forwarded.as_deref().map(text);

@@ -61,7 +61,8 @@ pub(super) fn write_real(line: &mut Vec<u8>, number: f64) -> Result<()> {
     }
     // Without an exponent, numbers beyond it would be hundreds of digits long.
     let is_plain = (1e-9..1e16).contains(&number.abs());
-    Ok(if is_plain { write!(line, "{number}")? } else { write!(line, "{number:e}")? })
+    if is_plain { write!(line, "{number}") } else { write!(line, "{number:e}") }?;
+    Ok(())
 }
 
 fn write_quoted(line: &mut Vec<u8>, text: &str) {

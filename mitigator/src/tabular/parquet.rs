@@ -58,7 +58,7 @@ impl Gathered {
             (Values::Real(values), Cell::Real(number)) => values.push(*number),
             (Values::Flag(values), Cell::Flag(is_set)) => values.push(*is_set),
             (Values::Text(values), Cell::Text(text)) => {
-                values.push(ByteArray::from(text.as_bytes().to_vec()))
+                values.push(ByteArray::from(text.as_bytes().to_vec()));
             }
             _ => return false,
         }

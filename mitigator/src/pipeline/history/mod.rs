@@ -318,7 +318,7 @@ mod tests {
                         next += 1;
                         // Now and then the same source is back in a row that was made anew.
                         let source = row
-                            .filter(|_| next % 4 == 0)
+                            .filter(|_| next.is_multiple_of(4))
                             .map_or(Source::from_v4_bytes(next.to_be_bytes()), |row| row.0);
                         *row = Some((
                             source,
