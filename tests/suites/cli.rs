@@ -129,7 +129,7 @@ fn wrong_use() -> Result<()> {
         (&["logs", "x", "--trusted-proxy", "here"], "neither an IP address nor a prefix"),
         (&["logs", "x", "--notify"], "--notify has nobody to tell"),
         (&["replay", "/nonexistent.pcap"], "cannot open /nonexistent.pcap"),
-        (&["train"], "requires a subcommand"),
+        (&["train"], "Learn the five classes of NSL-KDD"),
         (&["train", "nsl-kdd", "--data", "/nonexistent"], "--output"),
         (
             &[

@@ -125,7 +125,7 @@ impl FlowsArgs {
         let streams = self.files.iter().filter(|file| is_stream(file)).count();
         ensure!(streams < 2, "standard input can be read once, and `-` is given {streams} times");
         let output = self.output.as_ref().and_then(|file| fs::canonicalize(file).ok());
-        for file in self.files.iter().filter(|file| file.is_file()) {
+        for file in self.files.iter().filter(|file| file.is_file() || !is_stream(file) && !file.exists()) {
             Capture::open(file)?;
             if output.is_some() && output == fs::canonicalize(file).ok() {
                 bail!("{} is a capture to be read; it is not replaced by its flows", file.display());

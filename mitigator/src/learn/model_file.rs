@@ -4,7 +4,7 @@
 //! a sentence. A checksum covers both.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -102,10 +102,15 @@ pub fn write(path: &Path, header: &Header, model: &impl Serialize) -> Result<()>
 pub fn read<M: DeserializeOwned>(path: &Path, data_set: &str) -> Result<(Header, M)> {
     let name = path.display();
     let file = File::open(path).with_context(|| format!("cannot open the model {name}"))?;
+    let is_damaged =
+        || format!("the model {name} is damaged; train it again with `mitigator train {data_set}`");
     let is_no_model = || format!("{name} is no model; `mitigator train {data_set}` writes one");
     let mut lines = BufReader::new(zstd::Decoder::new(file).with_context(is_no_model)?);
     let mut first = String::new();
-    std::io::Read::take(&mut lines, LONGEST_HEADER_BYTES).read_line(&mut first).with_context(is_no_model)?;
+    if let Err(error) = std::io::Read::take(&mut lines, LONGEST_HEADER_BYTES).read_line(&mut first) {
+        let is_cut = error.kind() == ErrorKind::UnexpectedEof;
+        return Err(error).with_context(|| if is_cut { is_damaged() } else { is_no_model() });
+    }
     let origin: Origin = serde_json::from_str(&first).with_context(is_no_model)?;
     ensure!(origin.format == FORMAT, is_no_model());
     if origin.version != VERSION {
@@ -122,8 +127,6 @@ pub fn read<M: DeserializeOwned>(path: &Path, data_set: &str) -> Result<(Header,
         "{name} is a model of {}, not of {data_set}; `mitigator train {data_set}` writes one",
         origin.data_set
     );
-    let is_damaged =
-        || format!("the model {name} is damaged; train it again with `mitigator train {data_set}`");
     let header = serde_json::from_str(&first).with_context(is_damaged)?;
     let model = serde_json::from_reader(lines).with_context(is_damaged)?;
     Ok((header, model))

@@ -77,7 +77,8 @@ mod tests {
         }
         let top = pages.top().unwrap();
         assert_eq!(top.name, Some("/login"));
-        assert!((8_800..=9_000).contains(&top.requests), "{top:?}");
+        // Each fourth of the others takes one away.
+        assert!((8_700..=9_000).contains(&top.requests), "{top:?}");
         assert_eq!(Pages::default().top(), None);
     }
 }

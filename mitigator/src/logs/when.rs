@@ -10,8 +10,11 @@ const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// A number of decimal digits alone.
+/// A number of decimal digits alone, fewer than 18.
 fn digits(text: &[u8]) -> Option<i64> {
+    if text.is_empty() || text.len() >= 18 {
+        return None;
+    }
     let mut value = 0;
     for byte in text {
         if !byte.is_ascii_digit() {
@@ -19,7 +22,7 @@ fn digits(text: &[u8]) -> Option<i64> {
         }
         value = value * 10 + i64::from(byte - b'0');
     }
-    (!text.is_empty() && text.len() < 18).then_some(value)
+    Some(value)
 }
 
 fn month(text: &[u8]) -> Option<i64> {

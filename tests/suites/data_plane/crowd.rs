@@ -73,7 +73,7 @@ pub fn asked_and_answered() -> Result<()> {
         ("asked", Asking::Host, 53, false, Outcome::PassCounted),
         ("asked from a port for questions", Asking::Host, 40_000, false, Outcome::PassCounted),
         ("answered", Asking::Stranger, 53, false, Outcome::DropLimited),
-        ("answered from a port for questions", Asking::Stranger, 40_000, false, Outcome::DropLimited),
+        ("in a call, from a port for questions", Asking::Stranger, 40_000, false, Outcome::PassCounted),
         ("asked from a port for questions in a crowd", Asking::Host, 40_000, true, Outcome::PassCounted),
         ("answered in a crowd", Asking::Stranger, 53, true, Outcome::DropLimited),
     ] {
