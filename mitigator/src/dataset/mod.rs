@@ -1,6 +1,6 @@
 //! Data sets: labelled rows in CSV files, made ready for training.
 //!
-//! [`Source`] reads the files, [`split`] draws the lines between training, validation and test.
+//! [`Source`] reads the files, `split` draws the lines between training, validation and test.
 
 mod source;
 mod split;
