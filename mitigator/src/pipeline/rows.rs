@@ -201,15 +201,17 @@ impl<'a> SourceActivity<'a> {
     }
 }
 
-/// Whether a row's source sent or was sent something since its counters were `before`, or since it was made.
+/// Whether something was counted in a row since its counters were `before`, or since it was made.
+#[inline]
+pub(super) fn has_changed(before: Option<&SourceCounters>, now: &SourceCounters) -> bool {
+    let (packets, sent_packets) = before.map_or((0, 0), |before| (before.packets, before.sent_packets));
+    now.packets != packets || now.sent_packets != sent_packets
+}
+
+/// Whether that is what the row's source sent or was sent. Of a row that is seen for the first time perhaps another did.
 #[inline]
 pub(super) fn did_something(before: Option<&SourceCounters>, now: &SourceCounters) -> bool {
-    match before {
-        Some(before) => now.packets != before.packets || now.sent_packets != before.sent_packets,
-        // Perhaps another source did it.
-        None if now.may_be_inherited() => false,
-        None => now.packets != 0 || now.sent_packets != 0,
-    }
+    has_changed(before, now) && (before.is_some() || !now.may_be_inherited())
 }
 
 /// Whether both are of one row of the data plane, which was not evicted in between.

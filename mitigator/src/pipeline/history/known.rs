@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::Compared;
 use super::settled::{self, Settled, Slot};
-use crate::pipeline::rows::{Pair, Table, Version, did_something, is_same_row};
+use crate::pipeline::rows::{Pair, Table, Version, has_changed, is_same_row};
 use crate::pipeline::snapshot::Order;
 
 /// Rows that are packed at a time, at most: no tick waits for more.
@@ -113,7 +113,7 @@ impl Known {
             }
             let compared = Compared { source: *source, before, now, earlier_port_bits: bits };
             let same_before = compared.same_before();
-            if !did_something(same_before, now) {
+            if !has_changed(same_before, now) {
                 let before = if same_before.is_some() { version } else { Version::NONE };
                 each(compared, Pair { now: version, before });
                 continue;

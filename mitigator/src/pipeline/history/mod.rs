@@ -212,6 +212,8 @@ impl Compared<'_> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use mitigator_common::RowMarks;
+
     use super::*;
     use crate::pipeline::snapshot::Order;
 
@@ -252,6 +254,22 @@ mod tests {
         let activity = history.advance(snapshot(10, vec![row(1, 3, 5)]), &Scope::default(), shortest);
         assert_eq!(activity.rows.get(0).map(|row| row.change.packets), Some(3));
         assert_eq!(activity.interval, shortest);
+    }
+
+    /// A loud source in a row that had another before: only its first sight is not believed.
+    #[test]
+    fn what_follows_a_first_sight_that_is_not_believed_counts() {
+        let mut history = History::default();
+        let seen = |at_ns, packets| {
+            let (source, counters) = row(1, packets, 5);
+            snapshot(at_ns, vec![(source, SourceCounters { marks: RowMarks::HAD_ANOTHER, ..counters })])
+        };
+        let mut advance =
+            |snapshot| packets_of(&history.advance(snapshot, &Scope::default(), Duration::from_millis(1)));
+        assert_eq!(advance(snapshot(0, Vec::new())), []);
+        assert_eq!(advance(seen(10, 1_000)), []);
+        assert_eq!(advance(seen(20, 1_400)), [(1, 400)]);
+        assert_eq!(advance(seen(30, 1_401)), [(1, 1)]);
     }
 
     #[test]
