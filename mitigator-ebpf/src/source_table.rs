@@ -299,8 +299,10 @@ pub fn make<'t>(
 struct Choice {
     row: Found,
     tags: Tags,
-    /// The bucket where the source may have a row, too.
-    other: Option<u32>,
+    /// The other bucket where the source may have a row; the row's own where it has none elsewhere. No `Option`: on the
+    /// way of `None` its value is left unwritten on the stack, and verifiers before 6.3 let nobody read that, not even
+    /// where it cannot happen.
+    other: u32,
 }
 
 #[inline(always)]
@@ -318,10 +320,10 @@ fn choose<'t>(
     if !tags.are_all_set() {
         let row = Found { bucket: place.near, row: tags.free().first() };
         // None of this source is far as long as there is room near.
-        return Some(Choice { row, tags, other: None });
+        return Some(Choice { row, tags, other: place.near });
     }
     if let Some(row) = rested(table, place.near, tags, wish, now_ns, random) {
-        return Some(Choice { row: Found { bucket: place.near, row }, tags, other: Some(place.far) });
+        return Some(Choice { row: Found { bucket: place.near, row }, tags, other: place.far });
     }
     let tags = table.bucket(place.far)?.tags();
     if tags.is_making_one() {
@@ -332,7 +334,7 @@ fn choose<'t>(
     } else {
         tags.free().first()
     };
-    Some(Choice { row: Found { bucket: place.far, row }, tags, other: Some(place.near) })
+    Some(Choice { row: Found { bucket: place.far, row }, tags, other: place.near })
 }
 
 /// Takes a row for a source, unless it has one by now.
@@ -353,7 +355,7 @@ fn take<'t>(
     if !bucket.tags.replace(tags.0, tags.with(row.row, BUSY).0) {
         return None;
     }
-    if let Some(other) = other {
+    if other != row.bucket {
         let others = table.bucket(other)?.tags();
         if others.is_making_one() || has_row_in(other, others) {
             bucket.release(row.row, tags.byte(row.row));
