@@ -38,11 +38,11 @@ impl Programs {
 pub fn build() -> Result<Programs> {
     process::run_quietly(
         "building mitigator for the virtual machines",
-        workspace::cargo().args(["build", "--quiet", "--release", "--bin", "mitigator"]),
+        workspace::cargo().args(["build", "--quiet", "--bin", "mitigator"]),
     )?;
     let mut tests = workspace::cargo();
     // Not `--package mitigator-tests`: dependencies would get other features, and be compiled once more.
-    tests.args(["test", "--quiet", "--release", "--no-run", "--message-format=json"]);
+    tests.args(["test", "--quiet", "--no-run", "--message-format=json"]);
     for suite in &SUITES {
         tests.args(["--test", suite.name]);
     }
@@ -55,7 +55,7 @@ pub fn build() -> Result<Programs> {
             .with_context(|| format!("cargo built no test executable `{}`", suite.name))
     });
     Ok(Programs {
-        mitigator: workspace::target().join("release/mitigator"),
+        mitigator: workspace::target().join("debug/mitigator"),
         suites: suites.collect::<Result<_>>()?,
     })
 }
