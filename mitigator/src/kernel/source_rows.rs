@@ -278,13 +278,19 @@ impl InUse<'_> {
     }
 }
 
-/// The rows in use of some buckets, of which the first is the bucket `first`.
+/// The rows in use of some buckets, of which the first is the bucket `first`. Which they are is found out first, so that
+/// whoever goes through them has no branch to guess, and the processor fetches several rows at a time: they lie far apart.
 fn in_use<'t>(buckets: &'t [LiveBucket], rows: &'t [LiveRow], first: u32) -> impl Iterator<Item = InUse<'t>> {
-    let buckets = buckets.iter().zip(rows.chunks(ROWS as usize)).zip(first..);
-    buckets.filter(|((bucket, _), _)| !bucket.tags().are_none()).flat_map(|((bucket, rows), place)| {
+    let mut places: Vec<(u32, u32)> = Vec::new();
+    for (bucket, place) in buckets.iter().zip(0..) {
         let tags = bucket.tags();
-        let rows = rows.iter().zip(0..).filter(move |(_, number)| tags.is_in_use(*number));
-        rows.map(move |(row, number)| InUse { bucket, row, number, index: place * ROWS + number })
+        if !tags.are_none() {
+            places.extend((0..ROWS).filter(|number| tags.is_in_use(*number)).map(|number| (place, number)));
+        }
+    }
+    places.into_iter().filter_map(move |(place, number)| {
+        let (bucket, row) = (buckets.get(place as usize)?, rows.get((place * ROWS + number) as usize)?);
+        Some(InUse { bucket, row, number, index: (first + place) * ROWS + number })
     })
 }
 

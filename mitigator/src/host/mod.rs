@@ -1,5 +1,7 @@
 //! What must never be blocked on this machine: its own addresses, default gateways, name servers and
-//! the peers of established SSH sessions. Reads `/proc`, `/etc/resolv.conf` and the interfaces.
+//! the peers of established SSH sessions. Reads `/proc`, `/etc/resolv.conf`, the interfaces and the sockets.
+
+mod connections;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -9,10 +11,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context, Result};
 use mitigator_common::{AllowReason, PrefixKey};
 use nix::ifaddrs::getifaddrs;
-use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process};
 use procfs::{ProcError, ProcResult};
 
+use self::connections::Connection;
 use crate::pipeline::allowlist::host_of;
 
 /// What a look at the machine came to.
@@ -134,28 +136,18 @@ fn name_servers(text: &str) -> Vec<IpAddr> {
 
 /// Peers of connections that an `sshd` holds, or that come to port 22.
 fn ssh_peers() -> Vec<Result<Vec<IpAddr>>> {
-    let v6 = match procfs::net::tcp6() {
-        Err(ProcError::NotFound(_)) => Ok(Vec::new()),
-        result => result,
-    };
-    let established: Vec<Result<Vec<TcpNetEntry>>> = [procfs::net::tcp(), v6].map(established).into();
-    let is_anybody_there = established.iter().flatten().any(|entries| !entries.is_empty());
+    let established = connections::established();
+    let is_anybody_there = established.iter().flatten().any(|connections| !connections.is_empty());
     let held = if is_anybody_there { sockets_of_sshd() } else { Ok(HashSet::new()) };
     let (held, error) = held.map_or_else(|error| (HashSet::new(), Some(error)), |held| (held, None));
-    let peers_of = |entries: Vec<TcpNetEntry>| {
-        let by_ssh = entries
+    let peers_of = |connections: Vec<Connection>| {
+        let by_ssh = connections
             .into_iter()
-            .filter(|entry| entry.local_address.port() == 22 || held.contains(&entry.inode));
-        by_ssh.map(|entry| entry.remote_address.ip()).collect()
+            .filter(|connection| connection.local_port == 22 || held.contains(&connection.inode));
+        by_ssh.map(|connection| connection.peer).collect()
     };
-    let peers = established.into_iter().map(|entries| entries.map(peers_of));
+    let peers = established.into_iter().map(|connections| connections.map(peers_of));
     peers.chain(error.map(Err)).collect()
-}
-
-fn established(table: ProcResult<Vec<TcpNetEntry>>) -> Result<Vec<TcpNetEntry>> {
-    let mut entries = table.context("cannot read the TCP connections")?;
-    entries.retain(|entry| entry.state == TcpState::Established);
-    Ok(entries)
 }
 
 fn sockets_of_sshd() -> Result<HashSet<u64>> {
