@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Answer;
+use super::progress::byte_bar;
 use crate::dataset::{Part, Source, Split, SplitSettings, write_split};
 use crate::report::output::{Align, print_report, printable, table};
 
@@ -86,7 +87,13 @@ impl SplitArgs {
             ignored: self.ignore.clone(),
         };
         let split = Source::open(&self.data)
-            .and_then(|source| write_split(&source, &settings, &self.output))
+            .and_then(|source| {
+                // The files are read three times.
+                let bar = byte_bar(3 * source.bytes());
+                let split = write_split(&source, &settings, &self.output, |bytes| bar.set_position(bytes));
+                bar.finish_and_clear();
+                split
+            })
             .with_context(|| format!("cannot split {}", self.data.display()))?;
         let report = Report {
             output: self.output.display().to_string(),
@@ -110,12 +117,19 @@ fn text(report: &Report) -> String {
         std::iter::once(printable(label)).chain(counts.iter().map(u64::to_string)).collect()
     };
     let rows: Vec<Vec<String>> = report.split.labels.iter().map(row).collect();
-    let Split { repeated_rows, missing_cells, .. } = report.split;
+    let Split { repeated_rows, unlabelled_rows, repeated_headings, missing_cells, .. } = report.split;
     let mut text = table(&heading, &rows);
     text += &format!(
         "\nwritten to {}; {repeated_rows} rows are equal to others, but for the label",
         printable(&report.output)
     );
+    if unlabelled_rows > 0 {
+        text += &format!("; {unlabelled_rows} rows without a label are left out");
+    }
+    if repeated_headings > 0 {
+        text +=
+            &format!("; the heading stands {repeated_headings} times among the rows, and is left out there");
+    }
     if missing_cells > 0 {
         text += &format!("; {missing_cells} cells that are no finite number are missing there");
     }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::Answer;
+use super::progress::byte_bar;
 use crate::capture::{Capture, Damage};
 use crate::flows::features::{self, Spelling};
 use crate::flows::{ClockFaults, Extraction, Flow, FlowSettings, LONGEST_TIMEOUT, Tally, sessions};
@@ -174,12 +175,7 @@ impl FlowsArgs {
     /// Over the bytes of all files, when their sizes are known.
     fn progress_bar(&self) -> ProgressBar {
         let sizes = self.files.iter().map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
-        let length: u64 = sizes.sum();
-        if !io::stderr().is_terminal() || length == 0 {
-            return ProgressBar::hidden();
-        }
-        let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {msg}, {eta} to go");
-        ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        byte_bar(sizes.sum())
     }
 }
 
@@ -210,12 +206,14 @@ fn summary(tally: &Tally) -> String {
 
 /// What makes features less than they seem.
 fn warnings(tally: &Tally, clock: &ClockFaults) -> Vec<String> {
-    let Tally { flows, crowded_out, without_duration, .. } = *tally;
+    let Tally { crowded_out, with_pauses, without_duration, .. } = *tally;
     let ClockFaults { jumps_back, late_packets } = *clock;
     let mut warnings = Vec::new();
     if crowded_out > 0 {
-        warnings
-            .push(format!("{crowded_out} flows were ended early, because more than `--max-flows` were live"));
+        warnings.push(format!(
+            "{} ended early, because there were more than `--max-flows` at a time",
+            counted(crowded_out, "flow was", "flows were")
+        ));
     }
     if jumps_back > 0 {
         warnings.push(format!(
@@ -229,7 +227,7 @@ fn warnings(tally: &Tally, clock: &ClockFaults) -> Vec<String> {
             counted(late_packets, "packet is", "packets are")
         ));
     }
-    if without_duration > 0 && without_duration == flows {
+    if without_duration > 0 && without_duration == with_pauses {
         warnings.push(
             "all packets of each flow have the same time, so no duration, rate or pause can be known: they are 0".to_owned(),
         );

@@ -34,6 +34,7 @@ mod logs_apply;
 mod logs_follow;
 mod memory;
 mod predict;
+mod progress;
 mod replay;
 mod run;
 mod sources;

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs::File;
-use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use mitigator_common::{Outcome, Source};
 use serde::Serialize;
 
 use super::Answer;
 use super::explained::{Explanation, Watched};
+use super::progress::byte_bar;
 use crate::capture::{Capture, ClockFault, Damage, protected_host};
 use crate::config::Config;
 use crate::kernel::replay::AddressTotals;
@@ -166,12 +166,7 @@ impl ReplayArgs {
     }
 
     fn progress_bar(&self) -> ProgressBar {
-        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
-        if !io::stderr().is_terminal() || length == 0 {
-            return ProgressBar::hidden();
-        }
-        let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {msg}, {eta} to go");
-        ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        byte_bar(self.file.metadata().map_or(0, |metadata| metadata.len()))
     }
 
     fn open(&self, bar: &ProgressBar) -> Result<Capture> {

@@ -3,9 +3,13 @@
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use anyhow::{Context, Result, bail, ensure};
-use csv::{ReaderBuilder, StringRecord};
+use anyhow::{Context, Result, ensure};
+use csv::{ByteRecord, ReaderBuilder, StringRecord};
+
+use crate::capture::uncompressed;
 
 const ENDINGS: [&str; 3] = [".csv", ".csv.gz", ".csv.zst"];
 
@@ -87,24 +91,43 @@ impl Source {
         &self.heading
     }
 
-    /// Hands over every row, with a cell for each column.
+    /// Hands over every row, with a cell for each column; how many lines were the heading once more, as where files were
+    /// put together, and are left out. What is not UTF-8 is replaced. `progress` is told the bytes that were read, compressed
+    /// as they are.
     ///
     /// # Errors
     ///
     /// Those of `row`, and when a file cannot be read; the sentence names the file and the line.
-    pub fn read(&self, mut row: impl FnMut(&StringRecord) -> Result<()>) -> Result<()> {
+    pub fn read(
+        &self,
+        mut progress: impl FnMut(u64),
+        mut row: impl FnMut(&StringRecord) -> Result<()>,
+    ) -> Result<u64> {
+        let mut repeated_headings = 0;
+        let mut done = 0;
         for file in &self.files {
-            let mut reader = ReaderBuilder::new().trim(csv::Trim::All).from_reader(uncompressed(file)?);
-            let mut record = StringRecord::new();
-            loop {
-                match reader.read_record(&mut record) {
-                    Ok(false) => break,
-                    Ok(true) => row(&record)?,
-                    Err(error) => bail!("cannot read {}: {error}", file.display()),
+            let own_heading = read_names(file)?;
+            let cannot_read = |error| anyhow::anyhow!("cannot read {}: {error}", file.display());
+            let (source, position) = open(file)?;
+            let mut reader = ReaderBuilder::new().trim(csv::Trim::All).from_reader(source);
+            let mut record = ByteRecord::new();
+            while reader.read_byte_record(&mut record).map_err(cannot_read)? {
+                if record.iter().eq(own_heading.iter()) {
+                    repeated_headings += 1;
+                    continue;
                 }
+                row(&StringRecord::from_byte_record_lossy(std::mem::take(&mut record)))?;
+                progress(done + position.load(Relaxed));
             }
+            done += position.load(Relaxed);
         }
-        Ok(())
+        Ok(repeated_headings)
+    }
+
+    /// Bytes of all files, compressed as they are.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
     }
 }
 
@@ -125,25 +148,42 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// A second column of a name gets a number, as pandas does it: some published data sets have one.
 fn read_heading(file: &Path) -> Result<Heading> {
-    let mut reader = ReaderBuilder::new().trim(csv::Trim::All).from_reader(uncompressed(file)?);
-    let headers = reader.headers().with_context(|| format!("cannot read {}", file.display()))?;
-    let names: Vec<String> = headers.iter().map(str::to_owned).collect();
-    ensure!(!names.is_empty(), "{} is empty", file.display());
-    let mut sorted: Vec<&String> = names.iter().collect();
-    sorted.sort();
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        bail!("{} has two columns called `{}`", file.display(), twice[0]);
+    let mut names: Vec<String> = Vec::new();
+    for name in read_names(file)?.iter() {
+        let name = String::from_utf8_lossy(name);
+        let numbered = (1..).map(|number| format!("{name}.{number}"));
+        let mut spellings = std::iter::once(name.to_string()).chain(numbered);
+        names.extend(spellings.find(|spelling| !names.contains(spelling)));
     }
+    ensure!(!names.is_empty(), "{} is empty", file.display());
     Ok(Heading(names))
 }
 
-fn uncompressed(file: &Path) -> Result<Box<dyn Read>> {
+fn read_names(file: &Path) -> Result<ByteRecord> {
+    let mut reader = ReaderBuilder::new().trim(csv::Trim::All).from_reader(open(file)?.0);
+    Ok(reader.byte_headers().with_context(|| format!("cannot read {}", file.display()))?.clone())
+}
+
+/// The text of a file, and how many of its bytes were read so far.
+fn open(file: &Path) -> Result<(Box<dyn Read + Send>, Arc<AtomicU64>)> {
     let cannot_open = || format!("cannot open {}", file.display());
-    let plain = BufReader::new(File::open(file).with_context(cannot_open)?);
-    Ok(match file.extension().and_then(|ending| ending.to_str()) {
-        Some("zst") => Box::new(zstd::Decoder::with_buffer(plain).with_context(cannot_open)?),
-        Some("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(plain)),
-        _ => Box::new(plain),
-    })
+    let position = Arc::new(AtomicU64::new(0));
+    let counted =
+        Counted { inner: File::open(file).with_context(cannot_open)?, position: Arc::clone(&position) };
+    Ok((uncompressed(BufReader::new(counted)).with_context(cannot_open)?, position))
+}
+
+struct Counted {
+    inner: File,
+    position: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.position.fetch_add(read as u64, Relaxed);
+        Ok(read)
+    }
 }

@@ -68,14 +68,18 @@ pub struct Split {
     pub labels: BTreeMap<String, [u64; 3]>,
     /// Rows that another one is equal to, but for the label.
     pub repeated_rows: u64,
+    /// Rows without a label, which are in no part.
+    pub unlabelled_rows: u64,
+    /// Lines that are the heading once more, which are in no part.
+    pub repeated_headings: u64,
     /// Cells that are written as missing, because they were not a finite number in a column of numbers.
     pub missing_cells: u64,
 }
 
 /// Rows that are alike but for their label.
 struct Group {
-    /// The first of its labels, in the order of the alphabet.
-    label: String,
+    /// The first of its labels, in the order of the alphabet; as a number, by which it is had for less memory.
+    label: u32,
     rows: u64,
     part: Part,
 }
@@ -117,7 +121,12 @@ impl Content {
 /// # Errors
 ///
 /// When something cannot be read or written, when there are no rows, and when the directory is there and not empty.
-pub fn write_split(source: &Source, settings: &SplitSettings, directory: &Path) -> Result<Split> {
+pub fn write_split(
+    source: &Source,
+    settings: &SplitSettings,
+    directory: &Path,
+    mut progress: impl FnMut(u64),
+) -> Result<Split> {
     let label = source.heading().label(settings.label.as_deref())?;
     let mut is_ignored = vec![false; source.heading().names().len()];
     is_ignored[label] = true;
@@ -126,27 +135,41 @@ pub fn write_split(source: &Source, settings: &SplitSettings, directory: &Path) 
     }
     ensure!(settings.shares.iter().any(|share| *share > 0), "one of the parts has to have a share");
 
+    // What a cell is worth shows when the whole column is known.
     let mut contents = vec![Content::Nothing; is_ignored.len()];
-    let mut groups: HashMap<u64, Group> = HashMap::new();
-    source.read(|row| {
+    let mut labels: BTreeMap<String, u32> = BTreeMap::new();
+    let mut unlabelled_rows = 0;
+    let repeated_headings = source.read(&mut progress, |row| {
+        let own = row.get(label).unwrap_or_default();
+        if own.is_empty() {
+            unlabelled_rows += 1;
+            return Ok(());
+        }
         for (content, cell) in contents.iter_mut().zip(row) {
             *content = (*content).max(Content::of(cell));
         }
-        let own = row.get(label).unwrap_or_default();
-        let group = groups.entry(key_of(row, &is_ignored)).or_insert_with(|| Group {
-            label: own.to_owned(),
-            rows: 0,
-            part: Part::Train,
-        });
-        group.rows += 1;
-        if *own < *group.label {
-            own.clone_into(&mut group.label);
+        if !labels.contains_key(own) {
+            labels.insert(own.to_owned(), 0);
         }
         Ok(())
     })?;
-    ensure!(!groups.is_empty(), "there are no rows to split");
+    ensure!(!labels.is_empty(), "there are no rows to split");
     // A label is a name, also where it is a number.
     contents[label] = Content::Text;
+    labels.values_mut().zip(0..).for_each(|(label, number)| *label = number);
+    let key_of = |row: &StringRecord| key_of(row, &contents, &is_ignored);
+    let mut groups: HashMap<u64, Group> = HashMap::new();
+    source.read(
+        |bytes| progress(source.bytes() + bytes),
+        |row| {
+            let Some(own) = labels.get(row.get(label).unwrap_or_default()) else { return Ok(()) };
+            let group =
+                groups.entry(key_of(row)).or_insert(Group { label: *own, rows: 0, part: Part::Train });
+            group.rows += 1;
+            group.label = group.label.min(*own);
+            Ok(())
+        },
+    )?;
     draw(&mut groups, settings);
 
     let names = source.heading().names();
@@ -156,15 +179,15 @@ pub fn write_split(source: &Source, settings: &SplitSettings, directory: &Path) 
         .map(|(name, content)| Column::new(name.clone(), content.kind()))
         .collect();
     let beside = beside(directory)?;
-    let written = write_parts(source, &columns, &beside, label, |row| {
-        groups.get(&key_of(row, &is_ignored)).map_or(Part::Train, |group| group.part)
-    });
+    let part_of = |row: &StringRecord| groups.get(&key_of(row)).map_or(Part::Train, |group| group.part);
+    let written =
+        write_parts(source, &columns, &beside, label, part_of, |bytes| progress(2 * source.bytes() + bytes));
     let finished = written.and_then(|(labels, missing_cells)| {
         fs::rename(&beside, directory).with_context(|| {
             format!("cannot make the directory {}; is it there already?", directory.display())
         })?;
         let repeated = groups.values().filter(|group| group.rows > 1).map(|group| group.rows - 1).sum();
-        Ok(Split { labels, repeated_rows: repeated, missing_cells })
+        Ok(Split { labels, repeated_rows: repeated, unlabelled_rows, repeated_headings, missing_cells })
     });
     if finished.is_err() {
         fs::remove_dir_all(&beside).ok();
@@ -172,32 +195,46 @@ pub fn write_split(source: &Source, settings: &SplitSettings, directory: &Path) 
     finished
 }
 
-/// Equal for rows that are alike. Two that are not and have the same key, one pair in 10^19, stay together.
-fn key_of(row: &StringRecord, is_ignored: &[bool]) -> u64 {
+/// Equal for rows of which the same is written. Two that are not and have the same key, one pair in 10^19, stay together.
+fn key_of(row: &StringRecord, contents: &[Content], is_ignored: &[bool]) -> u64 {
     let mut hasher = FxHasher::default();
-    for (cell, _) in row.iter().zip(is_ignored).filter(|(_, is_ignored)| !**is_ignored) {
-        hasher.write(cell.as_bytes());
-        hasher.write_usize(cell.len());
+    let cells = row.iter().zip(contents).zip(is_ignored).filter(|(_, is_ignored)| !**is_ignored);
+    for ((text, content), _) in cells {
+        match cell(text, content.kind()) {
+            Cell::Integer(number) => hasher.write_i64(number),
+            // The two zeros are equal.
+            Cell::Real(number) => hasher.write_u64((number + 0.0).to_bits()),
+            Cell::Text(text) => {
+                hasher.write(text.as_bytes());
+                hasher.write_usize(text.len());
+            }
+            _ => hasher.write_u8(0),
+        }
     }
     hasher.finish()
 }
 
-/// Within each label, groups go to the part that lacks most, in random order.
+/// Within each label, groups go to the part that lacks most, in random order; first those that would overfill a part if they
+/// came last.
 fn draw(groups: &mut HashMap<u64, Group>, settings: &SplitSettings) {
-    let mut keys: Vec<(u64, String)> =
-        groups.iter().map(|(key, group)| (*key, group.label.clone())).collect();
-    keys.sort_by(|(a, of_a), (b, of_b)| (of_a, a).cmp(&(of_b, b)));
+    let mut keys: Vec<(u32, u64)> = groups.iter().map(|(key, group)| (group.label, *key)).collect();
+    keys.sort_unstable();
     let mut random = Xoshiro256PlusPlus::seed_from_u64(settings.seed);
-    for same in keys.chunk_by_mut(|(_, a), (_, b)| a == b) {
+    let whole: u64 = settings.shares.iter().copied().map(u64::from).sum();
+    let least = settings.shares.iter().copied().filter(|share| *share > 0).min().map_or(0, u64::from);
+    for same in keys.chunk_by_mut(|(a, _), (b, _)| a == b) {
         // Fisher and Yates; the bias of the remainder is below 10^-10 for less than a billion rows.
         for last in (1..same.len()).rev() {
             let other = random.next_u64() % (last as u64 + 1);
             same.swap(last, usize::try_from(other).unwrap_or(last));
         }
-        let total: u64 = same.iter().filter_map(|(key, _)| groups.get(key)).map(|group| group.rows).sum();
-        let whole: u64 = settings.shares.iter().copied().map(u64::from).sum();
+        let rows = |key: &u64| groups.get(key).map_or(0, |group| group.rows);
+        let total: u64 = same.iter().map(|(_, key)| rows(key)).sum();
+        same.sort_by_key(|(_, key)| {
+            u128::from(rows(key)) * u128::from(whole) <= u128::from(total) * u128::from(least)
+        });
         let mut taken = [0_u64; 3];
-        for (key, _) in same {
+        for (_, key) in same {
             let Some(group) = groups.get_mut(key) else { continue };
             // What a part lacks of its share of all rows, times the sum of the shares.
             let lack = |part: &Part| {
@@ -235,6 +272,7 @@ fn write_parts(
     directory: &Path,
     label: usize,
     part_of: impl Fn(&StringRecord) -> Part,
+    progress: impl FnMut(u64),
 ) -> Result<Counts> {
     let mut writers: Vec<Box<dyn RowWriter>> = Vec::new();
     for part in Part::ALL {
@@ -245,7 +283,11 @@ fn write_parts(
     }
     let (mut labels, mut missing_cells) = (BTreeMap::<String, [u64; 3]>::new(), 0);
     let mut cells = Vec::new();
-    source.read(|row| {
+    source.read(progress, |row| {
+        let own = row.get(label).unwrap_or_default();
+        if own.is_empty() {
+            return Ok(());
+        }
         let part = part_of(row);
         cells.clear();
         for (text, column) in row.iter().zip(columns) {
@@ -253,7 +295,12 @@ fn write_parts(
             missing_cells += u64::from(cell == Cell::Missing && !text.is_empty());
             cells.push(cell);
         }
-        labels.entry(row.get(label).unwrap_or_default().to_owned()).or_default()[part as usize] += 1;
+        if !labels.contains_key(own) {
+            labels.insert(own.to_owned(), [0; 3]);
+        }
+        if let Some(counts) = labels.get_mut(own) {
+            counts[part as usize] += 1;
+        }
         writers[part as usize].write(&cells).context("cannot write the parts")
     })?;
     writers.into_iter().try_for_each(RowWriter::finish).context("cannot write the parts")?;
@@ -307,7 +354,7 @@ mod tests {
         let compressed = zstd::encode_all(table(false).as_bytes(), 1).unwrap();
         fs::write(data.join("one.csv.zst"), compressed).unwrap();
         let source = Source::open(&data).unwrap();
-        let split = write_split(&source, &settings(7), &out).unwrap();
+        let split = write_split(&source, &settings(7), &out, |_| {}).unwrap();
         let near = |counts: [u64; 3], expected: [u64; 3]| {
             counts.iter().zip(expected).all(|(count, expected)| count.abs_diff(expected) <= 2)
         };
@@ -323,6 +370,44 @@ mod tests {
         assert_eq!(places("x: 2000,"), [3]);
     }
 
+    /// Whatever a cell is spelled like, rows of which the same is written are in one part; so are what floods are full of,
+    /// without that they all are for training.
+    #[test]
+    fn rows_are_equal_by_what_is_written_and_many_equal_ones_do_not_crowd_out_the_rest() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data.csv");
+        let spelled = (0..200).flat_map(|number| {
+            ["0,0.0", "0.0,0.00", "-0.0,0"].map(|zeros| format!("{number}.5,{zeros},spelled"))
+        });
+        let missing = (0..200).flat_map(|number| {
+            ["NaN", "Infinity", "", "inf"].map(|none| format!("{number}.25,{none},1,missing"))
+        });
+        let floods =
+            (0..500).flat_map(|number| ["7.5,7,7,flood".to_owned(), format!("{number}.125,3,3,flood")]);
+        let strays = ["x,y,z,Label", "1.5,1,1,"].map(str::to_owned);
+        let rows: Vec<String> = spelled.chain(missing).chain(floods).chain(strays).collect();
+        fs::write(&data, format!("x,y,z,Label\n{}\n", rows.join("\n"))).unwrap();
+        let source = Source::open(&data).unwrap();
+        for seed in 0..5 {
+            let out = directory.path().join(seed.to_string());
+            let settings = SplitSettings { ignored: Vec::new(), ..settings(seed) };
+            let split = write_split(&source, &settings, &out, |_| {}).unwrap();
+            assert_eq!((split.repeated_headings, split.unlabelled_rows), (1, 1));
+            assert_eq!(split.repeated_rows, 200 * 2 + 200 * 3 + 499);
+            assert!(
+                split.labels["flood"]
+                    .iter()
+                    .zip([800, 100, 100])
+                    .all(|(rows, share)| rows.abs_diff(share) <= 1)
+            );
+            let of = |part| rows_of(&out, part).into_iter().collect::<std::collections::HashSet<_>>();
+            let (train, validation, test) = (of(Part::Train), of(Part::Validation), of(Part::Test));
+            assert!(
+                train.is_disjoint(&test) && train.is_disjoint(&validation) && validation.is_disjoint(&test)
+            );
+        }
+    }
+
     #[test]
     fn the_seed_decides_and_not_the_order() {
         let directory = tempfile::tempdir().unwrap();
@@ -330,7 +415,7 @@ mod tests {
             let data = directory.path().join("data.csv");
             fs::write(&data, table(is_reversed)).unwrap();
             let out = directory.path().join(name);
-            write_split(&Source::open(&data).unwrap(), &settings(seed), &out).unwrap();
+            write_split(&Source::open(&data).unwrap(), &settings(seed), &out, |_| {}).unwrap();
             let mut rows = rows_of(&out, Part::Test);
             rows.sort();
             rows
@@ -363,7 +448,7 @@ mod tests {
         for (data, out, expected) in [
             ("no-label.csv", "out", "no column is called Label; `--label` names one of x, y"),
             ("ragged.csv", "out", "there is no column `id`"),
-            ("twice.csv", "out", "two columns called `x`"),
+            ("twice.csv", "out", "there is no column `id`; there are x, x.1, Label"),
             ("heading.csv", "out", "there are no rows to split"),
             ("missing.csv", "out", "cannot read the directory"),
             ("none", "out", "has no CSV file; what ends in .csv, .csv.gz, .csv.zst is read"),
@@ -371,8 +456,8 @@ mod tests {
             ("good.csv", "full", "is there and not an empty directory"),
             ("good.csv", "nowhere/out", "cannot make the directory"),
         ] {
-            let attempt =
-                Source::open(&place(data)).and_then(|source| write_split(&source, &settings(1), &place(out)));
+            let attempt = Source::open(&place(data))
+                .and_then(|source| write_split(&source, &settings(1), &place(out), |_| {}));
             let error = format!("{:#}", attempt.unwrap_err());
             assert!(error.contains(expected), "{data}: {error}");
             assert!(!place("out").exists(), "{data}");
@@ -380,7 +465,7 @@ mod tests {
         let mut ragged = settings(1);
         ragged.ignored.clear();
         let source = Source::open(&place("ragged.csv")).unwrap();
-        let error = format!("{:#}", write_split(&source, &ragged, &place("out")).unwrap_err());
+        let error = format!("{:#}", write_split(&source, &ragged, &place("out"), |_| {}).unwrap_err());
         assert!(error.contains("ragged.csv") && error.contains("line: 3"), "{error}");
     }
 }

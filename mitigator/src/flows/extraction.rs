@@ -24,7 +24,9 @@ pub struct Tally {
     pub flows: u64,
     /// Of them, those that ended only because there were too many at a time.
     pub crowded_out: u64,
-    /// Flows of more than one packet that all have the same time.
+    /// Of them, those of more than one packet.
+    pub with_pauses: u64,
+    /// Of those, the ones whose packets all have the same time.
     pub without_duration: u64,
 }
 
@@ -90,6 +92,7 @@ impl Extraction {
 impl Tally {
     fn hand_over(&mut self, flow: &Flow, ended: &mut impl FnMut(&Flow) -> Result<()>) -> Result<()> {
         self.flows += 1;
+        self.with_pauses += u64::from(flow.packets() > 1);
         self.without_duration += u64::from(flow.packets() > 1 && flow.duration_ns() == 0);
         self.crowded_out += u64::from(flow.end == FlowEnd::Crowd);
         ended(flow)

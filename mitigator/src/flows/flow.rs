@@ -117,6 +117,10 @@ pub struct Side {
     /// Bulk transfers.
     pub bulk: Bulk,
     last_ns: u64,
+    /// Whether it had no more data, and whether it had acknowledged something: in this connection, which may be older than
+    /// the flow.
+    has_ended: bool,
+    pub(super) has_acknowledged: bool,
 }
 
 impl Side {
@@ -149,6 +153,8 @@ impl Side {
             self.bulk.add(at_ns, packet.payload_bytes.into());
         }
         let mut left = packet.tcp.map_or(0, |tcp| tcp.flags);
+        self.has_ended |= left & flags::FIN != 0;
+        self.has_acknowledged |= left & flags::ACK != 0;
         while left != 0 {
             self.flags[left.trailing_zeros() as usize & 7] += 1;
             left &= left - 1;
@@ -204,16 +210,29 @@ impl Flow {
     /// The flow that begins with this packet.
     #[must_use]
     pub fn beginning(packet: &FlowPacket) -> Self {
-        Self::between(packet.sender, packet.receiver, packet.at_ns, packet)
+        let sides = [Side::default(), Side::default()];
+        Self::between(packet.sender, packet.receiver, sides, packet.at_ns, packet)
     }
 
-    /// What follows after an active timeout: the same initiator, whoever sends first.
+    /// What follows after an active timeout: the same initiator, whoever sends first, and of TCP what was said before.
     #[must_use]
     pub(super) fn continued(&self, packet: &FlowPacket) -> Self {
-        Self::between(self.initiator, self.responder, self.connection_ns, packet)
+        let said = |side: &Side| Side {
+            has_ended: side.has_ended,
+            has_acknowledged: side.has_acknowledged,
+            ..Side::default()
+        };
+        let sides = [said(&self.forward), said(&self.backward)];
+        Self::between(self.initiator, self.responder, sides, self.connection_ns, packet)
     }
 
-    fn between(initiator: Endpoint, responder: Endpoint, connection_ns: u64, packet: &FlowPacket) -> Self {
+    fn between(
+        initiator: Endpoint,
+        responder: Endpoint,
+        [forward, backward]: [Side; 2],
+        connection_ns: u64,
+        packet: &FlowPacket,
+    ) -> Self {
         let mut flow = Self {
             initiator,
             responder,
@@ -221,8 +240,8 @@ impl Flow {
             first_ns: packet.at_ns,
             last_ns: packet.at_ns,
             connection_ns,
-            forward: Side::default(),
-            backward: Side::default(),
+            forward,
+            backward,
             intervals: Summary::default(),
             active: Summary::default(),
             idle: Summary::default(),
@@ -314,10 +333,9 @@ impl Flow {
     /// Why TCP is over, when it is: an abort, or the end of data from both sides.
     #[must_use]
     pub(super) fn closed(&self) -> Option<FlowEnd> {
-        let has_ended = |side: &Side| side.packets_with(flags::FIN) > 0;
         if self.packets_with(flags::RST) > 0 {
             Some(FlowEnd::Rst)
-        } else if has_ended(&self.forward) && has_ended(&self.backward) {
+        } else if self.forward.has_ended && self.backward.has_ended {
             Some(FlowEnd::Fin)
         } else {
             None

@@ -127,18 +127,20 @@ impl FlowPacket {
     fn read_header(&mut self, bytes: &Cursor<'_>, start: usize, length: usize) -> Option<usize> {
         match self.protocol {
             protocol::TCP => {
+                // The ports tell flows apart also where little of each packet was captured.
+                let ports = bytes.span::<4>(start).filter(|_| length >= LEAST_TCP_BYTES)?;
+                (self.sender.port, self.receiver.port) = (ports.u16::<0>(), ports.u16::<2>());
                 let header = bytes.span::<LEAST_TCP_BYTES>(start)?;
                 let header_length = usize::from(header.u8::<12>() >> 4) * 4;
                 if header_length < LEAST_TCP_BYTES || length < header_length {
                     return None;
                 }
-                (self.sender.port, self.receiver.port) = (header.u16::<0>(), header.u16::<2>());
                 self.tcp = Some(TcpHeader { flags: header.u8::<13>(), window: header.u16::<14>() });
                 Some(header_length)
             }
             protocol::UDP if length >= UDP_BYTES => {
-                let header = bytes.span::<UDP_BYTES>(start)?;
-                (self.sender.port, self.receiver.port) = (header.u16::<0>(), header.u16::<2>());
+                let ports = bytes.span::<4>(start)?;
+                (self.sender.port, self.receiver.port) = (ports.u16::<0>(), ports.u16::<2>());
                 Some(UDP_BYTES)
             }
             protocol::ICMP | protocol::ICMPV6 if length >= ICMP_BYTES => {

@@ -130,6 +130,7 @@ impl FlowTable {
     ) -> Result<(), E> {
         if packet.at_ns.saturating_add(self.idle_ns) < self.latest_ns {
             self.end_all(FlowEnd::Clock, ended)?;
+            self.fragments = Fragments::default();
             self.latest_ns = packet.at_ns;
             self.clock.jumps_back += 1;
         }
@@ -149,17 +150,22 @@ impl FlowTable {
             ended(over.ended_by(end))?;
             return self.close(&key, ended);
         }
+        let mut begun = Flow::beginning(&packet);
         if let Some(flow) = self.lingering.to_back(&key) {
-            if !is_opening(&packet) && end_before(flow, &packet, LINGERING_NS, self.active_ns).is_none() {
-                flow.add(&packet);
-                return Ok(());
+            match end_before(flow, &packet, LINGERING_NS, self.active_ns) {
+                None if !is_opening(&packet) => {
+                    flow.add(&packet);
+                    return Ok(());
+                }
+                Some(FlowEnd::Active) if !is_opening(&packet) => begun = flow.continued(&packet),
+                _ => {}
             }
             if let Some(over) = self.lingering.remove(&key) {
                 ended(over)?;
             }
         }
         self.make_room(ended)?;
-        self.live.insert(key, Flow::beginning(&packet));
+        self.live.insert(key, begun);
         self.close(&key, ended)
     }
 
@@ -176,6 +182,7 @@ impl FlowTable {
     fn close<E>(&mut self, key: &FlowKey, ended: &mut impl FnMut(Flow) -> Result<(), E>) -> Result<(), E> {
         let Some(end) = self.live.get(key).and_then(Flow::closed) else { return Ok(()) };
         let Some(flow) = self.live.remove(key) else { return Ok(()) };
+        // None of this key lingers: it was handed over before this one began.
         match self.lingering.insert(*key, flow.ended_by(end)) {
             Some(earlier) => ended(earlier),
             None => Ok(()),
@@ -230,7 +237,7 @@ fn end_before(flow: &Flow, packet: &FlowPacket, idle_ns: u64, active_ns: u64) ->
         Direction::Forward => &flow.forward,
         Direction::Backward => &flow.backward,
     };
-    if is_opening(packet) && side.packets_with(flags::ACK) > 0 {
+    if is_opening(packet) && side.has_acknowledged {
         return Some(FlowEnd::Reopened);
     }
     (packet.at_ns.saturating_sub(flow.first_ns) > active_ns).then_some(FlowEnd::Active)
