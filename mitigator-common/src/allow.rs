@@ -49,23 +49,27 @@ impl AllowReason {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct AllowEntry {
-    reason: u32,
+    /// Number of the [`AllowReason`], and [`OWN`].
+    bits: u32,
 }
+
+/// It is an address of this machine, whatever else is the reason.
+const OWN: u32 = 1 << 16;
 
 const _: () = assert!(size_of::<AllowEntry>() == 4);
 
 impl AllowEntry {
-    /// An entry that is there for `reason`.
+    /// An entry that is there for `reason`; whether it is an address of this machine beside.
     #[must_use]
-    pub const fn new(reason: AllowReason) -> Self {
-        Self { reason: reason as u32 }
+    pub const fn new(reason: AllowReason, is_own: bool) -> Self {
+        Self { bits: reason as u32 | if is_own { OWN } else { 0 } }
     }
 
-    /// Whether this is why the prefix is allowed.
+    /// Whether it is an address of this machine.
     #[inline(always)]
     #[must_use]
-    pub const fn is_there_for(self, reason: AllowReason) -> bool {
-        self.reason == reason as u32
+    pub const fn is_own(self) -> bool {
+        self.bits & OWN != 0
     }
 
     /// Why the prefix is allowed; a number of a later schema reads as the operator's, which is
@@ -74,7 +78,7 @@ impl AllowEntry {
     pub fn reason(self) -> AllowReason {
         AllowReason::ALL
             .into_iter()
-            .find(|reason| *reason as u32 == self.reason)
+            .find(|reason| *reason as u32 == self.bits & !OWN)
             .unwrap_or(AllowReason::Operator)
     }
 }

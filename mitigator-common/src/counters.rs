@@ -78,10 +78,11 @@ pub struct RowMarks(u32);
 impl RowMarks {
     /// Nothing.
     pub const NONE: Self = Self(0);
-    /// This host sent the source UDP before anything came of it, which an answer to a forged question is not.
+    /// This host sent the source UDP before anything came of it, which an answer to a forged question is not, or from a port
+    /// for questions.
     pub const ASKED: Self = Self(1);
     /// Another source had the row before. A CPU that was counting a packet of that one when the row was emptied may have
-    /// put back what had been counted.
+    /// put back one number of it, the one that it was adding to.
     pub const HAD_ANOTHER: Self = Self(2);
 
     /// Those that a number stands for.
@@ -107,10 +108,6 @@ impl RowMarks {
 }
 
 impl SourceCounters {
-    /// So many packets of a new source may as well be those of the one that had its row before: far fewer than any
-    /// flood's.
-    const MOST_INHERITED: u64 = 16;
-
     /// A row before its first packet.
     pub const EMPTY: Self = Self {
         packets: 0,
@@ -142,14 +139,6 @@ impl SourceCounters {
         sent_udp_packets: 0,
         sent_closing_packets: 0,
     };
-
-    /// Whether what a row has when it is seen for the first time may be another source's. What is added to it from then
-    /// on is its own.
-    #[inline(always)]
-    #[must_use]
-    pub const fn may_be_inherited(&self) -> bool {
-        self.packets > Self::MOST_INHERITED && self.marks.has(RowMarks::HAD_ANOTHER)
-    }
 
     /// Whether this host asked the source for something, or has a connection with it: a forged address can be
     /// neither.

@@ -1,7 +1,7 @@
 //! Asks the allow list about one full address.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use mitigator_common::{AllowReason, PrefixKey, WideAddress};
+use mitigator_common::{PrefixKey, WideAddress};
 
 use crate::maps::ALLOWLIST;
 
@@ -14,7 +14,5 @@ pub fn covers(address: WideAddress) -> bool {
 /// Whether it is an address of this machine.
 #[inline(always)]
 pub fn is_own(address: WideAddress) -> bool {
-    ALLOWLIST
-        .get(&Key::new(PrefixKey::FULL, address))
-        .is_some_and(|entry| entry.is_there_for(AllowReason::LocalAddress))
+    ALLOWLIST.get(&Key::new(PrefixKey::FULL, address)).is_some_and(|entry| entry.is_own())
 }

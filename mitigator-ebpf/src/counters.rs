@@ -257,18 +257,15 @@ impl LiveRow {
         self.source.publish(source.number());
     }
 
-    /// [`fingerprint_of`] the row as it stands.
+    /// A number that is another one as soon as one packet more was counted, in either direction. That of the row of another
+    /// source, or of one that was made anew, is another one but for one in 2^64.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let packets = self.own.packets.get().wrapping_add(self.others.packets.get());
-        let (source, first_seen_ns) = (self.source.get(), self.first_seen_ns.get());
-        fingerprint(source, first_seen_ns, packets, self.sent_packets.get())
-    }
-
-    /// Whether it was ever begun.
-    #[must_use]
-    pub fn is_begun(&self) -> bool {
-        self.first_seen_ns.get() != 0
+        let row = self.source.get().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ self.first_seen_ns.get().wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        // Both only grow, so that the sum of a row never comes back before 2^32 packets were sent.
+        row.wrapping_add(packets).wrapping_add(u64::from(self.sent_packets.get()) << 32)
     }
 
     /// When the source sent last.
@@ -382,7 +379,7 @@ impl LiveRow {
         }
     }
 
-    /// Where the row has just gone to another source, that one is not taken for the one that was asked.
+    /// By exchange, so that the mark of a row that has gone to another source for the first time meanwhile is not lost.
     #[inline(always)]
     fn note_asked(&self) {
         let marks = self.marks.get();
@@ -469,7 +466,8 @@ impl LiveRow {
 }
 
 /// A row's numbers without one that cannot be its source's, because the others tell otherwise: a CPU that was held up
-/// after it had loaded that one, while the row went to another source, put it back. All of them grow still.
+/// after it had loaded that one, while the row went to another source, put it back. So the packets are right; a kind that
+/// was put back is as many of them as it can be, at most. All of them grow still.
 fn as_others_tell(found: SourceCounters) -> SourceCounters {
     let kinds = [
         found.tcp_syn_packets,
@@ -504,19 +502,6 @@ const fn lower_half(number: u32) -> u16 {
 
 const fn upper_half(number: u32) -> u16 {
     lower_half(number >> PORT_SHIFT)
-}
-
-/// A number that is another one as soon as one packet more was counted in a row, in either direction. That of the row of
-/// another source, or of one that was made anew, is another one but for one in 2^64.
-#[must_use]
-pub const fn fingerprint_of(source: Source, counters: &SourceCounters) -> u64 {
-    fingerprint(source.number(), counters.first_seen_ns, counters.packets, counters.sent_packets)
-}
-
-const fn fingerprint(source: u64, first_seen_ns: u64, packets: u64, sent_packets: u32) -> u64 {
-    let row = source.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ first_seen_ns.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    // Both only grow, so that the sum of a row never comes back before 2^32 packets were sent.
-    row.wrapping_add(packets).wrapping_add((sent_packets as u64) << 32)
 }
 
 /// Whether a packet that this host sends asks its receiver for something, so that an answer is to come, or goes on with
@@ -624,7 +609,6 @@ mod tests {
         let mut note = |what: &str| {
             let fingerprint = row.fingerprint();
             assert!(!seen.contains(&fingerprint), "{what}");
-            assert_eq!(fingerprint, fingerprint_of(row.source(), &row.totals()), "{what}");
             seen.push(fingerprint);
         };
         for cpu in [3, 3, 4] {
@@ -718,19 +702,6 @@ mod tests {
                 row.record(0, content(udp(40_000)), 60, 5);
                 assert_eq!(row.totals().packets, packets, "{description}");
             }
-            assert!(row.totals().may_be_inherited(), "{description}");
         }
-    }
-
-    #[test]
-    fn what_a_row_counts_is_its_own_where_no_source_had_it_before() {
-        let row = LiveRow::starting_at(1);
-        for _ in 0..100 {
-            row.record(0, content(udp(40_000)), 60, 5);
-        }
-        assert!(!row.totals().may_be_inherited());
-        row.begin(Source::RESERVED_V6, 5, RowMarks::HAD_ANOTHER);
-        row.record(0, content(udp(40_000)), 60, 5);
-        assert!(!row.totals().may_be_inherited(), "one packet is no flood");
     }
 }

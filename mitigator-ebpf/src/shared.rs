@@ -60,16 +60,6 @@ macro_rules! shared_number {
                 self.0.fetch_add(amount, Release);
             }
 
-            /// Sets bits, exactly.
-            pub fn raise(&self, bits: $number) {
-                self.0.fetch_or(bits, Relaxed);
-            }
-
-            /// Clears all but `bits`, exactly.
-            pub fn keep(&self, bits: $number) {
-                self.0.fetch_and(bits, Relaxed);
-            }
-
             /// Adds where nobody else writes, which costs next to nothing; wraps at the end of the range.
             pub fn add_alone(&self, amount: $number) {
                 self.set(self.get().wrapping_add(amount));
@@ -174,34 +164,6 @@ macro_rules! shared_number {
                         concat!($register, "2 = atomic_fetch_add((u", $size, " *)(r1 + 0), ", $register, "2)"),
                         in("r1") self.0.get(),
                         inout("r2") u64::from(amount) => _,
-                        options(nostack),
-                    );
-                }
-            }
-
-            /// Sets bits, exactly.
-            #[inline(always)]
-            pub fn raise(&self, bits: $number) {
-                // SAFETY: the instruction changes the aligned number that `self` borrows.
-                unsafe {
-                    core::arch::asm!(
-                        concat!("lock *(u", $size, " *)({place} + 0) |= {bits}"),
-                        place = in(reg) self.0.get(),
-                        bits = in(reg) u64::from(bits),
-                        options(nostack),
-                    );
-                }
-            }
-
-            /// Clears all but `bits`, exactly.
-            #[inline(always)]
-            pub fn keep(&self, bits: $number) {
-                // SAFETY: the instruction changes the aligned number that `self` borrows.
-                unsafe {
-                    core::arch::asm!(
-                        concat!("lock *(u", $size, " *)({place} + 0) &= {bits}"),
-                        place = in(reg) self.0.get(),
-                        bits = in(reg) u64::from(bits),
                         options(nostack),
                     );
                 }

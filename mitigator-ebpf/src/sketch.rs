@@ -49,16 +49,16 @@ pub const fn is_heavy(estimate: u32, sketched: u32) -> bool {
 }
 
 impl LiveSketch {
-    /// Remembers that a packet was counted in the epoch, by whatever CPU.
+    /// Remembers that a packet was counted here in the epoch, or a source lost its row, on whatever CPU.
     #[inline(always)]
-    pub fn note_use(&self, epoch: u32) {
+    pub fn note_loss(&self, epoch: u32) {
         self.latest.set(epoch);
     }
 
-    /// Whether packets were counted so shortly before the epoch that their answers may be sent in it.
+    /// Whether that was so shortly before the epoch that answers to packets that are in no row now may be sent in it.
     #[inline(always)]
     #[must_use]
-    pub fn was_in_use(&self, epoch: u32) -> bool {
+    pub fn lost_packets_before(&self, epoch: u32) -> bool {
         epoch.wrapping_sub(self.latest.get()) & EPOCHS < ANSWERED_WITHIN
     }
 
@@ -132,9 +132,13 @@ mod tests {
     fn a_sketch_is_in_use_for_as_long_as_its_packets_may_be_answered() {
         let sketch = sketch();
         for last in [0, 77, EPOCHS] {
-            sketch.note_use(last);
+            sketch.note_loss(last);
             for (later, expected) in [(0, true), (1, true), (31, true), (32, false), (100_000, false)] {
-                assert_eq!(sketch.was_in_use((last + later) & EPOCHS), expected, "{later} after {last}");
+                assert_eq!(
+                    sketch.lost_packets_before((last + later) & EPOCHS),
+                    expected,
+                    "{later} after {last}"
+                );
             }
         }
     }

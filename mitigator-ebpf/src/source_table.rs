@@ -322,19 +322,20 @@ fn choose<'t>(
         // None of this source is far as long as there is room near.
         return Some(Choice { row, tags, other: place.near });
     }
+    let far = table.bucket(place.far)?.tags();
+    if far.is_making_one() {
+        return None;
+    }
+    // Nobody loses a row as long as there is a free one.
+    if !far.are_all_set() {
+        let row = Found { bucket: place.far, row: far.free().first() };
+        return Some(Choice { row, tags: far, other: place.near });
+    }
     if let Some(row) = rested(table, place.near, tags, wish, now_ns, random) {
         return Some(Choice { row: Found { bucket: place.near, row }, tags, other: place.far });
     }
-    let tags = table.bucket(place.far)?.tags();
-    if tags.is_making_one() {
-        return None;
-    }
-    let row = if tags.are_all_set() {
-        rested(table, place.far, tags, wish, now_ns, random)?
-    } else {
-        tags.free().first()
-    };
-    Some(Choice { row: Found { bucket: place.far, row }, tags, other: place.near })
+    let row = rested(table, place.far, far, wish, now_ns, random)?;
+    Some(Choice { row: Found { bucket: place.far, row }, tags: far, other: place.near })
 }
 
 /// Takes a row for a source, unless it has one by now.

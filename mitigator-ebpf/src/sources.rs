@@ -77,8 +77,7 @@ extern "C" fn count_left(source: u64, content: u64) -> u32 {
         None if asks(content) => make(state, place, source, Budget::Asked, now_ns),
         found => found,
     };
-    // What came of a source in a crowd may be in no row.
-    let has_all = || sketch_of(0).is_some_and(|first| !first.was_in_use(epoch_of(now_ns)));
+    let has_all = || sketch_of(0).is_some_and(|first| !first.lost_packets_before(epoch_of(now_ns)));
     if let Some(found) = found
         && Maps.row(found.index()).is_some_and(|row| row.record_sent(content, now_ns, has_all))
     {
@@ -123,10 +122,8 @@ fn choose_row(header: &LiveHeader, state: &LiveCpuState, source: Source, now_ns:
     let hashes = [first, second].map(|seed| number.wrapping_mul(seed));
     let epoch = epoch_of(now_ns);
     let sketched = state.count_sketched(epoch);
-    if sketched == 1
-        && let Some(first) = sketch_of(0)
-    {
-        first.note_use(epoch);
+    if sketched == 1 {
+        note_loss(epoch);
     }
     if is_heavy(sketch_of(state.cpu.get())?.add(hashes, epoch), sketched) {
         let found = match source_table::find(&Maps, source, place, Among::All) {
@@ -161,8 +158,18 @@ fn make(
     let made = source_table::make(&Maps, source, place, wish, now_ns, random)?;
     if made.evicts {
         state.count_evicted();
+        // Whoever lost it may get another, which has not all that came of it.
+        note_loss(epoch_of(now_ns));
     }
     Some(made.row)
+}
+
+/// Remembers that packets of some source are in no row, or in one that it lost: what came of a source in a crowd.
+#[inline(always)]
+fn note_loss(epoch: u32) {
+    if let Some(first) = sketch_of(0) {
+        first.note_loss(epoch);
+    }
 }
 
 #[inline(always)]

@@ -175,6 +175,11 @@ impl<P: DataPlane> ControlLoop<P> {
     /// anew in the next tick.
     pub fn tick(&mut self, now: Timestamp) -> Result<Tick> {
         let watched = self.gates.watched();
+        // What may fail comes first: changes of the counters are told only once.
+        let allowed = self.plane.allow_list()?;
+        let doubtful = self.blocklist.doubtful(now);
+        let own = self.plane.hits_of(&doubtful)?;
+        let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let snapshot = self.plane.read_counters(now, &watched)?;
         // What still came between the look that led to a block and the block is no new evidence.
         let window_begins = self.history.window_begins().unwrap_or(now);
@@ -184,7 +189,6 @@ impl<P: DataPlane> ControlLoop<P> {
         let features = features::extract(&activity);
         let alarms = self.gates.check(&activity, &self.detection);
         self.judge.note(&activity, &features, self.gates.looks(), &self.detection);
-        let allowed = self.plane.allow_list()?;
         let nothing = Judgement::default();
         let mut judgement =
             self.judge.judge(&activity, features, &alarms, &allowed, &self.detection, &nothing);
@@ -213,10 +217,7 @@ impl<P: DataPlane> ControlLoop<P> {
             self.gates.note_verdict(vector, now);
             self.window_gates.note_verdict(vector, now);
         }
-        let doubtful = self.blocklist.doubtful(now);
-        let own = self.plane.hits_of(&doubtful)?;
         self.blocklist.review(&doubtful, &own);
-        let hits = self.plane.hits_of(&self.blocklist.due(now))?;
         let mut verdicts = judgement.verdicts;
         let mut changes = self.blocklist.update(&mut verdicts, &hits, &allowed, now, &self.blocking);
         changes.limits = self.limits.update(&verdicts, &activity.limited, now, &self.blocking);

@@ -77,17 +77,15 @@ impl Watch {
         Self { terms, interfaces: interfaces.iter().map(watched).collect() }
     }
 
-    /// Looks at each interface; what changed since the last look.
-    ///
-    /// # Errors
-    ///
-    /// When a link cannot be looked at.
-    pub fn look(&mut self) -> Result<Vec<Change>> {
-        let mut changes = Vec::new();
+    /// Looks at each interface; what changed since the last look, and whether each could be looked at.
+    pub fn look(&mut self) -> (Vec<Change>, Result<()>) {
+        let (mut changes, mut outcome) = (Vec::new(), Ok(()));
         for watched in &mut self.interfaces {
-            watched.look(&self.terms, &mut changes)?;
+            if let Err(error) = watched.look(&self.terms, &mut changes) {
+                outcome = Err(error);
+            }
         }
-        Ok(changes)
+        (changes, outcome)
     }
 }
 

@@ -286,7 +286,9 @@ fn exemption(row: &SourceCounters, since_ns: u64) -> Option<&'static str> {
         row if row.first_seen_ns < since_ns => Some("it was seen before the flood began"),
         row if row.sent_data_packets > 0 => Some("this host answered it over a connection"),
         row if row.sent_syn_packets > 0 => Some("this host opened a connection to it"),
-        row if row.marks.has(RowMarks::ASKED) => Some("this host sent it UDP before it sent anything"),
+        row if row.marks.has(RowMarks::ASKED) => {
+            Some("this host asked it over UDP, first or from a port for questions")
+        }
         _ => None,
     }
 }

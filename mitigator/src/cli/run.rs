@@ -333,13 +333,14 @@ impl Agent {
     }
 
     fn watch(&mut self) -> Result<()> {
-        for change in self.watch.look()? {
+        let (changes, outcome) = self.watch.look();
+        for change in changes {
             match change {
                 Change::Alarm(message) => self.alarm(message),
                 Change::Attached(attachment) => tell(&Event::Attached(attachment), self.style),
             }
         }
-        Ok(())
+        outcome
     }
 
     fn sweep(&mut self) {

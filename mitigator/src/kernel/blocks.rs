@@ -5,7 +5,7 @@
 //! hit such a block ask the allow list. Every change holds the lock of [`Pins`], and a change of the
 //! allow list revises the marks of all blocks before it lets go.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::time::Duration;
 
@@ -345,7 +345,8 @@ impl BlockTables {
     /// When the table is full or the kernel refuses.
     pub fn allow(&self, key: PrefixKey, reason: AllowReason) -> Result<()> {
         let lock = self.pins.lock()?;
-        self.allowed.insert(&key, &AllowEntry::new(reason))?;
+        let is_own = self.allowed.read_all()?.iter().any(|(known, entry)| *known == key && entry.is_own());
+        self.allowed.insert(&key, &AllowEntry::new(reason, is_own || reason == AllowReason::LocalAddress))?;
         self.revise(&lock)
     }
 
@@ -371,20 +372,31 @@ impl BlockTables {
     /// When the table is full or the kernel refuses.
     pub fn set_guarded(&self, wanted: &[(PrefixKey, AllowReason)]) -> Result<GuardedChange> {
         let lock = self.pins.lock()?;
-        let standing = self.allow_list()?;
-        let mut change = GuardedChange::default();
+        let standing: BTreeMap<PrefixKey, AllowEntry> = self.allowed.read_all()?.into_iter().collect();
+        let mut reasons: BTreeMap<PrefixKey, BTreeSet<AllowReason>> = BTreeMap::new();
         for (key, reason) in wanted {
-            let known = standing.entries().iter().find(|(known, _)| known == key);
-            if known.is_none() {
-                self.allowed.insert(key, &AllowEntry::new(*reason))?;
-                change.added.push((*key, *reason));
+            reasons.entry(*key).or_default().insert(*reason);
+        }
+        let mut change = GuardedChange::default();
+        for (key, entry) in &standing {
+            if entry.reason() != AllowReason::Operator && !reasons.contains_key(key) {
+                self.allowed.remove(key)?;
+                change.removed.push((*key, entry.reason()));
+            } else if entry.is_own() && !reasons.contains_key(key) {
+                self.allowed.insert(key, &AllowEntry::new(entry.reason(), false))?;
             }
         }
-        for (key, reason) in standing.entries() {
-            let is_wanted = wanted.iter().any(|(wanted, _)| wanted == key);
-            if *reason != AllowReason::Operator && !is_wanted {
-                self.allowed.remove(key)?;
-                change.removed.push((*key, *reason));
+        for (key, reasons) in reasons {
+            let known = standing.get(&key).map(|entry| entry.reason());
+            // Whatever stands there, stays the reason while it is one.
+            let kept = known.filter(|known| *known == AllowReason::Operator || reasons.contains(known));
+            let Some(reason) = kept.or_else(|| reasons.first().copied()) else { continue };
+            let entry = AllowEntry::new(reason, reasons.contains(&AllowReason::LocalAddress));
+            if standing.get(&key) != Some(&entry) {
+                self.allowed.insert(&key, &entry)?;
+            }
+            if known.is_none() {
+                change.added.push((key, reason));
             }
         }
         if !change.added.is_empty() || !change.removed.is_empty() {

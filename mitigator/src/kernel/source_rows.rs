@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use aya::maps::MapData;
 use mitigator_common::{BlockRegion, Seeds, Source, SourceCounters, SourceTable};
 use mitigator_ebpf::block_table::LiveLine;
-use mitigator_ebpf::counters::{LiveRow, fingerprint_of};
+use mitigator_ebpf::counters::LiveRow;
 use mitigator_ebpf::source_table::{Among, LiveBucket, Memory, find};
 use rustc_hash::FxHashSet;
 
@@ -151,11 +151,13 @@ impl SourceRows {
         let far_rows = std::mem::take(&mut self.far_rows);
         let read = self.each_in_use(far_rows, |in_use| {
             let Some(seen) = seen.get_mut(in_use.index as usize) else { return };
-            if in_use.row.fingerprint() == *seen && !is_watched(in_use.row) {
+            // Before the numbers: what is counted meanwhile is read once more.
+            let fingerprint = in_use.row.fingerprint();
+            if fingerprint == *seen && !is_watched(in_use.row) {
                 return;
             }
             if let Some((source, counters)) = in_use.read() {
-                *seen = fingerprint_of(source, &counters);
+                *seen = fingerprint;
                 changed.rows.push((source, counters));
                 changed.places.push(in_use.index);
             }

@@ -192,7 +192,7 @@ impl<'a> SourceActivity<'a> {
         at: Timestamp,
     ) -> Self {
         let mut change = SourceCounters::EMPTY;
-        if did_something(before, now) {
+        if has_changed(before, now) {
             change = before.map_or(*now, |before| difference(now, before));
             change.port_bits |= earlier_port_bits;
         }
@@ -201,17 +201,11 @@ impl<'a> SourceActivity<'a> {
     }
 }
 
-/// Whether something was counted in a row since its counters were `before`, or since it was made.
+/// Whether a row's source sent or was sent something since its counters were `before`, or since it was made.
 #[inline]
 pub(super) fn has_changed(before: Option<&SourceCounters>, now: &SourceCounters) -> bool {
     let (packets, sent_packets) = before.map_or((0, 0), |before| (before.packets, before.sent_packets));
     now.packets != packets || now.sent_packets != sent_packets
-}
-
-/// Whether that is what the row's source sent or was sent. Of a row that is seen for the first time perhaps another did.
-#[inline]
-pub(super) fn did_something(before: Option<&SourceCounters>, now: &SourceCounters) -> bool {
-    has_changed(before, now) && (before.is_some() || !now.may_be_inherited())
 }
 
 /// Whether both are of one row of the data plane, which was not evicted in between.
@@ -255,29 +249,23 @@ fn difference(now: &SourceCounters, before: &SourceCounters) -> SourceCounters {
 
 #[cfg(test)]
 mod tests {
-    use mitigator_common::RowMarks;
-
     use super::*;
 
-    /// The whole of what another source sent may have been put back into a row that has just been emptied.
     #[test]
-    fn what_may_be_anothers_is_held_against_nobody() {
-        let (old, new) = (RowMarks::NONE, RowMarks::HAD_ANOTHER);
-        let counters = |packets: u32, marks| SourceCounters {
+    fn what_a_row_had_before_is_not_counted_again() {
+        let counters = |packets: u32| SourceCounters {
             packets: u64::from(packets),
             udp_packets: packets,
             first_seen_ns: 5,
-            marks,
             ..SourceCounters::EMPTY
         };
-        for (description, before, now, marks, expected) in [
-            ("a row that was free", None, 1_000_001, old, 1_000_001),
-            ("a row that another source had", None, 1_000_001, new, 0),
-            ("the same row, seen once more", Some(1_000_001), 1_000_400, new, 399),
-            ("a light source in such a row, as forged ones are", None, 16, new, 16),
-            ("a number that was taken back", Some(1_000_001), 17, new, 0),
+        for (description, before, now, expected) in [
+            ("seen for the first time", None, 1_000_001, 1_000_001),
+            ("seen once more", Some(1_000_001), 1_000_400, 399),
+            ("nothing since", Some(1_000_001), 1_000_001, 0),
+            ("a number that was taken back", Some(1_000_001), 17, 17),
         ] {
-            let (before, now) = (before.map(|packets| counters(packets, marks)), counters(now, marks));
+            let (before, now) = (before.map(counters), counters(now));
             let before = before.as_ref().filter(|before| is_same_row(before, &now));
             let activity = SourceActivity::between(before, &now, 0, Source::default(), Timestamp::from_ns(9));
             let change = activity.change;
@@ -286,7 +274,7 @@ mod tests {
                 (expected, expected),
                 "{description}"
             );
-            assert_eq!(did_something(before, &now), expected > 0, "{description}");
+            assert_eq!(has_changed(before, &now), expected > 0, "{description}");
         }
     }
 }

@@ -17,6 +17,9 @@ use nix::sched::{CloneFlags, unshare};
 use super::bench::{Bench, Change, difference};
 
 const V4: &str = "192.0.2.9";
+/// Where packets of the trials go, and where none goes.
+const OWN: &str = "198.51.100.1";
+const OTHER: &str = "203.0.113.77";
 const LONGEST_QUEUE: u64 = 1_000;
 const V6: &str = "2001:db8:1:2::7";
 
@@ -113,6 +116,28 @@ pub fn hindrances(bench: &mut Bench) -> Result<()> {
         to_everybody.splice(0..6, [0xff; 6]);
         let outcome = bench.outcome_of(&to_everybody)?;
         ensure!(outcome == Outcome::DropLimited, "in a frame to everybody: {}", outcome.name());
+        for (description, changes, expected) in [
+            (
+                "an own address that is allowed, too",
+                [Change::Allow(OWN), Change::OwnAddresses],
+                Outcome::AnswerCookie,
+            ),
+            (
+                "another host's, which was own",
+                [Change::GuardNobody, Change::Allow(OWN)],
+                Outcome::DropLimited,
+            ),
+            (
+                "one that was allowed before",
+                [Change::OwnAddresses, Change::Disallow(OTHER)],
+                Outcome::AnswerCookie,
+            ),
+        ] {
+            bench.change(Change::Allow(OTHER))?;
+            changes.into_iter().try_for_each(|change| bench.change(change))?;
+            let outcome = bench.outcome_of(&syn(WEB_PORT))?;
+            ensure!(outcome == expected, "{description}: {}", outcome.name());
+        }
         bench.change(Change::Allow(V4))?;
         let outcome = bench.outcome_of(&syn(WEB_PORT))?;
         ensure!(outcome == Outcome::PassCounted, "on the allow list: {}", outcome.name());
