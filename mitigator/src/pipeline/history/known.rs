@@ -106,20 +106,19 @@ impl Known {
                 }),
             };
             let known = known.filter(|(known, ..)| known == source);
-            let before = known.map(|(_, before, _)| before);
             let bits = known.map_or(0, |(_, before, bits)| earlier_port_bits(before, bits, now));
             if let Some(place) = earlier_bits.get_mut(index) {
                 *place = bits;
             }
+            let before = known.map(|(_, before, _)| before).filter(|before| is_same_row(before, now));
             let compared = Compared { source: *source, before, now, earlier_port_bits: bits };
-            let same_before = compared.same_before();
-            if !has_changed(same_before, now) {
-                let before = if same_before.is_some() { version } else { Version::NONE };
+            if !has_changed(before, now) {
+                let before = if before.is_some() { version } else { Version::NONE };
                 each(compared, Pair { now: version, before });
                 continue;
             }
             // Whose row was made anew, or belonged to another, began with none.
-            let mut before = if same_before.is_some() { was } else { Version::NONE };
+            let mut before = if before.is_some() { was } else { Version::NONE };
             each(
                 compared,
                 Pair {
@@ -182,9 +181,10 @@ impl Known {
             if let Some((source, counters)) = now.of(&self.shared) {
                 let earlier = before.of(&self.shared).filter(|(earlier, _)| earlier == source);
                 let earlier_port_bits = now.earlier_port_bits(&self.shared).unwrap_or(0);
-                let earlier = earlier.map(|(_, counters)| counters);
+                let earlier =
+                    earlier.map(|(_, counters)| counters).filter(|earlier| is_same_row(earlier, counters));
+                let before = if earlier.is_some() { *before } else { Version::NONE };
                 let row = Compared { source: *source, before: earlier, now: counters, earlier_port_bits };
-                let before = if row.same_before().is_some() { *before } else { Version::NONE };
                 each(row, Pair { now, before });
             }
         }

@@ -14,7 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use self::answers::Answers;
 use self::known::{Known, Since};
 use super::activity::Activity;
-use super::rows::{Pair, Rows, SourceActivity, has_changed, is_same_row};
+use super::rows::{Pair, Rows, SourceActivity, has_changed};
 use super::snapshot::{OutcomeTotals, Snapshot};
 use super::time::Timestamp;
 
@@ -67,6 +67,7 @@ struct Elapsed {
 /// A row, and what it was before.
 struct Compared<'a> {
     source: Source,
+    /// One with another birth, or with less in it, was evicted and made anew: all of it is new.
     before: Option<&'a SourceCounters>,
     now: &'a SourceCounters,
     /// Ports of the epoch before that of `now`.
@@ -187,24 +188,15 @@ impl Shown<'_> {
     /// Whether a row has something to show; tells `noted` what its source did, if anything.
     #[inline]
     fn takes(&mut self, row: &Compared<'_>, noted: impl FnOnce(&SourceActivity<'_>)) -> bool {
-        let before = row.same_before();
-        let has_changed = has_changed(before, row.now);
+        let has_changed = has_changed(row.before, row.now);
         if has_changed {
             let activity =
-                SourceActivity::between(before, row.now, row.earlier_port_bits, row.source, self.at);
+                SourceActivity::between(row.before, row.now, row.earlier_port_bits, row.source, self.at);
             noted(&activity);
             self.active_sources += usize::from(activity.change.packets > 0);
         }
         let is_watched = || self.scope.watched.binary_search(&row.source).is_ok();
         (has_changed || is_watched()) && !self.scope.leaves_out(row.source)
-    }
-}
-
-impl Compared<'_> {
-    /// What the row was before. One with another birth, or with less in it, was evicted and made anew: all of it is
-    /// new.
-    fn same_before(&self) -> Option<&SourceCounters> {
-        self.before.filter(|before| is_same_row(before, self.now))
     }
 }
 
@@ -215,6 +207,7 @@ mod tests {
     use mitigator_common::RowMarks;
 
     use super::*;
+    use crate::pipeline::rows::is_same_row;
     use crate::pipeline::snapshot::Order;
 
     fn row(number: u8, packets: u64, first_seen_ns: u64) -> (Source, SourceCounters) {
