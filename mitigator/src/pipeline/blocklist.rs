@@ -333,7 +333,10 @@ impl Blocklist {
             if now + RENEWED_BEFORE < standing.until || now <= measured {
                 continue;
             }
-            let rate = hits.saturating_sub(before) as f64 / now.since(measured).as_secs_f64();
+            // Those of a source are counted in 32 bits; few were before when a block was written anew.
+            let has_wrapped = hits < &before && before > u64::from(u32::MAX / 2);
+            let end = if has_wrapped { hits + (1 << 32) } else { *hits };
+            let rate = end.saturating_sub(before) as f64 / now.since(measured).as_secs_f64();
             if rate < f64::from(settings.renewal_packets_per_second)
                 || allowed.relation_to(target) != Relation::Apart
             {
@@ -411,16 +414,21 @@ mod tests {
 
     /// What becomes of an adopted block that drops 1,000 packets/s until a moment before its end.
     fn renewal(allowed: &AllowList, settings: &BlockingSettings) -> Changes {
+        renewal_of([0, 2_000], allowed, settings)
+    }
+
+    /// The same, with so many dropped packets at first and two seconds later.
+    fn renewal_of(hits: [u64; 2], allowed: &AllowList, settings: &BlockingSettings) -> Changes {
         let source = Source::from_v4_bytes([192, 0, 2, 7]);
         let mut blocklist = Blocklist::default();
         let start = Timestamp::from_ns(1_000_000_000);
         let source = Target::Source(source);
         blocklist.adopt([(source, start + Duration::from_secs(3))], settings);
-        for (seconds, hits) in [(0, 0), (2, 2_000)] {
+        for (seconds, hits) in [0, 2].into_iter().zip(hits) {
             let now = start + Duration::from_secs(seconds);
             assert_eq!(blocklist.due(now), [source]);
             let changes = blocklist.update(&mut Vec::new(), &[(source, hits)], allowed, now, settings);
-            if hits > 0 {
+            if seconds > 0 {
                 return changes;
             }
         }
@@ -429,9 +437,16 @@ mod tests {
 
     #[test]
     fn a_block_that_still_drops_is_renewed() {
-        let changes = renewal(&AllowList::default(), &BlockingSettings::default());
-        assert!(changes.blocks.iter().all(|block| block.is_renewal));
-        assert_eq!((changes.blocks.len(), changes.capped), (1, 0));
+        for (description, hits, expected) in [
+            ("as before", [0, 2_000], 1),
+            ("nothing more", [2_000, 2_000], 0),
+            ("past the end of 32 bits", [u64::from(u32::MAX) - 1_000, 1_000], 1),
+            ("written anew meanwhile", [2_000, 0], 0),
+        ] {
+            let changes = renewal_of(hits, &AllowList::default(), &BlockingSettings::default());
+            assert!(changes.blocks.iter().all(|block| block.is_renewal), "{description}");
+            assert_eq!((changes.blocks.len(), changes.capped), (expected, 0), "{description}");
+        }
     }
 
     #[test]
