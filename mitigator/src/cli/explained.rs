@@ -13,9 +13,9 @@ use crate::pipeline::time::Timestamp;
 use crate::pipeline::vectors::Vector;
 use crate::pipeline::verdict::{Decision, Subject};
 use crate::replay::{Arrival, Protected, Replayed};
-use crate::report::replayed::{TimedVerdict, seconds};
 use crate::report::explanation::{self, Tense, Told};
 use crate::report::output::Ink;
+use crate::report::replayed::{TimedVerdict, seconds};
 use crate::report::units;
 
 /// Kinds of attack that are shown of an address that was not blocked.

@@ -20,7 +20,9 @@ use crate::config::Config;
 use crate::replay::{Event, Protected, replay_asked};
 use crate::report::explanation;
 use crate::report::output::{Align, Ink, print_report, printable, table};
-use crate::report::replayed::{ClockReport, Listed, ReplayReport, SourceRow, TimedVerdict, as_f64, goes_to_nobody};
+use crate::report::replayed::{
+    ClockReport, Listed, ReplayReport, SourceRow, TimedVerdict, as_f64, goes_to_nobody,
+};
 use crate::report::units;
 
 /// Rows of a table that are shown to people.

@@ -123,6 +123,12 @@ pub struct DamageReport {
     pub what: String,
 }
 
+impl From<Damage> for DamageReport {
+    fn from(Damage { offset_bytes, packet, what }: Damage) -> Self {
+        Self { offset_bytes, packet, what }
+    }
+}
+
 impl ReplayReport {
     /// The report on `capture`, which is what it is called.
     #[must_use]
@@ -171,11 +177,7 @@ impl ReplayReport {
                 .map(|(at, verdict)| TimedVerdict::new(at, verdict))
                 .collect(),
             clock_fault: replayed.clock_fault.map(|fault| ClockReport { fault, what: fault.to_string() }),
-            damage: replayed.damage.map(|Damage { offset_bytes, packet, what }| DamageReport {
-                offset_bytes,
-                packet,
-                what,
-            }),
+            damage: replayed.damage.map(DamageReport::from),
         }
     }
 }
@@ -258,4 +260,3 @@ fn nothing(replayed: &Replayed, config: &Config) -> String {
         ),
     }
 }
-
