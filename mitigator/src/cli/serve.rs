@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,7 +13,7 @@ use clap::Args;
 use super::stop_signals::StopSignals;
 use super::{Answer, env_unless_empty};
 use crate::config::Config;
-use crate::serve::{Limits, Server, Settings, Token};
+use crate::serve::{Limits, Model, Server, Settings, Token};
 
 /// Holds the token when no file is named.
 const TOKEN_VARIABLE: &str = "MITIGATOR_TOKEN";
@@ -24,7 +24,7 @@ pub(super) struct ServeArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// A model of `mitigator train` that classifies flows; may be given several times, and the first answers who names none
+    /// A model of `mitigator train flows` that classifies flows; may be given several times, and the first answers who names none
     #[arg(long = "model", value_name = "FILE")]
     models: Vec<PathBuf>,
     /// The token that callers have to show, in a file that only its owner can read; the variable MITIGATOR_TOKEN may hold it instead
@@ -124,7 +124,7 @@ impl ServeArgs {
     }
 
     fn settings(&self) -> Result<Settings> {
-        let models = self.models.iter().map(|file| model(file)).collect::<Result<Vec<_>>>()?;
+        let models = self.models.iter().map(|file| Model::read(file)).collect::<Result<Vec<_>>>()?;
         Ok(Settings {
             listen: self.listen,
             token: self.token()?,
@@ -161,10 +161,6 @@ impl ServeArgs {
         let text = text.to_str().with_context(|| format!("{TOKEN_VARIABLE} is no text"))?;
         Token::new(text).with_context(|| format!("{TOKEN_VARIABLE} holds no token")).map(Some)
     }
-}
-
-fn model(file: &Path) -> Result<crate::serve::Model> {
-    anyhow::bail!("{} is no model that classifies flows", file.display())
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl<'run> Flows<'run> {
         Self {
             model,
             names: features::columns(SPELLING).into_iter().map(|column| column.name.into_owned()).collect(),
-            class_names: model.map_or_else(Vec::new, |model| model.classifier.classes()),
+            class_names: model.map_or_else(Vec::new, |model| model.classes().to_vec()),
             columns,
             sessions: Vec::new(),
             features: Vec::new(),
@@ -152,7 +152,7 @@ impl<'run> Flows<'run> {
         let mut sessions = std::mem::take(&mut self.sessions);
         let mut are_attacks = vec![false; sessions.len()];
         if let Some(model) = self.model.filter(|_| !sessions.is_empty()) {
-            let judged = model.classifier.judge(&self.names, &features)?;
+            let judged = model.judge(&self.names, &features)?;
             for (row, (session, Judged { class, attack_probability, is_attack })) in
                 sessions.iter_mut().zip(judged).enumerate()
             {

@@ -103,7 +103,7 @@ impl FlowsBody {
             left_out_packets: tally.not_ip + tally.malformed,
             crowded_out: tally.crowded_out,
             late_packets: clock.late_packets,
-            model: model.map(|model| model.name.clone()),
+            model: model.map(|model| model.name().to_owned()),
             attacks: model.map(|_| *attacks),
             classes: classes.clone(),
             unlisted: tally.flows - rows.len() as u64,

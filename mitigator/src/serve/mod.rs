@@ -40,7 +40,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use admission::Token;
 pub use limits::Limits;
-pub use models::{Classifier, Judged, Model};
+pub use models::Model;
 
 use admission::Admission;
 use events::Hub;
@@ -109,7 +109,7 @@ impl Server {
             admission,
             config,
             limits,
-            models: Models::new(models),
+            models: Models::new(models)?,
             events: Hub::new(),
             stopping,
             next_capture: AtomicU64::new(1),

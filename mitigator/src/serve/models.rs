@@ -1,53 +1,76 @@
-//! The models that classify flows: what the service asks of one, those it has, and `GET /api/models`.
+//! The models that classify flows, and `GET /api/models`.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use ndarray::ArrayView1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Service;
 use super::refusal::Refusal;
+use crate::learn::flows::model::attack_of;
+use crate::learn::flows::{FeatureTable, FlowModel, quantities};
 
 /// What a flow is taken for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
+pub(super) struct Judged {
     /// Of the model's classes.
-    pub class: usize,
+    pub(super) class: usize,
     /// That it is an attack of any class, 0 to 1.
-    pub attack_probability: f64,
+    pub(super) attack_probability: f64,
     /// Whether that is enough to call it one.
-    pub is_attack: bool,
-}
-
-/// What classifies flows by the features of CICFlowMeter.
-pub trait Classifier: Send + Sync {
-    /// Names of the classes; the first is benign.
-    fn classes(&self) -> Vec<String>;
-
-    /// Names of the columns that are read.
-    fn columns(&self) -> Vec<String>;
-
-    /// What it was trained on.
-    fn data_set(&self) -> String;
-
-    /// A judgement for each row, under any spelling of the columns; NaN is missing.
-    ///
-    /// # Errors
-    ///
-    /// When columns are missing, by name, or there twice, or when a row has another number of cells.
-    fn judge(&self, columns: &[String], rows: &[Vec<f64>]) -> Result<Vec<Judged>>;
+    pub(super) is_attack: bool,
 }
 
 /// A model, and what callers call it.
 pub struct Model {
-    /// Unique among those that are served.
-    pub name: String,
-    /// What classifies.
-    pub classifier: Box<dyn Classifier>,
+    name: String,
+    data_set: String,
+    flows: FlowModel,
+}
+
+impl Model {
+    /// Reads the model in a file; its name is that of the file, without directory and ending.
+    ///
+    /// # Errors
+    ///
+    /// When there is none that classifies flows and fits this mitigator.
+    pub fn read(file: &Path) -> Result<Self> {
+        let (header, flows) = FlowModel::read(file)?;
+        let name = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { name, data_set: header.data_set, flows })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Names of the classes; the first is benign.
+    pub(super) fn classes(&self) -> &[String] {
+        self.flows.classes()
+    }
+
+    /// A judgement for each row, under any spelling of the columns; NaN is missing. Shape of `rows`: (rows, columns).
+    ///
+    /// # Errors
+    ///
+    /// When columns are missing, by name, or there twice, or when a row has another number of cells.
+    pub(super) fn judge(&self, columns: &[String], rows: &[Vec<f64>]) -> Result<Vec<Judged>> {
+        let table = FeatureTable::from_columns(columns, rows)?;
+        let judged = |probabilities: ArrayView1<'_, f64>| Judged {
+            class: self.flows.decide(probabilities),
+            // A sum of shares may be over 1 by a rounding.
+            attack_probability: attack_of(probabilities).min(1.0),
+            is_attack: self.flows.is_attack(probabilities),
+        };
+        Ok(self.flows.probabilities(&table).rows().into_iter().map(judged).collect())
+    }
 }
 
 /// All that are served; the first answers who names none.
@@ -55,8 +78,18 @@ pub struct Model {
 pub(super) struct Models(Arc<Vec<Model>>);
 
 impl Models {
-    pub(super) fn new(models: Vec<Model>) -> Self {
-        Self(Arc::new(models))
+    /// # Errors
+    ///
+    /// When two have one name.
+    pub(super) fn new(models: Vec<Model>) -> Result<Self> {
+        let mut names = BTreeSet::new();
+        let twice = models.iter().find(|model| !names.insert(model.name.as_str()));
+        ensure!(
+            twice.is_none(),
+            "two models are called `{}`, after their files; rename one",
+            twice.map_or("", |model| &model.name)
+        );
+        Ok(Self(Arc::new(models)))
     }
 
     /// The place of the one of that name, or of the first; `None` when there is none at all and none was named.
@@ -126,9 +159,9 @@ pub(super) struct ModelsBody {
 pub(super) async fn list(State(service): State<Arc<Service>>) -> Json<ModelsBody> {
     let described = |(place, model): (usize, &Model)| ModelBody {
         name: model.name.clone(),
-        data_set: model.classifier.data_set(),
-        classes: model.classifier.classes(),
-        columns: model.classifier.columns(),
+        data_set: model.data_set.clone(),
+        classes: model.classes().to_vec(),
+        columns: quantities::names().iter().map(|name| (*name).to_owned()).collect(),
         is_default: place == 0,
     };
     Json(ModelsBody { models: service.models.0.iter().enumerate().map(described).collect() })

@@ -105,15 +105,15 @@ fn judge(service: &Service, model: &Chosen, body: &[u8]) -> Result<Vec<u8>, Refu
     };
     let table = SplitTable::read(body).map_err(wrong)?;
     let rows = table.numbers().map_err(wrong)?;
-    let judged = model.classifier.judge(&table.columns, &rows).map_err(wrong)?;
-    let classes = model.classifier.classes();
+    let judged = model.judge(&table.columns, &rows).map_err(wrong)?;
+    let classes = model.classes();
     for (row, Judged { class, attack_probability, .. }) in
         judged.iter().enumerate().filter(|(_, judged)| judged.is_attack)
     {
         let flow = table.columns.iter().map(String::as_str).zip(&table.data[row]).collect();
         let event = PredictionEvent {
             event: "prediction",
-            model: &model.name,
+            model: model.name(),
             row,
             class: classes.get(*class).map_or("", String::as_str),
             attack_probability: *attack_probability,
