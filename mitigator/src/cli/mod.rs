@@ -25,6 +25,7 @@ mod completions;
 mod dataset;
 mod detach;
 mod evaluate;
+mod evaluate_flows;
 mod explain;
 mod explained;
 mod flows;

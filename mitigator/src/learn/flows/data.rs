@@ -103,38 +103,47 @@ impl FlowRows {
         Ok(Self { rows, positions, label, name: name.to_owned() })
     }
 
-    /// The next flows, at most `most`; `None` at the end.
-    ///
-    /// # Errors
-    ///
-    /// With file and line, when the rest cannot be read.
-    pub fn read(&mut self, most: usize) -> Result<Option<Batch>> {
-        let Self { rows, positions, label, name } = self;
-        let mut batch = Batch { table: FeatureTable::default(), labels: label.map(|_| Vec::new()) };
-        let mut record = StringRecord::new();
+    /// The next flows, at most `most`, and how it ended: `None` when there may be more, or else why there are no more,
+    /// with file and line.
+    pub fn read(&mut self, most: usize) -> (Batch, Option<Result<()>>) {
+        let mut batch = Batch { table: FeatureTable::default(), labels: self.label.map(|_| Vec::new()) };
         while batch.table.rows() < most {
-            let own = match rows {
-                Rows::Csv(reader) => {
-                    if !reader.read_record(&mut record).with_context(|| format!("cannot read {name}"))? {
-                        break;
-                    }
-                    let cell = |place: &usize| record.get(*place).map_or(f64::NAN, number);
-                    batch.table.push(positions.places().iter().map(cell));
-                    label.and_then(|label| record.get(label)).map(str::to_owned)
+            match self.read_into(&mut batch) {
+                Ok(true) => {}
+                Ok(false) => return (batch, Some(Ok(()))),
+                Err(error) => {
+                    return (batch, Some(Err(error.context(format!("cannot read {}", self.name)))));
                 }
-                Rows::Parquet(rows) => {
-                    let Some(row) = rows.next() else { break };
-                    let row = row.with_context(|| format!("cannot read {name}"))?;
-                    let cells: Vec<&Field> = row.get_column_iter().map(|(_, field)| field).collect();
-                    batch.table.push(positions.places().iter().map(|place| number_of(cells[*place])));
-                    label.map(|label| text_of(cells[label]))
-                }
-            };
-            if let (Some(labels), Some(own)) = (&mut batch.labels, own) {
-                labels.push(own);
             }
         }
-        Ok((batch.table.rows() > 0).then_some(batch))
+        (batch, None)
+    }
+
+    /// `false` at the end.
+    fn read_into(&mut self, batch: &mut Batch) -> Result<bool> {
+        let places = self.positions.places();
+        let label = match &mut self.rows {
+            Rows::Csv(reader) => {
+                let mut record = StringRecord::new();
+                if !reader.read_record(&mut record)? {
+                    return Ok(false);
+                }
+                let cell = |place: &usize| record.get(*place).map_or(f64::NAN, number);
+                batch.table.push(places.iter().map(cell));
+                self.label.and_then(|label| record.get(label)).map(str::to_owned)
+            }
+            Rows::Parquet(rows) => {
+                let Some(row) = rows.next() else { return Ok(false) };
+                let row = row?;
+                let cells: Vec<&Field> = row.get_column_iter().map(|(_, field)| field).collect();
+                batch.table.push(places.iter().map(|place| number_of(cells[*place])));
+                self.label.map(|label| text_of(cells[label]))
+            }
+        };
+        if let Some(labels) = &mut batch.labels {
+            labels.push(label.unwrap_or_default());
+        }
+        Ok(true)
     }
 }
 
@@ -188,7 +197,7 @@ impl Labelled {
     ///
     /// # Errors
     ///
-    /// As [`FlowRows::read`], and when there are no flows, or a label is missing or not known.
+    /// As [`FlowRows::open`], and when a row cannot be read, when there are no flows, or when a label is missing or not known.
     pub fn read(files: &[PathBuf]) -> Result<Self> {
         let mut all = Self {
             table: FeatureTable::default(),
@@ -210,7 +219,9 @@ impl Labelled {
     }
 
     fn append(&mut self, mut rows: FlowRows) -> Result<()> {
-        let batch = rows.read(usize::MAX)?.with_context(|| format!("{} has no flows", rows.name))?;
+        let (batch, end) = rows.read(usize::MAX);
+        end.unwrap_or(Ok(()))?;
+        ensure!(batch.table.rows() > 0, "{} has no flows", rows.name);
         let labels = batch.labels.with_context(|| {
             format!("{} has no column `Label`; to learn and to evaluate takes one", rows.name)
         })?;

@@ -17,8 +17,9 @@ use super::quantities;
 const ANSWER: std::ops::Range<f64> = -4.0..2.0;
 /// Packets of an answer grow slower than its bytes: there are acknowledgements, and they start small.
 const PACKETS_PER_BYTES: f64 = 0.3;
-/// Deviation of the pace, in decades.
-const PACE: f64 = 0.4;
+/// Deviation of the pace, in decades. More of it hides how long clients and servers wait before they give up, which is much alike
+/// everywhere.
+const PACE: f64 = 0.1;
 /// The pause after which the rest of a connection follows, in powers of 10 of a microsecond: 30 ms to 30 s.
 const REST: std::ops::Range<f64> = 4.5..7.5;
 
