@@ -16,13 +16,11 @@ use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::drain;
 use super::refusal::Refusal;
 
 /// Pieces that wait to be parsed; hyper reads up to some 400 KiB at a time.
 const ROOM: usize = 4;
-/// What is read of a body that is refused, so that its sender comes to read the answer.
-const DRAINED_BYTES: usize = 16 << 20;
-const DRAINED_FOR: Duration = Duration::from_secs(2);
 
 /// Why a body did not arrive whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,38 +94,16 @@ impl Pieces {
             }
         }
     }
-
-    /// Reads some of what nobody wants: a sender that is cut off while it sends may never see why.
-    async fn drain(mut self) {
-        let mut left = DRAINED_BYTES;
-        let _ = timeout(DRAINED_FOR, async {
-            while let Some(Ok(piece)) = self.body.next().await {
-                left = left.saturating_sub(piece.len());
-                if left == 0 {
-                    break;
-                }
-            }
-        })
-        .await;
-    }
 }
 
 /// The whole of a body that is short.
 pub(super) async fn whole(body: Body, patience: Patience) -> Result<Vec<u8>, Fault> {
     let mut pieces = Pieces::of(body, patience);
     let mut bytes = Vec::new();
-    loop {
-        match pieces.next().await {
-            Ok(Some(piece)) => bytes.extend_from_slice(&piece),
-            Ok(None) => return Ok(bytes),
-            Err(fault) => {
-                if matches!(fault, Fault::TooLong { .. }) {
-                    pieces.drain().await;
-                }
-                return Err(fault);
-            }
-        }
+    while let Some(piece) = pieces.next().await? {
+        bytes.extend_from_slice(&piece);
     }
+    Ok(bytes)
 }
 
 enum Piece {
@@ -153,8 +129,8 @@ pub(super) fn channel() -> (Feeder, BodyReader) {
 }
 
 impl Feeder {
-    /// Feeds the reader until the body ends or the reader has enough. A fault is told to both sides. `stop` breaks it
-    /// off when it turns true.
+    /// Feeds the reader until the body ends or the reader has enough. A fault is told to both sides, and of a body that is
+    /// too long some of the rest is read. `stop` breaks it off when it turns true.
     pub(super) async fn feed(
         self,
         body: Body,
@@ -165,6 +141,7 @@ impl Feeder {
         loop {
             let next = tokio::select! {
                 next = pieces.next() => next,
+                () = self.0.closed() => return Ok(()),
                 // When nobody can stop it any more, nobody does.
                 Ok(_) = stop.wait_for(|is_stopping| *is_stopping) => Err(Fault::Stopped),
             };
@@ -176,14 +153,11 @@ impl Feeder {
             let reader_is_gone = self.0.send(piece).await.is_err();
             match came_to {
                 Some(Err(fault @ Fault::TooLong { .. })) => {
-                    pieces.drain().await;
+                    drain::rest(&mut pieces.body).await;
                     return Err(fault);
                 }
                 Some(came_to) => return came_to,
-                None if reader_is_gone => {
-                    pieces.drain().await;
-                    return Ok(());
-                }
+                None if reader_is_gone => return Ok(()),
                 None => {}
             }
         }

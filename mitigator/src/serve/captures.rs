@@ -2,6 +2,7 @@
 //! the end, or line by line while it comes in.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -397,9 +398,13 @@ pub(super) async fn stream(
             return Err(failure.into());
         }
     }
-    let body = stream::unfold((lines, waiting), |(mut lines, waiting)| async move {
-        let line = lines.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(line), (lines, waiting)))
+    let body = stream::unfold((lines, waiting, feeding), |(mut lines, waiting, feeding)| async move {
+        let Some(line) = lines.recv().await else {
+            // An answer that ends before its sender does may not be read to its end.
+            let _ = feeding.await;
+            return None;
+        };
+        Some((Ok::<_, Infallible>(line), (lines, waiting, feeding)))
     });
     let headers = [(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")];
     Ok((StatusCode::OK, headers, Body::from_stream(body)).into_response())

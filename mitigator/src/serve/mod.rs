@@ -3,13 +3,14 @@
 //! [`connections`] accepts within [`limits`]; [`admission`] lets through who may ask; then there is a module for each kind of
 //! question: [`captures`] (with [`analysis`], which reads one), [`predictions`] (with [`split_table`], which reads one), [`events`],
 //! [`models`], [`openapi`]. [`body`] brings what is sent to the parsers, which block and have threads of their own, and
-//! [`refusal`] is what is answered when there is no answer. Nothing here touches the kernel or needs rights.
+//! [`refusal`] is what is answered when there is no answer, which [`drain`] brings across. Nothing here touches the kernel or needs rights.
 
 mod admission;
 mod analysis;
 mod body;
 mod captures;
 mod connections;
+mod drain;
 mod events;
 mod limits;
 mod models;
@@ -177,6 +178,7 @@ fn router(service: Arc<Service>) -> Router {
             )
         })
         .layer(admitted)
+        .layer(middleware::from_fn(drain::drain))
         .route("/healthz", get(openapi::health))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
             let said = panic.downcast_ref::<String>().map(String::as_str);
