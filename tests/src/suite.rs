@@ -4,8 +4,8 @@
 //! rights is noticed. Trials that share the kernel (namespaces, pins) run one at a time; the others in parallel.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed};
@@ -71,9 +71,17 @@ pub fn flow_data() -> Option<PathBuf> {
 
 /// The program `schemathesis`: on PATH, or where `cargo xtask setup` puts it. `None` when it is missing.
 #[must_use]
-pub fn schemathesis() -> Option<PathBuf> {
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/python/schemathesis/bin/schemathesis");
-    find_program("schemathesis").or_else(|| Some(PathBuf::from(own)).filter(|program| program.is_file()))
+pub fn schemathesis() -> Option<Command> {
+    let own = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/python/schemathesis"));
+    let installed = || {
+        let program = own.join("bin/schemathesis");
+        program.is_file().then(|| {
+            let mut command = Command::new(program);
+            command.env("PYTHONPATH", own);
+            command
+        })
+    };
+    find_program("schemathesis").map(Command::new).or_else(installed)
 }
 
 fn missing_programs(programs: &[&str]) -> Vec<String> {

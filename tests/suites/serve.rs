@@ -862,9 +862,8 @@ fn schemathesis() -> Result<()> {
     let stage = Stage::new()?;
     let model = stage.model()?;
     let server = Server::start(&["--model", model.to_str().context("a path")?])?;
-    let program = suite::schemathesis().context("schemathesis is gone")?;
     let description = server.url("/openapi.json");
-    let mut command = Command::new(program);
+    let mut command = suite::schemathesis().context("schemathesis is gone")?;
     command.args(["run", &description, "--checks", "not_a_server_error", "--max-examples", "100"]);
     // Events have no end.
     command.args(["--exclude-path", "/api/events", "--seed", "1", "--no-color", "--request-timeout", "20"]);
