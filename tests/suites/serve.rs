@@ -864,7 +864,15 @@ fn schemathesis() -> Result<()> {
     let server = Server::start(&["--model", model.to_str().context("a path")?])?;
     let description = server.url("/openapi.json");
     let mut command = suite::schemathesis().context("schemathesis is gone")?;
-    command.args(["run", &description, "--checks", "not_a_server_error", "--max-examples", "100"]);
+    // That a body is a capture, or a model has a name, is beyond what a schema can say: valid requests may be refused.
+    command.args([
+        "run",
+        &description,
+        "--exclude-checks",
+        "positive_data_acceptance",
+        "--max-examples",
+        "100",
+    ]);
     // Events have no end.
     command.args(["--exclude-path", "/api/events", "--seed", "1", "--no-color", "--request-timeout", "20"]);
     let output = command.current_dir(stage.0.path()).stdin(Stdio::null()).output()?;

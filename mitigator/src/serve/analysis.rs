@@ -35,7 +35,7 @@ pub(super) struct Terms<'run> {
 /// Something that was found.
 pub(super) enum Finding {
     /// At this time since the first packet.
-    Verdict(Timestamp, Verdict),
+    Verdict(Timestamp, Box<Verdict>),
     Flow(FoundFlow),
 }
 
@@ -99,7 +99,7 @@ fn hand_over(
     verdicts: Vec<(Timestamp, Verdict)>,
     found: &mut impl FnMut(Finding) -> Result<()>,
 ) -> Result<()> {
-    verdicts.into_iter().try_for_each(|(at, verdict)| found(Finding::Verdict(at, verdict)))
+    verdicts.into_iter().try_for_each(|(at, verdict)| found(Finding::Verdict(at, Box::new(verdict))))
 }
 
 /// Flows that wait to be classified.

@@ -60,6 +60,12 @@ pub(super) struct StreamQuery {
     model: Option<String>,
 }
 
+/// pcap or pcapng, plain or compressed with gzip or zstd.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes a body that is not read into anything")]
+struct CaptureBytes(Vec<u8>);
+
 /// What came of a capture.
 #[derive(Serialize, ToSchema)]
 pub(super) struct CaptureBody {
@@ -202,14 +208,14 @@ impl Asked {
                 uncompressed(reader).context("cannot read the capture").map_err(Failure::Unreadable)?;
             let rationed = Rationed::new(unpacked, most, wanted);
             is_exceeded = rationed.is_exceeded();
-            Capture::from_uncompressed(Box::new(rationed), "in the body").map_err(Failure::Unreadable)?
+            Capture::from_uncompressed(Box::new(rationed), "the body").map_err(Failure::Unreadable)?
         };
         let (mut verdicts, mut rows) = (Vec::new(), Vec::new());
         let mut analysed = analysis::analyse(capture, &self.terms(), |finding| {
             match finding {
                 Finding::Verdict(at, verdict) => {
                     self.tell(VerdictEvent::KIND, &VerdictEvent::new(self.number, at, &verdict))?;
-                    verdicts.push((at, verdict));
+                    verdicts.push((at, *verdict));
                 }
                 Finding::Flow(flow) => {
                     if flow.is_attack {
@@ -250,7 +256,7 @@ impl Asked {
         let most = self.service.limits.stream_bytes;
         let open = || -> Result<Capture> {
             let unpacked = uncompressed(reader).context("cannot read the capture")?;
-            Capture::from_uncompressed(Box::new(Rationed::new(unpacked, most, wanted)), "in the body")
+            Capture::from_uncompressed(Box::new(Rationed::new(unpacked, most, wanted)), "the body")
         };
         let capture = match open() {
             Ok(capture) => {
@@ -319,7 +325,7 @@ fn victims(text: &str) -> Result<Protected, Refusal> {
         ("model" = Option<String>, Query, description = "The model that classifies flows, by its name; without, the first one, if there is any"),
         ("flows" = Option<u32>, Query, description = "Flows that the answer lists; without, 1000", maximum = 100_000),
     ),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = CaptureBytes, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "Flows, classes and verdicts", body = CaptureBody),
         (status = 400, description = "Not a capture, or a parameter that is not understood", body = ErrorBody),
@@ -360,7 +366,7 @@ pub(super) async fn judge(
         ("victim" = Option<String>, Query, description = "Judge only packets to these addresses, separated by commas; without, every packet is judged", example = "192.0.2.1"),
         ("model" = Option<String>, Query, description = "The model that classifies flows, by its name; without, the first one, if there is any"),
     ),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = CaptureBytes, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "Lines of JSON", content_type = "application/x-ndjson", body = String),
         (status = 400, description = "Not a capture, or a parameter that is not understood", body = ErrorBody),

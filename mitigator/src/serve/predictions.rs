@@ -67,7 +67,7 @@ struct PredictionEvent<'found> {
     params(("model" = Option<String>, Query, description = "The model that classifies, by its name; without, the first one")),
     request_body(content = SplitTableBody, content_type = "application/json; format=pandas-split"),
     responses(
-        (status = 200, description = "0 or 1 for each row", body = Vec<u8>),
+        (status = 200, description = "0 or 1 for each row", body = Vec<u32>, content_type = "application/json"),
         (status = 400, description = "Empty, not JSON, or not such a table; missing and extra columns are named", body = ErrorBody),
         (status = 408, description = "It took too long, or the sender paused for too long", body = ErrorBody),
         (status = 413, description = "Past the limit of 64 MiB", body = ErrorBody),
