@@ -36,6 +36,11 @@ impl SplitTable {
     /// Reads a table and holds it against itself: rows of one length, an index of all rows, no column twice, none that
     /// is not CICFlowMeter's. What is missing is for the model to say.
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
+        // Where a structure is expected, the library takes an array of its fields, too.
+        ensure!(
+            !bytes.trim_ascii_start().starts_with(b"["),
+            "it is an array, not an object with `columns` and `data`"
+        );
         let table: Self = serde_json::from_slice(bytes)?;
         let Self { columns, index, data } = &table;
         let mut seen = BTreeSet::new();
@@ -182,7 +187,8 @@ mod tests {
         for (text, named) in [
             ("", "EOF"),
             ("i_am_invalid", "expected value"),
-            ("[]", "missing field `columns`"),
+            ("[]", "it is an array"),
+            (r#" [["protocol"],null,[[6]]]"#, "it is an array"),
             ("{}", "missing field `columns`"),
             (r#"{"columns":["protocol"]}"#, "missing field `data`"),
             (r#"{"columns":["protocol"],"data":[],"more":1}"#, "unknown field `more`"),
