@@ -19,6 +19,7 @@ pub mod notify;
 pub mod pipeline;
 pub mod replay;
 pub mod report;
+pub mod serve;
 pub mod store;
 pub mod tabular;
 pub mod watch;

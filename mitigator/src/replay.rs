@@ -149,11 +149,11 @@ pub fn replay_asked(
     mut progress: impl FnMut(u64),
     watch: impl FnMut(Event<'_>),
 ) -> Result<Replayed> {
-    let mut run = Run::new(protected, config, watch);
+    let mut run = Replay::new(protected, config, watch);
     run.control.ask(asked);
     let damage = loop {
         match capture.next_packet() {
-            Ok(Some(packet)) => run.take(&packet, protected)?,
+            Ok(Some(packet)) => run.take(&packet)?,
             Ok(None) => break None,
             Err(damage) => break Some(damage),
         }
@@ -164,8 +164,10 @@ pub fn replay_asked(
     run.finish(damage)
 }
 
-struct Run<W> {
+/// A replay that is under way: packets are handed to it one by one, in the order of the capture.
+pub struct Replay<W> {
     watch: W,
+    protected: Protected,
     control: ControlLoop<ReplayDataPlane>,
     order: TimeOrder,
     first_ns: Option<u64>,
@@ -186,8 +188,9 @@ struct Run<W> {
     peaks: Vec<f64>,
 }
 
-impl<W: FnMut(Event<'_>)> Run<W> {
-    fn new(protected: &Protected, config: &Config, watch: W) -> Self {
+impl<W: FnMut(Event<'_>)> Replay<W> {
+    /// Nothing has arrived yet; `watch` hears of every packet that arrives and of every verdict.
+    pub fn new(protected: &Protected, config: &Config, watch: W) -> Self {
         let own = match protected {
             Protected::Named(addresses) => addresses.clone(),
             Protected::Inferred(address) => vec![*address],
@@ -202,6 +205,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
         let plane = ReplayDataPlane::new(capacity, allowed);
         Self {
             watch,
+            protected: protected.clone(),
             control: ControlLoop::new(
                 plane,
                 config.interval,
@@ -228,7 +232,12 @@ impl<W: FnMut(Event<'_>)> Run<W> {
         }
     }
 
-    fn take(&mut self, captured: &CapturedPacket<'_>, protected: &Protected) -> Result<()> {
+    /// Takes the next packet, after the ticks that are due before it.
+    ///
+    /// # Errors
+    ///
+    /// When a tick fails, which in replay it never should.
+    pub fn take(&mut self, captured: &CapturedPacket<'_>) -> Result<()> {
         self.order.take(captured.at_ns);
         if self.first_ns.is_none() {
             self.first_ns = Some(captured.at_ns);
@@ -247,8 +256,8 @@ impl<W: FnMut(Event<'_>)> Run<W> {
         let from = packet.ok().map(|packet| IpAddr::from(packet.address));
         let to = captured.destination().map(|to| to.to_canonical());
         self.absent.retain(|victim| Some(*victim) != to);
-        let is_own = from.is_some_and(|from| protected.is_own(from));
-        let is_arriving = match protected {
+        let is_own = from.is_some_and(|from| self.protected.is_own(from));
+        let is_arriving = match &self.protected {
             Protected::Named(victims) => {
                 to.is_some_and(|to| victims.contains(&to) || is_for_everybody(to) && !is_own)
             }
@@ -268,7 +277,7 @@ impl<W: FnMut(Event<'_>)> Run<W> {
             self.own_packets += u64::from(is_own);
         }
         // Between hosts of which none is protected, each packet arrives at one side and leaves the other.
-        let is_leaving = is_own || *protected == Protected::Everybody;
+        let is_leaving = is_own || self.protected == Protected::Everybody;
         if is_leaving && let Ok(packet) = captured.parse(Direction::Leaving) {
             self.control.plane().leave(&packet, self.now);
         }
@@ -319,7 +328,18 @@ impl<W: FnMut(Event<'_>)> Run<W> {
         step * u32::try_from(pause.as_nanos().div_ceil(step.as_nanos())).unwrap_or(u32::MAX)
     }
 
-    fn finish(mut self, damage: Option<Damage>) -> Result<Replayed> {
+    /// The verdicts since this was asked last, with their time since the first packet. What is taken is not told again
+    /// at the end, so that a stream without end takes no more memory for each.
+    pub fn take_verdicts(&mut self) -> Vec<(Timestamp, Verdict)> {
+        std::mem::take(&mut self.verdicts)
+    }
+
+    /// What it came to, after the last packet or where the capture is damaged.
+    ///
+    /// # Errors
+    ///
+    /// When a tick fails, which in replay it never should.
+    pub fn finish(mut self, damage: Option<Damage>) -> Result<Replayed> {
         if self.arrived_since_tick {
             // A clock that never moved has no steps.
             let has_steps = self.now > Timestamp::default();

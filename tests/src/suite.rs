@@ -4,8 +4,8 @@
 //! rights is noticed. Trials that share the kernel (namespaces, pins) run one at a time; the others in parallel.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed};
@@ -31,6 +31,12 @@ pub enum Needs {
     AccessLogs,
     /// A mail server, and what makes it a certificate.
     MailServer,
+    /// curl and Python, which ask a server over loopback.
+    WebClients,
+    /// Labelled flows that are not part of the project, see [`flow_data`], and curl.
+    FlowData,
+    /// What thinks of requests by a server's own description; see [`schemathesis`].
+    Schemathesis,
 }
 
 /// The directory with `KDDTrain+.txt` and `KDDTest+.txt`, plain or compressed: `$MITIGATOR_NSL_KDD`, or
@@ -54,8 +60,32 @@ pub fn access_logs() -> Option<PathBuf> {
     directory.is_dir().then_some(directory)
 }
 
-fn missing_for_mail() -> Vec<String> {
-    let wanted = ["aiosmtpd", "openssl"].into_iter().filter(|program| find_program(program).is_none());
+/// The directory of labelled flows: `$MITIGATOR_FLOW_DATA`, or `cic` beside that of the [`captures`]. `None` when it is
+/// missing.
+#[must_use]
+pub fn flow_data() -> Option<PathBuf> {
+    let beside = || captures().and_then(|captures| Some(captures.parent()?.join("cic")));
+    let directory = std::env::var_os("MITIGATOR_FLOW_DATA").map(PathBuf::from).or_else(beside)?;
+    directory.is_dir().then_some(directory)
+}
+
+/// The program `schemathesis`: on PATH, or where `cargo xtask setup` puts it. `None` when it is missing.
+#[must_use]
+pub fn schemathesis() -> Option<Command> {
+    let own = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/python/schemathesis"));
+    let installed = || {
+        let program = own.join("bin/schemathesis");
+        program.is_file().then(|| {
+            let mut command = Command::new(program);
+            command.env("PYTHONPATH", own);
+            command
+        })
+    };
+    find_program("schemathesis").map(Command::new).or_else(installed)
+}
+
+fn missing_programs(programs: &[&str]) -> Vec<String> {
+    let wanted = programs.iter().filter(|program| find_program(program).is_none());
     wanted.map(|program| format!("the program `{program}` is missing (run `cargo xtask setup`)")).collect()
 }
 
@@ -101,6 +131,9 @@ impl Trial {
             Needs::NslKdd => "nsl-kdd",
             Needs::AccessLogs => "logs",
             Needs::MailServer => "mail",
+            Needs::WebClients => "web",
+            Needs::FlowData => "flows",
+            Needs::Schemathesis => "schemathesis",
         };
         let (ignored, body): (bool, Box<dyn FnOnce() -> Result<(), Failed> + Send>) =
             match Fate::of(&missing(needs), unmet) {
@@ -164,7 +197,14 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::Bpf => loading.clone(),
         Needs::Root => rights.clone(),
         Needs::Captures if captures().is_some() => Vec::new(),
-        Needs::MailServer => missing_for_mail(),
+        Needs::MailServer => missing_programs(&["aiosmtpd", "openssl"]),
+        Needs::WebClients => missing_programs(&["curl", "python3"]),
+        Needs::FlowData if flow_data().is_some() => missing_programs(&["curl"]),
+        Needs::FlowData => {
+            vec!["the labelled flows are not on this machine (MITIGATOR_FLOW_DATA names them)".to_owned()]
+        }
+        Needs::Schemathesis if schemathesis().is_some() => Vec::new(),
+        Needs::Schemathesis => vec!["schemathesis is missing (run `cargo xtask setup`)".to_owned()],
         Needs::AccessLogs if access_logs().is_some() => Vec::new(),
         Needs::AccessLogs => {
             vec!["the real access logs are not on this machine (MITIGATOR_LOGS names them)".to_owned()]
@@ -180,9 +220,17 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
             ]
         }
     };
-    for needs in
-        [Needs::Bpf, Needs::Root, Needs::Captures, Needs::NslKdd, Needs::AccessLogs, Needs::MailServer]
-    {
+    for needs in [
+        Needs::Bpf,
+        Needs::Root,
+        Needs::Captures,
+        Needs::NslKdd,
+        Needs::AccessLogs,
+        Needs::MailServer,
+        Needs::WebClients,
+        Needs::FlowData,
+        Needs::Schemathesis,
+    ] {
         let missing = missing(needs);
         let concerns = trials.iter().any(|trial| trial.needs == needs);
         if concerns && unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {

@@ -16,7 +16,7 @@ use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mitigator-under-test");
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "run",
     "status",
     "sources",
@@ -32,6 +32,7 @@ const VERBS: [&str; 17] = [
     "predict",
     "logs",
     "flows",
+    "serve",
     "dataset",
     "completions",
 ];
@@ -92,6 +93,7 @@ fn help() -> Result<()> {
         (&["replay"], "2 when the capture is damaged"),
         (&["replay"], "why this address was blocked, or why not"),
         (&["flows"], "Exit status 1 when no packet is in a flow"),
+        (&["serve"], "To listen elsewhere it wants a token"),
     ] {
         let (_, stdout, _) = call(&[verb, &["--help"]].concat())?;
         // The width of the terminal breaks lines anywhere.

@@ -10,6 +10,7 @@ mod ci;
 mod demo;
 mod evaluate;
 mod process;
+mod python_tool;
 mod requirements;
 mod setup;
 mod test;

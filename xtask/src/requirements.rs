@@ -19,11 +19,14 @@ pub struct Requirement {
 }
 
 /// For the tests and the demo.
-pub const FOR_TESTS: [Requirement; 4] = [
+pub const FOR_TESTS: [Requirement; 7] = [
     Requirement { program: "ip", package: "iproute2", purpose: "network namespaces and veth pairs" },
     Requirement { program: "nginx", package: "nginx-light", purpose: "the victim of the demo" },
     Requirement { program: "aiosmtpd", package: "python3-aiosmtpd", purpose: "the mail server of a test" },
     Requirement { program: "openssl", package: "openssl", purpose: "its certificate" },
+    Requirement { program: "curl", package: "curl", purpose: "a client of `mitigator serve`" },
+    Requirement { program: "python3", package: "python3", purpose: "the example of such a client" },
+    Requirement { program: "pip3", package: "python3-pip", purpose: "installs schemathesis, into .tools" },
 ];
 
 /// The machine.

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use console::style;
 
 use crate::cargo_tool::BPF_LINKER;
+use crate::python_tool::SCHEMATHESIS;
 use crate::requirements::{self, Requirement};
 use crate::toolchain::{self, BpfCompiler};
 use crate::unpacked;
@@ -16,8 +17,9 @@ use crate::unpacked;
 /// Building takes a Rust compiler for the BPF target with the sources of its standard library (a rustup
 /// nightly with `rust-src`, or Debian's `rustc-web` and `rust-web-src`) and bpf-linker, which is compiled
 /// into `.tools`. The tests and the demo call programs of the system, which come from Debian packages. So
-/// do QEMU and what else the virtual machines take, but these are only unpacked into `.tools`. Whatever is
-/// there already is used; with nothing missing, nothing is done.
+/// do QEMU and what else the virtual machines take, but these are only unpacked into `.tools`. One test calls
+/// schemathesis, which pip puts there, too. Whatever is there already is used; with nothing missing, nothing
+/// is done.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only what this takes; all of it when not given
@@ -65,6 +67,9 @@ pub fn prepare(parts: &[Part]) -> Result<Option<BpfCompiler>> {
     if missing.linker {
         BPF_LINKER.install()?;
     }
+    if missing.schemathesis {
+        SCHEMATHESIS.install()?;
+    }
     if !parts.contains(&Part::Build) {
         return Ok(None);
     }
@@ -89,6 +94,7 @@ struct Missing {
     compiler: Option<Vec<String>>,
     found: Option<BpfCompiler>,
     linker: bool,
+    schemathesis: bool,
 }
 
 impl Missing {
@@ -103,6 +109,7 @@ impl Missing {
             compiler: None,
             found: None,
             linker: false,
+            schemathesis: parts.contains(&Part::Test) && !SCHEMATHESIS.is_installed(),
         };
         if parts.contains(&Part::Build) {
             missing.linker = !BPF_LINKER.is_installed();
@@ -115,7 +122,7 @@ impl Missing {
     }
 
     fn is_nothing(&self) -> bool {
-        self.packages().is_empty() && self.machine_programs.is_empty() && !self.linker
+        self.packages().is_empty() && self.machine_programs.is_empty() && !self.linker && !self.schemathesis
     }
 
     /// To be installed into the system.
@@ -143,6 +150,9 @@ fn list_missing(parts: &[Part]) -> ExitCode {
     }
     if missing.linker {
         println!("{} bpf-linker {}", style("missing").red(), BPF_LINKER.version);
+    }
+    if missing.schemathesis {
+        println!("{} {} {} (from PyPI)", style("missing").red(), SCHEMATHESIS.name, SCHEMATHESIS.version);
     }
     for wanted in missing.programs.iter().chain(&missing.machine_programs) {
         let Requirement { program, package, purpose } = wanted;

@@ -96,8 +96,18 @@ impl Capture {
     /// When there is no capture, when its link type is not supported, or, with a [`Damage`] in the
     /// chain, when it ends within its file header or cannot be read that far.
     pub fn from_reader(reader: impl Read + Send + 'static, name: &str) -> Result<Self> {
+        let reader = uncompressed(reader).with_context(|| format!("cannot read capture {name}"))?;
+        Self::from_uncompressed(reader, name)
+    }
+
+    /// As [`Capture::from_reader`], of what is not compressed, or no longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Capture::from_reader`].
+    pub fn from_uncompressed(reader: Box<dyn Read + Send>, name: &str) -> Result<Self> {
         let cannot_read = || format!("cannot read capture {name}");
-        let mut window = Window::over(uncompressed(reader).with_context(cannot_read)?);
+        let mut window = Window::over(reader);
         let damage = |fault| Damage::from_fault(fault, 0);
         window.require(4).map_err(damage).with_context(cannot_read)?;
         let format = match window.available() {

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Answer;
-use super::learning::{Recipe, progress_bar, training_file};
-use super::train::timed;
+use super::evaluate_flows::FlowsArgs;
+use super::learning::{
+    Recipe, confusion_table, draw, progress_bar, shown_seconds, thousandths, timed, training_file,
+};
 use crate::learn::balance::Balance;
 use crate::learn::classifier::{Kind, Settings};
 use crate::learn::confusion::Confusion;
@@ -19,9 +20,7 @@ use crate::learn::nsl_kdd::attack::{ATTACKS, Class};
 use crate::learn::nsl_kdd::evaluation::Evaluation;
 use crate::learn::nsl_kdd::model::{self, Model, cross_validate};
 use crate::learn::nsl_kdd::record::Labelled;
-use crate::report::charts;
 use crate::report::output::{Align, print_report, table};
-use crate::report::units;
 
 /// Factors on benign's probability that cross-validation tells of.
 const FACTORS: [f64; 9] = [1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02];
@@ -43,6 +42,12 @@ enum DataSet {
     /// With `--cross-validate` the test file is not read: each attack of the training file is once left out of training, and
     /// what models make of it is told. Choose by that; what was chosen by the test file is no figure of the test file.
     NslKdd(NslKddArgs),
+    /// Tell the figures of a model of flows on others, or what a model of one data set is worth on another
+    ///
+    /// With `--model`: what that model makes of the labelled flows. With `--cross`: models learn from a part of one set, and
+    /// answer for another part of it and for all of the other set, in both directions, with transferable and with all
+    /// features. On flows of the set that it was trained on, a model is better than anywhere else.
+    Flows(FlowsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -117,8 +122,10 @@ struct Factor {
 
 impl EvaluateArgs {
     pub(super) fn run(&self) -> Result<Answer> {
-        let DataSet::NslKdd(args) = &self.data_set;
-        args.run()
+        match &self.data_set {
+            DataSet::NslKdd(args) => args.run(),
+            DataSet::Flows(args) => args.run(),
+        }
     }
 }
 
@@ -176,13 +183,10 @@ impl NslKddArgs {
 
     fn draw(&self, files: &[(&str, &Labelled)], report: &Report) -> Result<()> {
         let (Some(directory), Some(run)) = (&self.charts, report.runs.first()) else { return Ok(()) };
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("cannot make the directory {}", directory.display()))?;
         let names = Class::ALL.map(Class::name);
         let counts: Vec<(&str, Vec<u64>)> =
             files.iter().map(|(name, file)| (*name, Records::of(file).classes_in_order(&names))).collect();
-        charts::classes(&directory.join("classes.svg"), &names, &counts)?;
-        charts::confusion(&directory.join("confusion.svg"), &names, &run.evaluation.confusion)
+        draw(directory, &names, &counts, &run.evaluation.confusion)
     }
 }
 
@@ -353,36 +357,13 @@ fn run_text(run: &Run) -> String {
         }
     }
     text.push('\n');
-    text.push_str(&confusion_table(figures));
+    text.push_str(&confusion_table(
+        &Class::ALL.map(Class::name),
+        &Confusion::from_counts(figures.confusion.clone()),
+    ));
     text.push_str("\nfeatures that decide most:\n");
     for (feature, share) in run.importance.iter().take(SHOWN_FEATURES) {
         let _ = writeln!(text, "  {feature:<28} {}", thousandths(*share));
     }
     text
-}
-
-/// Rows are what records are, columns what they were taken for.
-fn confusion_table(figures: &Evaluation) -> String {
-    let mut heading = vec![("IS \\ TAKEN FOR", Align::Left)];
-    heading.extend(Class::ALL.map(|class| (class.name(), Align::Right)));
-    heading.extend([("RECALL", Align::Right), ("PRECISION", Align::Right), ("F1", Align::Right)]);
-    let rows: Vec<Vec<String>> = Class::ALL
-        .iter()
-        .zip(&figures.confusion)
-        .map(|(class, counts)| {
-            let own = figures.classes[class.name()];
-            let counts = counts.iter().map(|count| format!("{count:.0}"));
-            let shares = [own.recall, own.precision, own.f1].map(thousandths);
-            std::iter::once(class.name().to_owned()).chain(counts).chain(shares).collect()
-        })
-        .collect();
-    table(&heading, &rows)
-}
-
-fn thousandths(figure: f64) -> String {
-    format!("{figure:.3}")
-}
-
-fn shown_seconds(seconds: f64) -> String {
-    units::duration(Duration::from_secs_f64(seconds))
 }

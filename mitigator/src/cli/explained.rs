@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use mitigator_common::{Outcome, PrefixKey, Source};
 use serde::Serialize;
 
-use super::replay::{TimedVerdict, seconds};
 use crate::pipeline::asked::Closest;
 use crate::pipeline::settings::DetectionSettings;
 use crate::pipeline::target::Target;
@@ -16,6 +15,7 @@ use crate::pipeline::verdict::{Decision, Subject};
 use crate::replay::{Arrival, Protected, Replayed};
 use crate::report::explanation::{self, Tense, Told};
 use crate::report::output::Ink;
+use crate::report::replayed::{TimedVerdict, seconds};
 use crate::report::units;
 
 /// Kinds of attack that are shown of an address that was not blocked.

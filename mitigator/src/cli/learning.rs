@@ -2,14 +2,23 @@
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::learn::balance::Balance;
 use crate::learn::classifier::{Kind, Settings};
+use crate::learn::confusion::Confusion;
+use crate::learn::flows::model::{Classes, DEFAULT_BALANCE, DEFAULT_PRECISION, Training};
+use crate::learn::flows::shapes::FeatureSet;
+use crate::learn::model_file::Header;
 use crate::learn::nsl_kdd::model;
+use crate::report::charts;
+use crate::report::output::{Align, table};
+use crate::report::units;
 
 /// How a model is to be trained.
 #[derive(Clone, Debug, Args)]
@@ -43,6 +52,46 @@ impl Recipe {
     }
 }
 
+/// How a model of flows is to be trained.
+#[derive(Clone, Debug, Args)]
+pub(super) struct FlowRecipe {
+    /// What it tells apart
+    #[arg(long, value_name = "WHICH", default_value = "categories", help_heading = "Training")]
+    pub(super) classes: Classes,
+    /// What is done about categories of very different size
+    #[arg(long, value_name = "HOW", default_value = DEFAULT_BALANCE.name(), help_heading = "Training")]
+    pub(super) balance: Balance,
+    /// Share of what is called an attack that has to be one, on flows kept to validate with: sets the thresholds, which are
+    /// at least 0.5
+    #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_PRECISION, help_heading = "Training")]
+    pub(super) precision: f64,
+    /// Of all chance
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, help_heading = "Training")]
+    pub(super) seed: u64,
+}
+
+impl FlowRecipe {
+    pub(super) fn training(&self, features: FeatureSet) -> Result<Training> {
+        let precision = self.precision;
+        ensure!(
+            precision > 0.0 && precision <= 1.0,
+            "--precision is {precision}; it has to be more than 0 and at most 1"
+        );
+        Ok(Training { precision, ..Training::new(features, self.classes, self.balance, self.seed) })
+    }
+}
+
+/// What is told of a model that was trained.
+#[derive(Serialize)]
+pub(super) struct TrainingReport {
+    pub(super) output: String,
+    #[serde(flatten)]
+    pub(super) header: Header,
+    pub(super) training_s: f64,
+    /// Shares of each feature in the decisions, largest first.
+    pub(super) importance: Vec<(String, f64)>,
+}
+
 /// `KDDTrain+.txt` in a directory, or the file that is named.
 pub(super) fn training_file(place: &Path) -> PathBuf {
     if place.is_dir() { place.join("KDDTrain+.txt") } else { place.to_owned() }
@@ -73,4 +122,52 @@ impl Progress {
     pub(super) fn clear(&self) {
         self.0.finish_and_clear();
     }
+}
+
+/// What `work` gives, and the seconds that it took.
+#[expect(clippy::disallowed_methods, reason = "how long training took is told, and decides nothing")]
+pub(super) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let start = std::time::Instant::now();
+    let done = work()?;
+    Ok((done, start.elapsed().as_secs_f64()))
+}
+
+/// Draws how many records of each class the files have, and what was taken for what, into a directory.
+pub(super) fn draw(
+    directory: &Path,
+    classes: &[&str],
+    files: &[(&str, Vec<u64>)],
+    confusion: &[Vec<f64>],
+) -> Result<()> {
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    charts::classes(&directory.join("classes.svg"), classes, files)?;
+    charts::confusion(&directory.join("confusion.svg"), classes, confusion)
+}
+
+/// Rows are what records are, columns what they were taken for. Shape of `confusion`: (true class, predicted class).
+pub(super) fn confusion_table(classes: &[&str], confusion: &Confusion) -> String {
+    let mut heading = vec![("IS \\ TAKEN FOR", Align::Left)];
+    heading.extend(classes.iter().map(|class| (*class, Align::Right)));
+    heading.extend([("RECALL", Align::Right), ("PRECISION", Align::Right), ("F1", Align::Right)]);
+    let rows: Vec<Vec<String>> = classes
+        .iter()
+        .zip(confusion.counts())
+        .enumerate()
+        .map(|(class, (name, counts))| {
+            let own = confusion.class(class);
+            let counts = counts.iter().map(|count| format!("{count:.0}"));
+            let shares = [own.recall, own.precision, own.f1].map(thousandths);
+            std::iter::once((*name).to_owned()).chain(counts).chain(shares).collect()
+        })
+        .collect();
+    table(&heading, &rows)
+}
+
+pub(super) fn thousandths(figure: f64) -> String {
+    format!("{figure:.3}")
+}
+
+pub(super) fn shown_seconds(seconds: f64) -> String {
+    units::duration(Duration::from_secs_f64(seconds))
 }

@@ -25,6 +25,7 @@ mod completions;
 mod dataset;
 mod detach;
 mod evaluate;
+mod evaluate_flows;
 mod explain;
 mod explained;
 mod flows;
@@ -37,8 +38,10 @@ mod predict;
 mod progress;
 mod replay;
 mod run;
+mod serve;
 mod sources;
 mod status;
+mod stop_signals;
 mod train;
 mod unblock;
 
@@ -231,6 +234,19 @@ enum Verb {
     ///
     /// Examples: `mitigator flows day.pcap.zst --output day.csv`, `mitigator flows - --sessions < day.pcap`.
     Flows(flows::FlowsArgs),
+    /// Judge captures and flows for other programs, by HTTP; needs no rights
+    ///
+    /// Captures go in, plain or compressed, whole or as they are made; flows, their classes and verdicts come out, as
+    /// `mitigator flows` and `mitigator replay` find them. Who listens to events hears of each malicious flow and each
+    /// verdict as it is found. `GET /openapi.json` describes all of it, and so does docs/serve.md.
+    ///
+    /// It listens on loopback, for programs of this machine. To listen elsewhere it wants a token that callers have to
+    /// show, and a TLS proxy in front of it: it speaks plain HTTP.
+    ///
+    /// Ctrl-C, SIGTERM or SIGHUP ends it, after what is under way.
+    ///
+    /// Example: `mitigator serve &`, then `curl --data-binary @day.pcap.zst http://127.0.0.1:8080/api/captures`.
+    Serve(serve::ServeArgs),
     /// Make data sets of labelled rows ready for training; needs no rights
     Dataset(dataset::DatasetArgs),
     /// Print a completion script for a shell
@@ -278,6 +294,7 @@ impl Cli {
             Verb::Predict(args) => args.run(),
             Verb::Logs(args) => args.run(&self.places),
             Verb::Flows(args) => args.run(),
+            Verb::Serve(args) => args.run(),
             Verb::Dataset(args) => args.run(),
             Verb::Completions(args) => args.run(),
         }

@@ -9,6 +9,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Answer;
+use crate::learn::flows::FlowModel;
+use crate::learn::flows::data::{Batch, FlowRows};
 use crate::learn::nsl_kdd::attack::Class;
 use crate::learn::nsl_kdd::model::Model;
 use crate::learn::nsl_kdd::record::{Record, Records};
@@ -31,6 +33,26 @@ enum DataSet {
     /// A record has 41 columns; a label and a difficulty after them are passed over. When a record is bad, those before it
     /// are answered, and the exit status is 2.
     NslKdd(NslKddArgs),
+    /// Print of each flow whether it is an attack, and of what kind, one a line
+    ///
+    /// Reads what `mitigator flows` writes, and files of the data sets; a label is passed over. When a row cannot be read,
+    /// those before it are answered, and the exit status is 2.
+    ///
+    /// Example: `mitigator flows day.pcap | mitigator predict flows --model flows.model`
+    Flows(FlowsArgs),
+}
+
+#[derive(Debug, Args)]
+struct FlowsArgs {
+    /// The flows: CSV, plain or compressed with zstd or gzip, or Parquet; `-` for standard input, without Parquet
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// The model, of `mitigator train flows`
+    #[arg(long, alias = "model-file", value_name = "FILE")]
+    model: PathBuf,
+    /// Print one JSON object a flow, with the probabilities of all classes
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -47,15 +69,27 @@ struct NslKddArgs {
 }
 
 #[derive(Serialize)]
-struct Prediction {
-    class: &'static str,
-    probabilities: BTreeMap<&'static str, f64>,
+struct Prediction<'names> {
+    class: &'names str,
+    probabilities: BTreeMap<&'names str, f64>,
+}
+
+impl Prediction<'_> {
+    fn write(&self, json: bool, out: &mut impl Write) -> io::Result<()> {
+        if !json {
+            return writeln!(out, "{}", self.class);
+        }
+        serde_json::to_writer(&mut *out, self)?;
+        writeln!(out)
+    }
 }
 
 impl PredictArgs {
     pub(super) fn run(&self) -> Result<Answer> {
-        let DataSet::NslKdd(args) = &self.data_set;
-        args.run()
+        match &self.data_set {
+            DataSet::NslKdd(args) => args.run(),
+            DataSet::Flows(args) => args.run(),
+        }
     }
 }
 
@@ -91,16 +125,38 @@ impl NslKddArgs {
     fn answer(&self, model: &Model, batch: &[Record], out: &mut impl Write) -> io::Result<()> {
         let probabilities = model.probabilities(batch);
         for (class, row) in model.decide(&probabilities).into_iter().zip(probabilities.rows()) {
-            let class = Class::ALL[class].name();
-            if self.json {
-                let names = Class::ALL.iter().map(|class| class.name());
-                let prediction =
-                    Prediction { class, probabilities: names.zip(row.iter().copied()).collect() };
-                serde_json::to_writer(&mut *out, &prediction)?;
-                writeln!(out)?;
-            } else {
-                writeln!(out, "{class}")?;
+            let names = Class::ALL.iter().map(|class| class.name());
+            let probabilities = names.zip(row.iter().copied()).collect();
+            Prediction { class: Class::ALL[class].name(), probabilities }.write(self.json, out)?;
+        }
+        out.flush()
+    }
+}
+
+impl FlowsArgs {
+    fn run(&self) -> Result<Answer> {
+        let (_, model) = FlowModel::read(&self.model)?;
+        let mut rows = FlowRows::open(&self.file)?;
+        let mut out = BufWriter::new(io::stdout().lock());
+        let mut answered = false;
+        loop {
+            let (batch, end) = rows.read(BATCH);
+            answered |= batch.table.rows() > 0;
+            self.answer(&model, &batch, &mut out).context("cannot write the predictions")?;
+            if let Some(end) = end {
+                end?;
+                ensure!(answered, "{} has no flows", self.file.display());
+                return Ok(Answer::Done);
             }
+        }
+    }
+
+    fn answer(&self, model: &FlowModel, batch: &Batch, out: &mut impl Write) -> io::Result<()> {
+        for row in model.probabilities(&batch.table).rows() {
+            let names = model.classes().iter().map(String::as_str);
+            let class = &model.classes()[model.decide(row)];
+            let probabilities = names.zip(row.iter().copied()).collect();
+            Prediction { class, probabilities }.write(self.json, out)?;
         }
         out.flush()
     }

@@ -1,6 +1,6 @@
 //! `mitigator replay`: the same decisions on a capture, without rights, in the capture's time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs::File;
 use std::net::IpAddr;
@@ -9,21 +9,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::ProgressBar;
-use mitigator_common::{Outcome, Source};
+use mitigator_common::Source;
 use serde::Serialize;
 
 use super::Answer;
 use super::explained::{Explanation, Watched};
 use super::progress::byte_bar;
-use crate::capture::{Capture, ClockFault, Damage, protected_host};
+use crate::capture::{Capture, Damage, protected_host};
 use crate::config::Config;
-use crate::kernel::replay::AddressTotals;
-use crate::pipeline::time::Timestamp;
-use crate::pipeline::vectors::{Comparison, Vector};
-use crate::pipeline::verdict::Verdict;
-use crate::replay::{Event, Protected, Replayed, replay_asked};
+use crate::replay::{Event, Protected, replay_asked};
 use crate::report::explanation;
 use crate::report::output::{Align, Ink, print_report, printable, table};
+use crate::report::replayed::{
+    ClockReport, Listed, ReplayReport, SourceRow, TimedVerdict, as_f64, goes_to_nobody,
+};
 use crate::report::units;
 
 /// Rows of a table that are shown to people.
@@ -51,75 +50,6 @@ pub(super) struct ReplayArgs {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Report {
-    capture: String,
-    packets: u64,
-    bytes: u64,
-    duration_s: f64,
-    source_count: usize,
-    protected: Vec<IpAddr>,
-    protected_by: &'static str,
-    /// A verdict of something that is blocked or limited.
-    attack: bool,
-    verdicts: Vec<TimedVerdict>,
-    /// Why there is no verdict; null when there is one.
-    nothing_to_decide: Option<String>,
-    /// Highest rate of any tick, in the vector's unit, of each vector that was seen.
-    peaks: BTreeMap<&'static str, f64>,
-    outgoing_packets: u64,
-    /// Of them, those that who is protected sent.
-    own_packets: u64,
-    /// Of the victims, those that no packet goes to.
-    absent: Vec<IpAddr>,
-    passed_packets: u64,
-    dropped_packets: u64,
-    outcomes: BTreeMap<&'static str, u64>,
-    sources: Vec<SourceRow>,
-    /// Packets of sources past the million that are told apart.
-    unlisted_packets: u64,
-    /// Of the addresses that were asked about.
-    explained: Vec<Explanation>,
-    clock_fault: Option<ClockReport>,
-    damage: Option<DamageReport>,
-}
-
-#[derive(Serialize)]
-pub(super) struct TimedVerdict {
-    pub(super) at_s: f64,
-    #[serde(flatten)]
-    pub(super) verdict: Verdict,
-}
-
-impl TimedVerdict {
-    pub(super) fn new(at: Timestamp, verdict: Verdict) -> Self {
-        Self { at_s: seconds(at), verdict }
-    }
-}
-
-#[derive(Serialize)]
-struct SourceRow {
-    source: IpAddr,
-    packets: u64,
-    dropped: u64,
-    blocked_at_s: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct ClockReport {
-    #[serde(flatten)]
-    fault: ClockFault,
-    /// In words, with what it means.
-    what: String,
-}
-
-#[derive(Serialize)]
-struct DamageReport {
-    offset_bytes: u64,
-    packet: u64,
-    what: String,
-}
-
 impl ReplayArgs {
     pub(super) fn run(&self) -> Result<Answer> {
         let config = Config::load(self.config.as_deref())?;
@@ -139,7 +69,10 @@ impl ReplayArgs {
             watched.iter().map(|watched| watched.explain(&replayed, &protected, settings)).collect();
         bar.finish_and_clear();
         let damage = replayed.damage.clone();
-        let report = self.report(replayed, explained, &protected, &config);
+        let capture = self.file.display().to_string();
+        let listed = if self.all_sources { Listed::All } else { Listed::WithDrops };
+        let report =
+            Report { replayed: ReplayReport::new(capture, replayed, &protected, &config, listed), explained };
         print_report(self.json, &report, || text(&report))?;
         match damage {
             None => Ok(Answer::Done),
@@ -176,136 +109,18 @@ impl ReplayArgs {
         let file = File::open(&self.file).with_context(|| format!("cannot open {}", self.file.display()))?;
         Capture::from_reader(bar.wrap_read(file), &self.file.display().to_string())
     }
-
-    fn report(
-        &self,
-        replayed: Replayed,
-        explained: Vec<Explanation>,
-        protected: &Protected,
-        config: &Config,
-    ) -> Report {
-        let (addresses, protected_by) = match protected {
-            Protected::Named(addresses) => (addresses.clone(), "--victim"),
-            Protected::Inferred(address) => (vec![*address], "inferred"),
-            Protected::Everybody => (Vec::new(), "none"),
-        };
-        let dropped = |(outcome, count): (Outcome, u64)| if outcome.is_drop() { count } else { 0 };
-        let dropped_packets = Outcome::ALL.into_iter().zip(replayed.outcomes).map(dropped).sum();
-        let arrived: u64 = replayed.outcomes.iter().sum();
-        let nothing_to_decide = replayed.verdicts.is_empty().then(|| {
-            let nobody_is_there =
-                replayed.packets > 0 && !addresses.is_empty() && replayed.absent == addresses;
-            if nobody_is_there { goes_to_nobody(&addresses) } else { nothing(&replayed, config) }
-        });
-        Report {
-            capture: self.file.display().to_string(),
-            packets: replayed.packets,
-            bytes: replayed.bytes,
-            duration_s: replayed.duration.as_secs_f64(),
-            source_count: replayed.addresses.len(),
-            protected: addresses,
-            protected_by,
-            attack: replayed.verdicts.iter().any(|(_, verdict)| verdict.vector.is_blocked()),
-            nothing_to_decide,
-            outgoing_packets: replayed.outgoing_packets,
-            own_packets: replayed.own_packets,
-            absent: replayed.absent.clone(),
-            passed_packets: arrived - dropped_packets,
-            dropped_packets,
-            outcomes: Outcome::ALL.iter().map(|outcome| outcome.name()).zip(replayed.outcomes).collect(),
-            sources: self.sources(&replayed),
-            unlisted_packets: replayed.unlisted_packets,
-            peaks: peaks(&replayed),
-            explained,
-            verdicts: replayed
-                .verdicts
-                .into_iter()
-                .map(|(at, verdict)| TimedVerdict::new(at, verdict))
-                .collect(),
-            clock_fault: replayed.clock_fault.map(|fault| ClockReport { fault, what: fault.to_string() }),
-            damage: replayed.damage.map(|Damage { offset_bytes, packet, what }| DamageReport {
-                offset_bytes,
-                packet,
-                what,
-            }),
-        }
-    }
-
-    fn sources(&self, replayed: &Replayed) -> Vec<SourceRow> {
-        let row = |(address, totals): &(IpAddr, AddressTotals)| SourceRow {
-            source: *address,
-            packets: totals.packets,
-            dropped: totals.dropped,
-            blocked_at_s: totals.blocked_at.map(seconds),
-        };
-        replayed
-            .addresses
-            .iter()
-            .filter(|(_, totals)| self.all_sources || totals.dropped > 0)
-            .map(row)
-            .collect()
-    }
 }
 
-fn peaks(replayed: &Replayed) -> BTreeMap<&'static str, f64> {
-    let seen = Vector::ALL.iter().zip(&replayed.peaks).filter(|(_, peak)| **peak > 0.0);
-    seen.map(|(vector, peak)| (vector.name(), *peak)).collect()
+/// What is printed: the report, and what was asked about single addresses.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    replayed: ReplayReport,
+    /// Of the addresses that were asked about.
+    explained: Vec<Explanation>,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "nanoseconds of a capture, shown as seconds")]
-pub(super) fn seconds(at: Timestamp) -> f64 {
-    at.ns as f64 / 1e9
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-fn as_f64(count: u64) -> f64 {
-    count as f64
-}
-
-fn goes_to_nobody(absent: &[IpAddr]) -> String {
-    let absent: Vec<String> = absent.iter().map(ToString::to_string).collect();
-    format!("no packet of the capture goes to {}", absent.join(" or "))
-}
-
-/// Which vector came closest to its floor.
-fn nothing(replayed: &Replayed, config: &Config) -> String {
-    if replayed.packets == 0 {
-        return "the capture has no packets".to_owned();
-    }
-    let floor = |vector: Vector| vector.floors().total * config.detection.patience;
-    let closest = Vector::ALL
-        .into_iter()
-        .zip(&replayed.peaks)
-        .filter(|(_, peak)| **peak > 0.0)
-        .max_by(|(a, peak_a), (b, peak_b)| (*peak_a / floor(*a)).total_cmp(&(*peak_b / floor(*b))));
-    match closest {
-        None => "no packet that arrived is of a kind that attacks are made of".to_owned(),
-        Some((vector, peak)) if *peak < floor(vector) => format!(
-            "no kind of traffic reached the floor below which it is no attack; the closest were {}: {} {} at the \
-             peak, the floor is {}",
-            vector.traffic(),
-            units::count(*peak),
-            vector.unit(),
-            units::count(floor(vector))
-        ),
-        Some((vector, peak)) => format!(
-            "{} reached {} {}, over the floor of {}, but {}",
-            vector.traffic(),
-            units::count(*peak),
-            vector.unit(),
-            units::count(floor(vector)),
-            match vector.comparison() {
-                Comparison::Peers =>
-                    "without quieter clients and a quiet time before, there is nothing to tell an attacker from a \
-                     busy client by",
-                Comparison::Floors =>
-                    "no source sent enough of it for long enough, and they were too few for a flood of many",
-            }
-        ),
-    }
-}
-
-fn text(report: &Report) -> String {
+fn text(Report { replayed: report, explained }: &Report) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -321,10 +136,10 @@ fn text(report: &Report) -> String {
     if let Some(ClockReport { what, .. }) = &report.clock_fault {
         let _ = writeln!(text, "{}", explanation::wrapped(&format!("Warning: {what}.")));
     }
-    for explanation in &report.explained {
+    for explanation in explained {
         let _ = write!(text, "\n{}", explanation.text(Ink::of_stdout()));
     }
-    if !report.explained.is_empty() {
+    if !explained.is_empty() {
         return text;
     }
     if let Some(reason) = &report.nothing_to_decide {
@@ -345,7 +160,7 @@ fn text(report: &Report) -> String {
 }
 
 /// Whose packets were judged, and what was left out.
-fn protected_text(report: &Report) -> String {
+fn protected_text(report: &ReplayReport) -> String {
     let protected: Vec<String> = report.protected.iter().map(ToString::to_string).collect();
     let protected = protected.join(", ");
     let own = units::count(as_f64(report.own_packets));

@@ -9,10 +9,10 @@ use clap::Args;
 use ipnet::IpNet;
 use mitigator_common::{BlockOrigin, PrefixKey, SourceTable};
 use rustc_hash::FxHashMap;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::blocklist::standing;
 use super::memory::{Memory, News};
+use super::stop_signals::StopSignals;
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::config::{Capacities, Config, ModeChoice, parse_interval};
@@ -462,44 +462,6 @@ const NICENESS: i32 = -10;
 fn take_precedence() {
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::debug!("the agent keeps its usual priority: {error}");
-    }
-}
-
-/// SIGINT, SIGTERM and SIGHUP.
-struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// `None` when it was to be ignored from the start, as `nohup` has it.
-    hang_up: Option<Signal>,
-}
-
-impl StopSignals {
-    fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen to signals");
-        let ignored = procfs::process::Process::myself()
-            .and_then(|process| process.status())
-            .map_or(0, |status| status.sigign);
-        let hang_up = SignalKind::hangup();
-        let is_ignored = ignored >> (hang_up.as_raw_value() - 1) & 1 == 1;
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: if is_ignored { None } else { Some(listen(hang_up)?) },
-        })
-    }
-
-    async fn received(&mut self) {
-        let hang_up = async {
-            match &mut self.hang_up {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = hang_up => {}
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use mitigator_ebpf::packet::Unparsed;
 use super::flow::{Flow, FlowEnd};
 use super::packet::FlowPacket;
 use super::table::{ClockFaults, FlowSettings, FlowTable};
-use crate::capture::{Capture, Damage};
+use crate::capture::{Capture, CapturedPacket, Damage};
 
 /// Packets between two reports of progress.
 const STRIDE: u64 = 16_384;
@@ -61,19 +61,33 @@ impl Extraction {
                 Ok(None) => return Ok(None),
                 Err(damage) => return Ok(Some(damage)),
             };
-            self.tally.packets += 1;
-            match FlowPacket::read(&captured) {
-                Ok(packet) => {
-                    let Self { table, tally } = self;
-                    table.take(packet, &mut |flow| tally.hand_over(&flow, &mut ended))?;
-                }
-                Err(Unparsed::NotIp) => self.tally.not_ip += 1,
-                Err(Unparsed::Malformed) => self.tally.malformed += 1,
-            }
+            self.take(&captured, &mut ended)?;
             if self.tally.packets.is_multiple_of(STRIDE) {
                 progress(&self.tally);
             }
         }
+    }
+
+    /// Takes the next packet of a capture that somebody else reads, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of `ended`, which is handed each flow that has ended.
+    pub fn take(
+        &mut self,
+        captured: &CapturedPacket<'_>,
+        ended: &mut impl FnMut(&Flow) -> Result<()>,
+    ) -> Result<()> {
+        self.tally.packets += 1;
+        match FlowPacket::read(captured) {
+            Ok(packet) => {
+                let Self { table, tally } = self;
+                table.take(packet, &mut |flow| tally.hand_over(&flow, ended))?;
+            }
+            Err(Unparsed::NotIp) => self.tally.not_ip += 1,
+            Err(Unparsed::Malformed) => self.tally.malformed += 1,
+        }
+        Ok(())
     }
 
     /// Ends what is left, after the last capture; what came of all of them, and what was wrong with their clock.

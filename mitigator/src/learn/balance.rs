@@ -54,6 +54,14 @@ pub struct Sample {
     pub weights: Vec<f64>,
 }
 
+impl Sample {
+    /// Of each row, 1 when it is of `class`, or 0.
+    #[must_use]
+    pub fn is_class(&self, class: usize) -> Vec<f64> {
+        self.classes.iter().map(|own| f64::from(u8::from(*own == class))).collect()
+    }
+}
+
 /// The sample that a model learns from, of `table` with the class of each row; of a class without rows there is nothing to
 /// balance.
 pub fn balanced(

@@ -37,6 +37,10 @@ pub struct BoostingSettings {
     pub l2: f32,
     /// Share of the features that each tree learns from.
     pub column_share: f64,
+    /// Trees after the best one, by the logarithmic loss on a validation sample, with which training stops; `None` goes on to
+    /// the last.
+    #[serde(default)]
+    pub patience: Option<usize>,
 }
 
 /// For each class, what tells it from the others.
@@ -53,13 +57,15 @@ impl fmt::Debug for Boosters {
 }
 
 impl Boosters {
-    /// Trains; `progress` is called after each booster, of which there are as many as bags times classes.
+    /// Trains; `progress` is called after each booster, of which there are as many as bags times classes. With a `validation`
+    /// sample and patience, a booster keeps the trees up to where it was best there.
     ///
     /// # Errors
     ///
     /// When the library refuses.
     pub fn fit(
         sample: &Sample,
+        validation: Option<&Sample>,
         class_count: usize,
         settings: &BoostingSettings,
         rng: &mut Xoshiro256PlusPlus,
@@ -80,11 +86,16 @@ impl Boosters {
             let matrix = Matrix::new(bag.table.values(), bag.table.rows(), bag.table.columns());
             let mut boosters = Vec::with_capacity(class_count);
             for class in 0..class_count {
-                let is_class: Vec<f64> =
-                    bag.classes.iter().map(|own| f64::from(u8::from(*own == class))).collect();
+                let is_class = bag.is_class(class);
+                let unseen = validation.map(|sample| (sample, sample.is_class(class)));
+                let unseen = unseen.as_ref().map(|(sample, is_class)| {
+                    let table = &sample.table;
+                    let matrix = Matrix::new(table.values(), table.rows(), table.columns());
+                    vec![(matrix, &is_class[..], &sample.weights[..])]
+                });
                 let mut booster = settings.booster(rng.next_u64());
                 booster
-                    .fit(&matrix, &is_class, &bag.weights, None)
+                    .fit(&matrix, &is_class, &bag.weights, unseen)
                     .with_context(|| format!("cannot train the booster of class {class}"))?;
                 boosters.push(booster);
                 progress();
@@ -98,7 +109,7 @@ impl Boosters {
     #[must_use]
     pub fn probabilities(&self, table: &Table) -> Probabilities {
         let matrix = Matrix::new(table.values(), table.rows(), table.columns());
-        let classes = self.bags.first().map_or(0, Vec::len);
+        let classes = self.class_count();
         let mut mean = Probabilities::zeros((table.rows(), classes));
         for bag in &self.bags {
             let mut own = Probabilities::zeros((table.rows(), classes));
@@ -117,6 +128,12 @@ impl Boosters {
         }
         let bags = self.bags.iter().fold(0.0, |bags, _| bags + 1.0);
         mean / bags
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn class_count(&self) -> usize {
+        self.bags.first().map_or(0, Vec::len)
     }
 
     /// How much each column improved the loss, in all trees. Shape (columns).
@@ -142,6 +159,7 @@ impl BoostingSettings {
             .set_min_leaf_weight(self.min_leaf_weight)
             .set_l2(self.l2)
             .set_colsample_bytree(self.column_share)
+            .set_early_stopping_rounds(self.patience)
             .set_parallel(false)
             .set_seed(seed)
     }

@@ -119,7 +119,8 @@ impl Classifier {
             members.push(Member::Trees(forest));
         }
         if has_boosting {
-            let boosters = Boosters::fit(&sample, class_count, &settings.boosting, &mut rng, &mut step)?;
+            let boosters =
+                Boosters::fit(&sample, None, class_count, &settings.boosting, &mut rng, &mut step)?;
             members.push(Member::Boosters(boosters));
         }
         Ok(Self { class_count, columns: table.columns(), benign_factor: settings.benign_factor, members })

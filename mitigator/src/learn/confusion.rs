@@ -39,6 +39,12 @@ impl Confusion {
         confusion
     }
 
+    /// Of counts that were made before. Shape (true class, predicted class).
+    #[must_use]
+    pub fn from_counts(counts: Vec<Vec<f64>>) -> Self {
+        Self { counts }
+    }
+
     /// Counts a record.
     pub fn add(&mut self, class: usize, predicted: usize, weight: f64) {
         self.counts[class][predicted] += weight;

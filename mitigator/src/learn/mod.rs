@@ -7,6 +7,7 @@ pub mod balance;
 pub mod boosting;
 pub mod classifier;
 pub mod confusion;
+pub mod flows;
 pub mod model_file;
 pub mod nsl_kdd;
 pub mod table;

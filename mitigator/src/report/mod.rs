@@ -5,4 +5,5 @@ pub mod events;
 pub mod explanation;
 pub mod file;
 pub mod output;
+pub mod replayed;
 pub mod units;

@@ -49,6 +49,7 @@ pub fn settings(kind: Kind, balance: Balance, seed: u64) -> Settings {
             min_leaf_weight: 1.0,
             l2: 1.0,
             column_share: 0.5,
+            patience: None,
         },
     }
 }

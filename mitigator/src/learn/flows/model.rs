@@ -1,0 +1,376 @@
+//! `FlowModel`: learned from labelled flows, kept in a file, asked about others.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use ndarray::ArrayView1;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
+
+use super::category::Category;
+use super::data::Labelled;
+use super::evaluation::lowest_threshold;
+use super::quantities;
+use super::shapes::{FeatureSet, imputed};
+use super::table::FeatureTable;
+use super::variation::Conversation;
+use crate::learn::balance::{Balance, Sample, balanced};
+use crate::learn::boosting::{Boosters, BoostingSettings};
+use crate::learn::classifier::{Kind, Probabilities, Settings};
+use crate::learn::model_file::{self, Header};
+use crate::learn::table::Table;
+use crate::learn::trees::{ForestSettings, TreeSettings};
+
+/// As the command line and model files spell it.
+pub const DATA_SET: &str = "flows";
+
+/// What is done about categories of different size unless something else is asked for.
+pub const DEFAULT_BALANCE: Balance = Balance::Weights;
+/// Share of what is called an attack that has to be one, unless another is asked for.
+pub const DEFAULT_PRECISION: f64 = 0.95;
+/// What a model that knows no categories calls all of them.
+const ATTACK: &str = "attack";
+/// How often each flow is learned from in another form.
+const VARIATIONS: usize = 4;
+/// The lowest threshold: below it, benign is the more probable.
+const LEAST_THRESHOLD: f64 = 0.5;
+
+/// Which classes a model tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Classes {
+    /// Benign, and each category of attacks
+    Categories,
+    /// Benign and attack
+    Binary,
+}
+
+/// How a model is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// What it sees.
+    pub features: FeatureSet,
+    /// What it tells apart.
+    pub classes: Classes,
+    /// How often each flow is learned from in another form; the full features have no other form.
+    pub variations: usize,
+    /// Share of what it calls an attack on validation flows that has to be one.
+    pub precision: f64,
+    /// Of boosting.
+    pub settings: Settings,
+}
+
+impl Training {
+    /// How a model is trained unless something else is asked for.
+    #[must_use]
+    pub fn new(features: FeatureSet, classes: Classes, balance: Balance, seed: u64) -> Self {
+        let settings = Settings {
+            kind: Kind::Boosting,
+            balance,
+            seed,
+            benign_factor: 1.0,
+            tree: TreeSettings { max_depth: 0, min_leaf_weight: 0.0 },
+            forest: ForestSettings {
+                trees: 0,
+                tree: TreeSettings { max_depth: 0, min_leaf_weight: 0.0 },
+                rows: 0,
+                column_share: 0.0,
+            },
+            boosting: BoostingSettings {
+                bags: 1,
+                bag_rows: 0,
+                rounds: 150,
+                learning_rate: 0.1,
+                max_depth: 5,
+                max_leaves: 15,
+                min_leaf_weight: 5.0,
+                l2: 5.0,
+                column_share: 0.5,
+                patience: Some(15),
+            },
+        };
+        Self { features, classes, variations: VARIATIONS, precision: DEFAULT_PRECISION, settings }
+    }
+}
+
+/// From which probabilities on a flow is what; each is 0.5..=1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// Any attack, of the probability of all attacks together.
+    pub attack: f64,
+    /// Dos or ddos, of the probability of both together; as `attack` when a model knows no categories.
+    pub denial_of_service: f64,
+}
+
+/// A trained model.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FlowModel {
+    features: FeatureSet,
+    classes: Vec<String>,
+    /// Of the quantities that were learned from, in the order of [`quantities::names`].
+    medians: Vec<f64>,
+    thresholds: Thresholds,
+    boosters: Boosters,
+}
+
+impl FlowModel {
+    /// Learns from `data`; `validation` says when to stop, and from which probability on a flow is an attack.
+    ///
+    /// # Errors
+    ///
+    /// When one of the two has no benign flows or no attacks, or the library refuses.
+    pub fn fit(
+        data: &Labelled,
+        validation: &Labelled,
+        training: &Training,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Self> {
+        for (name, flows) in [("to learn from", data), ("to validate with", validation)] {
+            let benign = flows.categories.iter().filter(|category| **category == Category::Benign).count();
+            let all = flows.categories.len();
+            ensure!(
+                benign > 0 && benign < all,
+                "there is nothing to tell apart: {benign} of {all} flows {name} are benign; it takes benign flows and attacks"
+            );
+        }
+        let classes = classes_of(data, training.classes);
+        let medians = data.table.medians();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(training.settings.seed);
+        let learned = sample(data, &classes, &medians, training, &mut rng);
+        let seen = sample(validation, &classes, &medians, training, &mut rng);
+        let steps = (training.settings.boosting.bags * classes.len()) as u64;
+        let mut done = 0;
+        let step = || {
+            done += 1;
+            progress(done, steps);
+        };
+        let boosting = &training.settings.boosting;
+        let boosters = Boosters::fit(&learned, Some(&seen), classes.len(), boosting, &mut rng, step)?;
+        let mut model = Self {
+            features: training.features,
+            classes,
+            medians,
+            thresholds: Thresholds { attack: LEAST_THRESHOLD, denial_of_service: LEAST_THRESHOLD },
+            boosters,
+        };
+        model.thresholds = model.choose_thresholds(&seen, training.precision);
+        Ok(model)
+    }
+
+    /// The lowest that are precise on `seen`, of which half of the weight is benign.
+    fn choose_thresholds(&self, seen: &Sample, precision: f64) -> Thresholds {
+        let probabilities = self.boosters.probabilities(&seen.table);
+        let choose = |score: &dyn Fn(ArrayView1<'_, f64>) -> f64, is_it: &dyn Fn(usize) -> bool| {
+            let scores: Vec<f64> = probabilities.rows().into_iter().map(score).collect();
+            let is_it: Vec<bool> = seen.classes.iter().map(|class| is_it(*class)).collect();
+            let lowest = lowest_threshold(&scores, &is_it, &seen.weights, precision);
+            lowest.map_or(1.0, |lowest| lowest.max(LEAST_THRESHOLD))
+        };
+        Thresholds {
+            attack: choose(&attack_of, &|class| class > 0),
+            denial_of_service: choose(&|row| self.denial_of_service_of(row), &|class| {
+                self.is_denial_of_service(class)
+            }),
+        }
+    }
+
+    /// The probabilities of each flow's classes. Shape (rows, [`FlowModel::classes`]); each row sums to 1.
+    #[must_use]
+    pub fn probabilities(&self, table: &FeatureTable) -> Probabilities {
+        self.boosters.probabilities(&self.features.table(table, &self.medians))
+    }
+
+    /// Names of the classes; the first is `benign`.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Names of the features that decide.
+    #[must_use]
+    pub fn features(&self) -> Vec<&'static str> {
+        self.features.features()
+    }
+
+    /// Which set of features decides.
+    #[must_use]
+    pub const fn feature_set(&self) -> FeatureSet {
+        self.features
+    }
+
+    /// From which probabilities on a flow is what.
+    #[must_use]
+    pub const fn thresholds(&self) -> Thresholds {
+        self.thresholds
+    }
+
+    /// Whether a class is one of those that keep a service from answering; of a model that knows no categories, any attack.
+    #[must_use]
+    pub fn is_denial_of_service(&self, class: usize) -> bool {
+        [ATTACK, Category::Dos.name(), Category::Ddos.name()].contains(&self.classes[class].as_str())
+    }
+
+    /// The probability of dos and ddos together. Shape (classes).
+    #[must_use]
+    pub fn denial_of_service_of(&self, probabilities: ArrayView1<'_, f64>) -> f64 {
+        self.sum(probabilities, |class| self.is_denial_of_service(class))
+    }
+
+    /// Whether a flow with these probabilities is an attack. Shape (classes).
+    #[must_use]
+    pub fn is_attack(&self, probabilities: ArrayView1<'_, f64>) -> bool {
+        self.decide(probabilities) > 0
+    }
+
+    /// The class of a flow with these probabilities: the more probable of dos and ddos when both together reach their
+    /// threshold, or another attack when all together reach theirs, or benign. Shape (classes).
+    #[must_use]
+    pub fn decide(&self, probabilities: ArrayView1<'_, f64>) -> usize {
+        if self.denial_of_service_of(probabilities) >= self.thresholds.denial_of_service {
+            self.most_probable(probabilities, |class| self.is_denial_of_service(class))
+        } else if attack_of(probabilities) >= self.thresholds.attack {
+            self.most_probable(probabilities, |class| class > 0 && !self.is_denial_of_service(class))
+        } else {
+            0
+        }
+    }
+
+    fn sum(&self, probabilities: ArrayView1<'_, f64>, is_wanted: impl Fn(usize) -> bool) -> f64 {
+        probabilities.iter().enumerate().filter(|(class, _)| is_wanted(*class)).map(|(_, own)| own).sum()
+    }
+
+    /// Of the wanted classes; benign when there is none.
+    fn most_probable(&self, probabilities: ArrayView1<'_, f64>, is_wanted: impl Fn(usize) -> bool) -> usize {
+        let wanted = probabilities.iter().enumerate().filter(|(class, _)| is_wanted(*class));
+        wanted.max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(class, _)| class)
+    }
+
+    /// The share of each feature in the decisions, largest first.
+    #[must_use]
+    pub fn importance(&self) -> Vec<(String, f64)> {
+        let names = self.features();
+        let own = self.boosters.importance(names.len());
+        let sum: f64 = own.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        let mut shares: Vec<(String, f64)> =
+            names.into_iter().zip(own).map(|(name, own)| (name.to_owned(), own / sum)).collect();
+        shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+        shares
+    }
+
+    /// Writes the model with what it was trained on.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path, training: &Training, data: &Labelled) -> Result<Header> {
+        let columns = self.features().into_iter().map(str::to_owned).collect();
+        let header = Header::new(
+            DATA_SET,
+            self.classes.clone(),
+            columns,
+            training.settings.clone(),
+            data.categories.len(),
+            data.digest.clone(),
+        );
+        model_file::write(path, &header, self)?;
+        Ok(header)
+    }
+
+    /// Reads a model.
+    ///
+    /// # Errors
+    ///
+    /// When there is none that fits this mitigator.
+    pub fn read(path: &Path) -> Result<(Header, Self)> {
+        let (header, model): (Header, Self) = model_file::read(path, DATA_SET)?;
+        ensure!(
+            header.classes == model.classes
+                && header.columns == model.features()
+                && model.medians.len() == quantities::names().len()
+                && model.boosters.class_count() == model.classes.len(),
+            "the model {} has other classes or features than this mitigator; train it again with `mitigator train {DATA_SET}`",
+            path.display()
+        );
+        Ok((header, model))
+    }
+}
+
+/// The probability that it is any attack. Shape (classes).
+#[must_use]
+pub fn attack_of(probabilities: ArrayView1<'_, f64>) -> f64 {
+    probabilities.iter().skip(1).sum()
+}
+
+/// Benign, then what there is of attacks.
+fn classes_of(data: &Labelled, classes: Classes) -> Vec<String> {
+    let has = |category: &Category| *category == Category::Benign || data.categories.contains(category);
+    match classes {
+        Classes::Binary => vec![Category::Benign.name().to_owned(), ATTACK.to_owned()],
+        Classes::Categories => {
+            Category::ALL.into_iter().filter(has).map(|category| category.name().to_owned()).collect()
+        }
+    }
+}
+
+/// The class of a category; an attack that a model does not know is one of its attacks, or it would count as benign.
+fn class_of(category: Category, classes: &[String]) -> usize {
+    let own = classes.iter().position(|class| class == category.name());
+    own.unwrap_or(usize::from(category != Category::Benign))
+}
+
+/// What boosters learn from: balanced, and with the variations of each flow.
+fn sample(
+    data: &Labelled,
+    classes: &[String],
+    medians: &[f64],
+    training: &Training,
+    rng: &mut Xoshiro256PlusPlus,
+) -> Sample {
+    let own: Vec<usize> = data.categories.iter().map(|category| class_of(*category, classes)).collect();
+    let rows: Vec<Vec<f64>> =
+        (0..data.table.rows()).map(|row| imputed(data.table.row(row), medians)).collect();
+    let names: Vec<String> = quantities::names().iter().map(|name| (*name).to_owned()).collect();
+    let width = names.len();
+    let values = (0..width).flat_map(|column| rows.iter().map(move |row| row[column])).collect();
+    let table = Table::new(names, rows.len(), values);
+    let mut sample = balanced(&table, &own, classes.len(), training.settings.balance, rng);
+    if training.settings.balance == Balance::Weights {
+        half_is_benign(&mut sample);
+    }
+    match training.features {
+        FeatureSet::Full => sample,
+        FeatureSet::Transferable => {
+            let row = |row: usize| -> Vec<f64> {
+                (0..width).map(|column| sample.table.value(row, column)).collect()
+            };
+            let plain: Vec<Conversation> =
+                (0..sample.table.rows()).map(|number| Conversation::of(&row(number))).collect();
+            let mut all = plain.clone();
+            for _ in 0..training.variations {
+                all.extend(plain.iter().map(|of| of.varied(rng)));
+            }
+            let times = training.variations + 1;
+            Sample {
+                table: FeatureSet::of_conversations(&all),
+                classes: sample.classes.repeat(times),
+                weights: sample.weights.repeat(times),
+            }
+        }
+    }
+}
+
+/// Attacks together weigh as much as all that is benign, however many kinds of them there are.
+fn half_is_benign(sample: &mut Sample) {
+    let all: f64 = sample.weights.iter().sum();
+    let benign: f64 = weight_of(sample, |class| class == 0);
+    for (weight, class) in sample.weights.iter_mut().zip(&sample.classes) {
+        *weight *= all / 2.0 / if *class == 0 { benign } else { all - benign };
+    }
+}
+
+fn weight_of(sample: &Sample, is_wanted: impl Fn(usize) -> bool) -> f64 {
+    let wanted = sample.classes.iter().zip(&sample.weights).filter(|(class, _)| is_wanted(**class));
+    wanted.map(|(_, weight)| weight).sum()
+}

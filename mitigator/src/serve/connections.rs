@@ -1,0 +1,79 @@
+//! The connections: accepted up to a limit, served, and let go in good order when the server is to stop.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use super::limits::{self, Limits};
+
+/// After a failed `accept`, which is most often for want of file descriptors, until the next.
+const RESPITE: Duration = Duration::from_millis(100);
+
+/// Serves until `stopping` turns true, then lets what is under way come to its end for as long as `limits` grant; `true`
+/// when all of it did.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: &Limits,
+    mut stopping: watch::Receiver<bool>,
+) -> bool {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let accepted = async { (Arc::clone(&places).acquire_owned().await, listener.accept().await) };
+        let (place, accepted) = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|is_stopping| *is_stopping) => break,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(stream, router.clone(), stopping.clone());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                sleep(RESPITE).await;
+            }
+        }
+    }
+    drop(listener);
+    // When every place is free, nobody is there any more.
+    let everybody = places.acquire_many(u32::try_from(limits.connections).unwrap_or(u32::MAX));
+    timeout(limits.grace, everybody).await.is_ok()
+}
+
+async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
+    // Events are short, and each is wanted at once.
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEADER)
+        .max_buf_size(limits::HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let stop = async {
+        let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection ended early: {error}");
+    }
+}
