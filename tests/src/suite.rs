@@ -27,6 +27,8 @@ pub enum Needs {
     Captures,
     /// The data set NSL-KDD, which is not part of the project; see [`nsl_kdd`].
     NslKdd,
+    /// The data sets of CIC, which are not part of the project; see [`cic`].
+    Cic,
     /// The real access logs that are not part of the project; see [`access_logs`].
     AccessLogs,
     /// A mail server, and what makes it a certificate.
@@ -44,6 +46,23 @@ pub fn nsl_kdd() -> Option<PathBuf> {
         |file: &str| ["", ".zst", ".gz"].iter().any(|end| directory.join(format!("{file}{end}")).is_file());
     (has("KDDTrain+.txt") && has("KDDTest+.txt")).then_some(directory)
 }
+
+/// The directory with labelled flows of CICIDS2017 and CSE-CIC-IDS2018, as the names of [`CIC_FILES`] have it: `$MITIGATOR_CIC`, or
+/// `shared/data/cic` beside the workspace. `None` when one is missing.
+#[must_use]
+pub fn cic() -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/cic");
+    let directory = std::env::var_os("MITIGATOR_CIC").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    CIC_FILES.iter().all(|file| directory.join(file).is_file()).then_some(directory)
+}
+
+/// Flows of 2017, then those of 2018.
+pub const CIC_FILES: [&str; 4] = [
+    "cicids2017_corrected.csv.zst",
+    "cicids2018_feb14_feb20.csv.zst",
+    "cicids2018_mixed_1000.csv.zst",
+    "mlids_client_fixture_1000.csv.zst",
+];
 
 /// The directory of real access logs: `$MITIGATOR_LOGS`, or `logs` beside that of the [`captures`]. `None` when it is
 /// missing.
@@ -99,6 +118,7 @@ impl Trial {
             Needs::Root => "root",
             Needs::Captures => "captures",
             Needs::NslKdd => "nsl-kdd",
+            Needs::Cic => "cic",
             Needs::AccessLogs => "logs",
             Needs::MailServer => "mail",
         };
@@ -172,6 +192,13 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::Captures => {
             vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
         }
+        Needs::Cic if cic().is_some() => Vec::new(),
+        Needs::Cic => {
+            vec![
+                "the data sets of CIC are not on this machine (MITIGATOR_CIC names their directory)"
+                    .to_owned(),
+            ]
+        }
         Needs::NslKdd if nsl_kdd().is_some() => Vec::new(),
         Needs::NslKdd => {
             vec![
@@ -180,9 +207,15 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
             ]
         }
     };
-    for needs in
-        [Needs::Bpf, Needs::Root, Needs::Captures, Needs::NslKdd, Needs::AccessLogs, Needs::MailServer]
-    {
+    for needs in [
+        Needs::Bpf,
+        Needs::Root,
+        Needs::Captures,
+        Needs::NslKdd,
+        Needs::Cic,
+        Needs::AccessLogs,
+        Needs::MailServer,
+    ] {
         let missing = missing(needs);
         let concerns = trials.iter().any(|trial| trial.needs == needs);
         if concerns && unmet == Unmet::Ignored && !missing.is_empty() && !arguments.list {
