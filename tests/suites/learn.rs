@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use mitigator::flows::features::{self, Spelling};
 use mitigator::learn::balance::Balance;
 use mitigator::learn::classifier::Kind;
-use mitigator::learn::flows::cross::{KEPT_SHARE, cross_evaluate};
+use mitigator::learn::flows::cross::cross_evaluate;
 use mitigator::learn::flows::model::{Classes, DEFAULT_BALANCE, Training};
 use mitigator::learn::flows::shapes::FeatureSet;
 use mitigator::learn::flows::{FeatureTable, FlowModel, Labelled as Flows};
@@ -275,7 +275,7 @@ fn flows(spelling: Spelling, first: usize) -> String {
         for (label, packets, forward, backward, data, duration) in [
             ("BENIGN", [8, 9], 600 + number, 20_000 + 10 * number, 4, 800_000 + number),
             ("DoS Hulk", [4, 3], 20, 900 + number, 1, 6_000_000 + 100 * number),
-            ("PortScan", [1, 1], 0, 0, 0, 20 + number % 7),
+            ("PortScan", [1, 1], 0, 0, 0, 20 + number),
         ] {
             let value = |name: &str| match name {
                 "protocol" => 6,
@@ -430,22 +430,22 @@ fn bad_flows() -> Result<()> {
     Ok(())
 }
 
-/// A third of the flows of 2017, and all of 2018.
+/// Every other flow of 2017, and all of 2018.
 fn two_years() -> Result<(Flows, Flows)> {
     let directory = suite::cic().context("the data sets")?;
     let files = suite::CIC_FILES.map(|file| directory.join(file));
-    let (_, third) = Flows::read(&files[..1])?.part(0.33, 0);
-    Ok((third, Flows::read(&files[1..])?))
+    let of_2017 = Flows::read(&files[..1])?;
+    let half: Vec<usize> = (0..of_2017.categories.len()).step_by(2).collect();
+    Ok((of_2017.select(&half), Flows::read(&files[1..])?))
 }
 
 fn cross_set() -> Result<()> {
     let (of_2017, of_2018) = two_years()?;
-    ensure!(of_2018.part(KEPT_SHARE, 0).1.categories.len() > 1_500);
     let training = Training::new(FeatureSet::Transferable, Classes::Categories, DEFAULT_BALANCE, 0);
     let figures = cross_evaluate(&of_2017, &of_2018, &training, |_, _| {})?;
     let (own, other) = (figures.in_set.denial_of_service, figures.cross_set.denial_of_service);
     ensure!(own.precision > 0.97 && own.recall > 0.97, "{own:?}");
-    ensure!(other.precision >= 0.85 && other.recall >= 0.45 && other.average_precision > 0.85, "{other:?}");
+    ensure!(other.precision >= 0.9 && other.recall >= 0.5 && other.average_precision > 0.85, "{other:?}");
     Ok(())
 }
 
