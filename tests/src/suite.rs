@@ -27,14 +27,16 @@ pub enum Needs {
     Captures,
     /// The data set NSL-KDD, which is not part of the project; see [`nsl_kdd`].
     NslKdd,
+    /// The data sets of CIC, which are not part of the project; see [`cic`].
+    Cic,
     /// The real access logs that are not part of the project; see [`access_logs`].
     AccessLogs,
     /// A mail server, and what makes it a certificate.
     MailServer,
     /// curl and Python, which ask a server over loopback.
     WebClients,
-    /// Labelled flows that are not part of the project, see [`flow_data`], and curl.
-    FlowData,
+    /// Both of the former: [`cic`], and clients that ask.
+    CicAndWebClients,
     /// What thinks of requests by a server's own description; see [`schemathesis`].
     Schemathesis,
 }
@@ -51,21 +53,29 @@ pub fn nsl_kdd() -> Option<PathBuf> {
     (has("KDDTrain+.txt") && has("KDDTest+.txt")).then_some(directory)
 }
 
+/// The directory with labelled flows of CICIDS2017 and CSE-CIC-IDS2018, as the names of [`CIC_FILES`] have it: `$MITIGATOR_CIC`, or
+/// `cic` beside that of the [`captures`]. `None` when one is missing.
+#[must_use]
+pub fn cic() -> Option<PathBuf> {
+    let beside = || captures().and_then(|captures| Some(captures.parent()?.join("cic")));
+    let directory = std::env::var_os("MITIGATOR_CIC").map(PathBuf::from).or_else(beside)?;
+    CIC_FILES.iter().all(|file| directory.join(file).is_file()).then_some(directory)
+}
+
+/// Flows of 2017, then those of 2018.
+pub const CIC_FILES: [&str; 4] = [
+    "cicids2017_corrected.csv.zst",
+    "cicids2018_feb14_feb20.csv.zst",
+    "cicids2018_mixed_1000.csv.zst",
+    "mlids_client_fixture_1000.csv.zst",
+];
+
 /// The directory of real access logs: `$MITIGATOR_LOGS`, or `logs` beside that of the [`captures`]. `None` when it is
 /// missing.
 #[must_use]
 pub fn access_logs() -> Option<PathBuf> {
     let beside = || captures().and_then(|captures| Some(captures.parent()?.join("logs")));
     let directory = std::env::var_os("MITIGATOR_LOGS").map(PathBuf::from).or_else(beside)?;
-    directory.is_dir().then_some(directory)
-}
-
-/// The directory of labelled flows: `$MITIGATOR_FLOW_DATA`, or `cic` beside that of the [`captures`]. `None` when it is
-/// missing.
-#[must_use]
-pub fn flow_data() -> Option<PathBuf> {
-    let beside = || captures().and_then(|captures| Some(captures.parent()?.join("cic")));
-    let directory = std::env::var_os("MITIGATOR_FLOW_DATA").map(PathBuf::from).or_else(beside)?;
     directory.is_dir().then_some(directory)
 }
 
@@ -129,10 +139,11 @@ impl Trial {
             Needs::Root => "root",
             Needs::Captures => "captures",
             Needs::NslKdd => "nsl-kdd",
+            Needs::Cic => "cic",
             Needs::AccessLogs => "logs",
             Needs::MailServer => "mail",
             Needs::WebClients => "web",
-            Needs::FlowData => "flows",
+            Needs::CicAndWebClients => "cic, web",
             Needs::Schemathesis => "schemathesis",
         };
         let (ignored, body): (bool, Box<dyn FnOnce() -> Result<(), Failed> + Send>) =
@@ -192,6 +203,12 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
     };
     let loading = look(Needs::Bpf, missing_for_loading);
     let rights = look(Needs::Root, missing_for_bpf);
+    let missing_cic = || match cic() {
+        Some(_) => Vec::new(),
+        None => vec![
+            "the data sets of CIC are not on this machine (MITIGATOR_CIC names their directory)".to_owned(),
+        ],
+    };
     let missing = |needs: Needs| match needs {
         Needs::Nothing => Vec::new(),
         Needs::Bpf => loading.clone(),
@@ -199,10 +216,7 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::Captures if captures().is_some() => Vec::new(),
         Needs::MailServer => missing_programs(&["aiosmtpd", "openssl"]),
         Needs::WebClients => missing_programs(&["curl", "python3"]),
-        Needs::FlowData if flow_data().is_some() => missing_programs(&["curl"]),
-        Needs::FlowData => {
-            vec!["the labelled flows are not on this machine (MITIGATOR_FLOW_DATA names them)".to_owned()]
-        }
+        Needs::CicAndWebClients => [missing_cic(), missing_programs(&["curl"])].concat(),
         Needs::Schemathesis if schemathesis().is_some() => Vec::new(),
         Needs::Schemathesis => vec!["schemathesis is missing (run `cargo xtask setup`)".to_owned()],
         Needs::AccessLogs if access_logs().is_some() => Vec::new(),
@@ -212,6 +226,7 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::Captures => {
             vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
         }
+        Needs::Cic => missing_cic(),
         Needs::NslKdd if nsl_kdd().is_some() => Vec::new(),
         Needs::NslKdd => {
             vec![
@@ -225,10 +240,11 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::Root,
         Needs::Captures,
         Needs::NslKdd,
+        Needs::Cic,
         Needs::AccessLogs,
         Needs::MailServer,
         Needs::WebClients,
-        Needs::FlowData,
+        Needs::CicAndWebClients,
         Needs::Schemathesis,
     ] {
         let missing = missing(needs);

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Trial::new("who_may_ask_is_who_shows_the_token_or_sits_on_loopback", Needs::WebClients, admission),
         Trial::new("a_stop_lets_what_is_under_way_come_to_its_end", Needs::WebClients, stop),
         Trial::new("wrong_use_gets_a_sentence", Needs::Nothing, wrong_use),
-        Trial::new("the_clients_of_ml_ids_are_answered", Needs::FlowData, ml_ids),
+        Trial::new("the_clients_of_ml_ids_are_answered", Needs::CicAndWebClients, ml_ids),
         Trial::new("no_request_that_schemathesis_thinks_of_breaks_it", Needs::Schemathesis, schemathesis),
     ])
 }
@@ -834,7 +834,7 @@ fn wrong_use() -> Result<()> {
 /// A thousand flows under the names and in the order that the clients of ML-IDS send.
 fn ml_ids() -> Result<()> {
     let stage = Stage::new()?;
-    let data = suite::flow_data().context("there is no data")?;
+    let data = suite::cic().context("there is no data")?;
     let model = stage.path("cic.model");
     run(Command::new(PROGRAM)
         .args(["train", "flows"])

@@ -11,7 +11,7 @@ use super::Answer;
 use super::learning::{FlowRecipe, confusion_table, draw, progress_bar, shown_seconds, thousandths, timed};
 use crate::learn::confusion::Confusion;
 use crate::learn::flows::cross::{CrossEvaluation, cross_evaluate};
-use crate::learn::flows::evaluation::{Detection, Evaluation};
+use crate::learn::flows::evaluation::{AtThreshold, Detection, Evaluation};
 use crate::learn::flows::shapes::FeatureSet;
 use crate::learn::flows::{DATA_SET, FlowModel, Labelled};
 use crate::report::output::{Align, print_report, printable, table};
@@ -119,7 +119,7 @@ fn evaluation_text(of: &Evaluation) -> String {
     text += &category_table(of);
     text += "\n";
     text += &label_table(of);
-    text += "\nany attack, by threshold:\n";
+    text += "\nwhat other thresholds would find:\n";
     text += &threshold_table(of);
     // Writing to a string cannot fail.
     let _ = writeln!(text, "\ncalibration: Brier score {:.4}", of.brier_score);
@@ -191,9 +191,17 @@ fn label_table(of: &Evaluation) -> String {
 }
 
 fn threshold_table(of: &Evaluation) -> String {
-    let heading = [("THRESHOLD", Align::Right), ("PRECISION", Align::Right), ("RECALL", Align::Right)];
-    let row = |own: &crate::learn::flows::evaluation::AtThreshold| {
-        [own.threshold, own.precision, own.recall].map(thousandths).to_vec()
+    let heading = [
+        ("THRESHOLD", Align::Right),
+        ("DOS OR DDOS: PRECISION", Align::Right),
+        ("RECALL", Align::Right),
+        ("ANY ATTACK: PRECISION", Align::Right),
+        ("RECALL", Align::Right),
+    ];
+    let row = |own: &AtThreshold| {
+        let dos = [own.denial_of_service_precision, own.denial_of_service_recall];
+        let any = [own.attack_precision, own.attack_recall];
+        [&[own.threshold][..], &dos, &any].concat().into_iter().map(thousandths).collect()
     };
     table(&heading, &of.thresholds.iter().map(row).collect::<Vec<_>>())
 }
@@ -232,6 +240,8 @@ fn cross_text(directions: &[Direction]) -> String {
             figures.training.features.name()
         );
         text += &label_table(&figures.cross_set);
+        text += "\n";
+        text += &threshold_table(&figures.cross_set);
     }
     text
 }

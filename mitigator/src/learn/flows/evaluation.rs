@@ -11,7 +11,7 @@ use crate::learn::classifier::Probabilities;
 use crate::learn::confusion::{ClassFigures, Confusion};
 
 /// Thresholds that are told of beside the model's own.
-const THRESHOLDS: [f64; 7] = [0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99];
+const THRESHOLDS: [f64; 9] = [0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
 /// Ranges of probability whose promise is compared with what came true.
 const BINS: usize = 10;
 
@@ -32,7 +32,7 @@ pub struct Evaluation {
     pub brier_score: f64,
     /// How often what was held for an attack with some probability is one.
     pub reliability: Vec<Reliability>,
-    /// Any attack against benign, at other thresholds.
+    /// What would be found at other thresholds.
     pub thresholds: Vec<AtThreshold>,
     /// What the categories of the flows, and the model's, are called.
     pub classes: Vec<String>,
@@ -99,15 +99,19 @@ pub struct Reliability {
     pub attack_share: f64,
 }
 
-/// Any attack against benign, from one probability on.
+/// What would be found from one probability on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct AtThreshold {
     /// The probability.
     pub threshold: f64,
-    /// Share of what is over it that is an attack.
-    pub precision: f64,
+    /// Share of what is over it as any attack that is one.
+    pub attack_precision: f64,
     /// Share of the attacks that are over it.
-    pub recall: f64,
+    pub attack_recall: f64,
+    /// Share of what is over it as dos or ddos that is one of the two.
+    pub denial_of_service_precision: f64,
+    /// Share of dos and ddos that is over it.
+    pub denial_of_service_recall: f64,
 }
 
 impl Evaluation {
@@ -128,12 +132,20 @@ impl Evaluation {
             data.categories.iter().map(|category| category.is_denial_of_service()).collect();
         let dos: Vec<f64> = rows().map(|row| model.denial_of_service_of(row)).collect();
         let confusion = Confusion::of(own.names.len(), &truly, &predicted);
-        let mut thresholds: Vec<AtThreshold> = THRESHOLDS
-            .iter()
-            .chain([&model.thresholds().attack])
-            .map(|threshold| at_threshold(*threshold, &attack, &is_attack))
-            .collect();
-        thresholds.sort_by(|a, b| a.threshold.total_cmp(&b.threshold));
+        let thresholds = THRESHOLDS.map(|threshold| {
+            let called = |scores: &[f64], is_it: &[bool]| {
+                let is_called: Vec<bool> = scores.iter().map(|score| *score >= threshold).collect();
+                detection(&is_called, scores, is_it)
+            };
+            let (any, dos) = (called(&attack, &is_attack), called(&dos, &is_dos));
+            AtThreshold {
+                threshold,
+                attack_precision: any.precision,
+                attack_recall: any.recall,
+                denial_of_service_precision: dos.precision,
+                denial_of_service_recall: dos.recall,
+            }
+        });
         Self {
             flows: truly.len(),
             data_sha256: data.digest.clone(),
@@ -142,7 +154,7 @@ impl Evaluation {
             denial_of_service: detection(&called_dos, &dos, &is_dos),
             brier_score: brier_score(&attack, &is_attack),
             reliability: reliability(&attack, &is_attack),
-            thresholds,
+            thresholds: thresholds.to_vec(),
             categories: own.figures(&probabilities, &truly, &is_called, &confusion),
             labels: by_label(data, &is_called, &called_dos),
             confusion: confusion.counts().to_vec(),
@@ -239,12 +251,6 @@ fn detection(is_called: &[bool], scores: &[f64], is_it: &[bool]) -> Detection {
         f1: share(2 * right, flows + called),
         average_precision: average_precision(scores, is_it),
     }
-}
-
-fn at_threshold(threshold: f64, scores: &[f64], is_it: &[bool]) -> AtThreshold {
-    let is_called: Vec<bool> = scores.iter().map(|score| *score >= threshold).collect();
-    let Detection { precision, recall, .. } = detection(&is_called, scores, is_it);
-    AtThreshold { threshold, precision, recall }
 }
 
 /// A threshold with what is over it: shares are of the weight.

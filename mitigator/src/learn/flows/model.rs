@@ -1,5 +1,6 @@
 //! `FlowModel`: learned from labelled flows, kept in a file, asked about others.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -29,11 +30,13 @@ pub const DATA_SET: &str = "flows";
 /// What is done about categories of different size unless something else is asked for.
 pub const DEFAULT_BALANCE: Balance = Balance::Weights;
 /// Share of what is called an attack that has to be one, unless another is asked for.
-pub const DEFAULT_PRECISION: f64 = 0.95;
+pub const DEFAULT_PRECISION: f64 = 0.9;
 /// What a model that knows no categories calls all of them.
 const ATTACK: &str = "attack";
-/// How often each flow is learned from in another form.
-const VARIATIONS: usize = 4;
+/// How often each flow is learned from in another form, in each bag anew.
+const VARIATIONS: usize = 2;
+/// Models whose mean decides.
+const BAGS: usize = 4;
 /// The lowest threshold: below it, benign is the more probable.
 const LEAST_THRESHOLD: f64 = 0.5;
 
@@ -79,10 +82,10 @@ impl Training {
                 column_share: 0.0,
             },
             boosting: BoostingSettings {
-                bags: 1,
+                bags: BAGS,
                 bag_rows: 0,
-                rounds: 150,
-                learning_rate: 0.1,
+                rounds: 100,
+                learning_rate: 0.15,
                 max_depth: 5,
                 max_leaves: 15,
                 min_leaf_weight: 5.0,
@@ -112,7 +115,8 @@ pub struct FlowModel {
     /// Of the quantities that were learned from, in the order of [`quantities::names`].
     medians: Vec<f64>,
     thresholds: Thresholds,
-    boosters: Boosters,
+    /// Their mean decides; each has learned from variations of its own.
+    bags: Vec<Boosters>,
 }
 
 impl FlowModel {
@@ -138,34 +142,37 @@ impl FlowModel {
         let classes = classes_of(data, training.classes);
         let medians = data.table.medians();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(training.settings.seed);
-        let learned = sample(data, &classes, &medians, training, &mut rng);
         let seen = sample(validation, &classes, &medians, training, &mut rng);
+        let boosting = BoostingSettings { bags: 1, ..training.settings.boosting };
         let steps = (training.settings.boosting.bags * classes.len()) as u64;
         let mut done = 0;
-        let step = || {
-            done += 1;
-            progress(done, steps);
-        };
-        let boosting = &training.settings.boosting;
-        let boosters = Boosters::fit(&learned, Some(&seen), classes.len(), boosting, &mut rng, step)?;
+        let mut bags = Vec::new();
+        for _ in 0..training.settings.boosting.bags {
+            let learned = sample(data, &classes, &medians, training, &mut rng);
+            let step = || {
+                done += 1;
+                progress(done, steps);
+            };
+            bags.push(Boosters::fit(&learned, Some(&seen), classes.len(), &boosting, &mut rng, step)?);
+        }
         let mut model = Self {
             features: training.features,
             classes,
             medians,
             thresholds: Thresholds { attack: LEAST_THRESHOLD, denial_of_service: LEAST_THRESHOLD },
-            boosters,
+            bags,
         };
         model.thresholds = model.choose_thresholds(&seen, training.precision);
         Ok(model)
     }
 
-    /// The lowest that are precise on `seen`, of which half of the weight is benign.
+    /// The lowest that are precise on `seen`, where what is looked for weighs as much as all else.
     fn choose_thresholds(&self, seen: &Sample, precision: f64) -> Thresholds {
-        let probabilities = self.boosters.probabilities(&seen.table);
+        let probabilities = self.mean(&seen.table);
         let choose = |score: &dyn Fn(ArrayView1<'_, f64>) -> f64, is_it: &dyn Fn(usize) -> bool| {
             let scores: Vec<f64> = probabilities.rows().into_iter().map(score).collect();
             let is_it: Vec<bool> = seen.classes.iter().map(|class| is_it(*class)).collect();
-            let lowest = lowest_threshold(&scores, &is_it, &seen.weights, precision);
+            let lowest = lowest_threshold(&scores, &is_it, &even_odds(&is_it, &seen.weights), precision);
             lowest.map_or(1.0, |lowest| lowest.max(LEAST_THRESHOLD))
         };
         Thresholds {
@@ -179,7 +186,17 @@ impl FlowModel {
     /// The probabilities of each flow's classes. Shape (rows, [`FlowModel::classes`]); each row sums to 1.
     #[must_use]
     pub fn probabilities(&self, table: &FeatureTable) -> Probabilities {
-        self.boosters.probabilities(&self.features.table(table, &self.medians))
+        self.mean(&self.features.table(table, &self.medians))
+    }
+
+    fn mean(&self, table: &Table) -> Probabilities {
+        let mut mean = Probabilities::zeros((table.rows(), self.classes.len()));
+        let mut bags = 0.0;
+        for bag in &self.bags {
+            mean += &bag.probabilities(table);
+            bags += 1.0;
+        }
+        mean / bags
     }
 
     /// Names of the classes; the first is `benign`.
@@ -251,7 +268,10 @@ impl FlowModel {
     #[must_use]
     pub fn importance(&self) -> Vec<(String, f64)> {
         let names = self.features();
-        let own = self.boosters.importance(names.len());
+        let mut own = vec![0.0; names.len()];
+        for bag in &self.bags {
+            own.iter_mut().zip(bag.importance(names.len())).for_each(|(sum, own)| *sum += own);
+        }
         let sum: f64 = own.iter().sum::<f64>().max(f64::MIN_POSITIVE);
         let mut shares: Vec<(String, f64)> =
             names.into_iter().zip(own).map(|(name, own)| (name.to_owned(), own / sum)).collect();
@@ -289,7 +309,8 @@ impl FlowModel {
             header.classes == model.classes
                 && header.columns == model.features()
                 && model.medians.len() == quantities::names().len()
-                && model.boosters.class_count() == model.classes.len(),
+                && !model.bags.is_empty()
+                && model.bags.iter().all(|bag| bag.class_count() == model.classes.len()),
             "the model {} has other classes or features than this mitigator; train it again with `mitigator train {DATA_SET}`",
             path.display()
         );
@@ -337,7 +358,7 @@ fn sample(
     let table = Table::new(names, rows.len(), values);
     let mut sample = balanced(&table, &own, classes.len(), training.settings.balance, rng);
     if training.settings.balance == Balance::Weights {
-        half_is_benign(&mut sample);
+        sample.weights = weights(&own, &data.labels);
     }
     match training.features {
         FeatureSet::Full => sample,
@@ -361,16 +382,64 @@ fn sample(
     }
 }
 
-/// Attacks together weigh as much as all that is benign, however many kinds of them there are.
-fn half_is_benign(sample: &mut Sample) {
-    let all: f64 = sample.weights.iter().sum();
-    let benign: f64 = weight_of(sample, |class| class == 0);
-    for (weight, class) in sample.weights.iter_mut().zip(&sample.classes) {
-        *weight *= all / 2.0 / if *class == 0 { benign } else { all - benign };
-    }
+/// The weights, with those that are it as heavy together as all others.
+fn even_odds(is_it: &[bool], weights: &[f64]) -> Vec<f64> {
+    let sum = |wanted: bool| -> f64 {
+        is_it.iter().zip(weights).filter(|(is, _)| **is == wanted).map(|(_, weight)| weight).sum()
+    };
+    let (it, rest) = (sum(true), sum(false));
+    let scaled = |(is, weight): (&bool, &f64)| if *is { weight / it } else { weight / rest };
+    is_it.iter().zip(weights).map(scaled).collect()
 }
 
-fn weight_of(sample: &Sample, is_wanted: impl Fn(usize) -> bool) -> f64 {
-    let wanted = sample.classes.iter().zip(&sample.weights).filter(|(class, _)| is_wanted(**class));
-    wanted.map(|(_, weight)| weight).sum()
+/// Weights with which benign flows count as much as all attacks, kinds of attacks alike, and labels of a kind alike; 1 on
+/// average. Shapes (rows).
+fn weights(classes: &[usize], labels: &[String]) -> Vec<f64> {
+    let mut flows: BTreeMap<(usize, &str), f64> = BTreeMap::new();
+    for (class, label) in classes.iter().zip(labels) {
+        *flows.entry((*class, if *class == 0 { "" } else { label })).or_default() += 1.0;
+    }
+    let mut kinds: BTreeMap<usize, f64> = BTreeMap::new();
+    for (class, _) in flows.keys() {
+        *kinds.entry(*class).or_default() += 1.0;
+    }
+    let attacks = kinds.keys().filter(|class| **class > 0).fold(0.0, |sum, _| sum + 1.0);
+    let half = flows.values().sum::<f64>() / 2.0;
+    let weight = |(class, label): (&usize, &String)| {
+        let alike = if *class == 0 { 1.0 } else { attacks * kinds[class] };
+        half / alike / flows[&(*class, if *class == 0 { "" } else { label })]
+    };
+    classes.iter().zip(labels).map(weight).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_weight_is_benign_and_the_rest_is_shared_alike() {
+        let flows = [(0, "a"), (0, "b"), (0, "b"), (1, "c"), (1, "c"), (1, "d"), (2, "e"), (2, "e")];
+        let classes = flows.map(|(class, _)| class);
+        let labels = flows.map(|(_, label)| label.to_owned());
+        let weights = weights(&classes, &labels);
+        let sum = |wanted: &dyn Fn(usize) -> bool| -> f64 {
+            weights.iter().enumerate().filter(|(row, _)| wanted(*row)).map(|(_, weight)| weight).sum()
+        };
+        let kind = |class: usize| sum(&|row| classes[row] == class);
+        for (weight, expected) in [
+            (kind(0), 4.0),
+            (kind(1), 2.0),
+            (kind(2), 2.0),
+            (sum(&|row| labels[row] == "c"), 1.0),
+            (sum(&|row| labels[row] == "d"), 1.0),
+            (weights[1], 4.0 / 3.0),
+        ] {
+            assert!((weight - expected).abs() < 1e-9, "{weight} is not {expected}: {weights:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_looked_for_is_as_heavy_as_all_else() {
+        assert_eq!(even_odds(&[true, false, false], &[4.0, 1.0, 3.0]), [1.0, 0.25, 0.75]);
+    }
 }
