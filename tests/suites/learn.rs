@@ -184,7 +184,13 @@ fn other_models() -> Result<()> {
         fs::write(directory.join("other"), bytes)?;
         refused(&["predict", "nsl-kdd", "--model-file", "other"], directory, "", hint)?;
     }
-    refused(&["predict", "nsl-kdd", "--model-file", "model"], directory, "\n", "has no records")
+    refused(&["predict", "nsl-kdd", "--model-file", "model"], directory, "\n", "has no records")?;
+    let train = ["train", "nsl-kdd", "--model", "tree", "--data"];
+    let nowhere = [&train[..], &[".", "--output", "no/such/model"]].concat();
+    refused(&nowhere, directory, "", "there is no directory no/such")?;
+    done(&[&train[..], &["KDDTest+.txt.zst", "--output", "of-test"]].concat(), directory, "")?;
+    let by_heart = ["evaluate", "nsl-kdd", "--data", ".", "--model-file", "of-test"];
+    refused(&by_heart, directory, "", "trained on the very records")
 }
 
 fn bad_records() -> Result<()> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Answer;
 use super::evaluate_flows::FlowsArgs;
 use super::learning::{
-    Recipe, confusion_table, draw, progress_bar, shown_seconds, thousandths, timed, training_file,
+    Recipe, confusion_table, draw, make_place, progress_bar, shown_seconds, thousandths, timed, training_file,
 };
 use crate::learn::balance::Balance;
 use crate::learn::classifier::{Kind, Settings};
@@ -132,6 +132,7 @@ impl EvaluateArgs {
 impl NslKddArgs {
     fn run(&self) -> Result<Answer> {
         ensure!((1..=100).contains(&self.seeds), "--seeds is {}; it must be between 1 and 100", self.seeds);
+        make_place(self.charts.as_deref())?;
         let mut report = Report {
             data_set: model::DATA_SET,
             training: None,
@@ -141,6 +142,7 @@ impl NslKddArgs {
         if let Some(file) = &self.model_file {
             let (header, model) = Model::read(file)?;
             let test = self.test()?;
+            is_apart(&header.data_sha256, &test)?;
             report.runs.push(Run::of(&model, header.settings, None, &test));
             self.draw(&[("KDDTest+", &test)], &report)?;
         } else {
@@ -151,6 +153,7 @@ impl NslKddArgs {
                 report.cross_validation = validated(&training, recipes)?;
             } else {
                 let test = self.test()?;
+                is_apart(&training.digest, &test)?;
                 report.runs = evaluated(&training, &test, recipes)?;
                 self.draw(&[("KDDTrain+", &training), ("KDDTest+", &test)], &report)?;
             }
@@ -188,6 +191,15 @@ impl NslKddArgs {
             files.iter().map(|(name, file)| (*name, Records::of(file).classes_in_order(&names))).collect();
         draw(directory, &names, &counts, &run.evaluation.confusion)
     }
+}
+
+/// What was learned by heart proves nothing.
+fn is_apart(training_sha256: &str, test: &Labelled) -> Result<()> {
+    ensure!(
+        training_sha256 != test.digest,
+        "the model was trained on the very records that it is to be judged by; train it on KDDTrain+.txt"
+    );
+    Ok(())
 }
 
 fn evaluated(training: &Labelled, test: &Labelled, recipes: Vec<Settings>) -> Result<Vec<Run>> {

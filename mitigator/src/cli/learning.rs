@@ -132,6 +132,29 @@ pub(super) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     Ok((done, start.elapsed().as_secs_f64()))
 }
 
+/// Says before the training what would only show after it: that there is no place for a file.
+pub(super) fn has_place(file: &Path) -> Result<()> {
+    ensure!(!file.is_dir(), "cannot write {}: it is a directory", file.display());
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        ensure!(
+            parent.is_dir(),
+            "cannot write {}: there is no directory {}",
+            file.display(),
+            parent.display()
+        );
+    }
+    Ok(())
+}
+
+/// Makes a directory for plots, before what they show is worked out.
+pub(super) fn make_place(directory: Option<&Path>) -> Result<()> {
+    directory.map_or(Ok(()), |directory| {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make the directory {}", directory.display()))
+    })
+}
+
 /// Draws how many records of each class the files have, and what was taken for what, into a directory.
 pub(super) fn draw(
     directory: &Path,
@@ -139,8 +162,7 @@ pub(super) fn draw(
     files: &[(&str, Vec<u64>)],
     confusion: &[Vec<f64>],
 ) -> Result<()> {
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    make_place(Some(directory))?;
     charts::classes(&directory.join("classes.svg"), classes, files)?;
     charts::confusion(&directory.join("confusion.svg"), classes, confusion)
 }

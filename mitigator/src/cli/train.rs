@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::Answer;
 use super::learning::{
-    FlowRecipe, Recipe, TrainingReport, progress_bar, shown_seconds, timed, training_file,
+    FlowRecipe, Recipe, TrainingReport, has_place, progress_bar, shown_seconds, timed, training_file,
 };
 use crate::learn::flows::cross::KEPT_SHARE;
 use crate::learn::flows::shapes::FeatureSet;
@@ -90,6 +90,7 @@ impl TrainArgs {
 
 impl NslKddArgs {
     fn run(&self) -> Result<Answer> {
+        has_place(&self.output)?;
         let settings = self.recipe.settings()?;
         let data = Labelled::read(&training_file(&self.data))?;
         let bar = progress_bar("training");
@@ -105,6 +106,7 @@ impl NslKddArgs {
 
 impl FlowsArgs {
     fn run(&self) -> Result<Answer> {
+        has_place(&self.output)?;
         let training = self.recipe.training(self.features)?;
         let all = flows::Labelled::read(&self.files)?;
         let (data, validation) = if self.validation.is_empty() {
