@@ -14,7 +14,7 @@ use crate::kernel::attachment::Mode;
 use crate::notify::NotifySettings;
 use crate::notify::command::CommandSettings;
 use crate::notify::email::{EmailSettings, Protection};
-use crate::notify::webhook::WebhookSettings;
+use crate::notify::webhook::{self, Address, WebhookSettings};
 use crate::pipeline::settings::{BlockingSettings, DetectionSettings};
 
 /// Entries that fit into the kernel's tables; fixed while the maps are pinned.
@@ -123,7 +123,8 @@ struct EmailFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WebhookFile {
-    url: String,
+    url: Option<String>,
+    url_file: Option<PathBuf>,
     token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
 }
@@ -347,10 +348,15 @@ impl EmailFile {
 
 impl WebhookFile {
     fn checked(self) -> Result<WebhookSettings> {
-        if !self.url.starts_with("https://") && !self.url.starts_with("http://") {
-            bail!("notify.webhook.url is `{}`; it must begin with https:// or http://", self.url);
-        }
-        Ok(WebhookSettings { url: self.url, token_file: self.token_file, ca_file: self.ca_file })
+        let address = match (self.url, self.url_file) {
+            (Some(url), None) => {
+                webhook::check(&url, self.token_file.is_some()).context("notify.webhook.url")?;
+                Address::Url(url)
+            }
+            (None, Some(file)) => Address::InFile(file),
+            _ => bail!("notify.webhook needs one of url and url_file"),
+        };
+        Ok(WebhookSettings { address, token_file: self.token_file, ca_file: self.ca_file })
     }
 }
 
@@ -438,6 +444,11 @@ mod tests {
             ("allow = [\"here\"]", "allow has `here`"),
             ("[notify.command]\ncommand = []", "notify.command.command is empty"),
             ("[notify.webhook]\nurl = \"example.org\"", "must begin with https:// or http://"),
+            ("[notify.webhook]", "needs one of url and url_file"),
+            (
+                "[notify.webhook]\nurl = \"http://example.org/\"\ntoken_file = \"/t\"",
+                "send the token unprotected",
+            ),
             (
                 "[notify.email]\nserver = \"mx\"\nfrom = \"me\"\nto = [\"you@example.org\"]",
                 "notify.email.from has `me`",

@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Trial::new("every_verdict_has_its_reasons", Needs::Nothing, reasons),
         Trial::new("formats_compression_and_streams_come_to_the_same", Needs::Nothing, formats),
         Trial::new("bad_input_gets_a_sentence_and_no_ban", Needs::Nothing, bad_input),
+        Trial::new("a_client_hides_neither_itself_nor_behind_others", Needs::Nothing, hidden),
+        Trial::new("what_cannot_be_done_whole_is_not_begun", Needs::Nothing, wholes),
         Trial::new("a_proxys_clients_are_judged_when_it_is_trusted", Needs::Nothing, proxies),
         Trial::new("the_list_is_exact_sorted_and_lets_go", Needs::Nothing, list),
         Trial::new("old_logs_block_nobody", Needs::Nothing, stale),
@@ -87,6 +89,55 @@ fn site() -> AccessLog {
     AccessLog::seeded(7).visitors(300, HOUR_S)
 }
 
+/// Adds requests of one client, so many a second for `seconds` from `from_s` on.
+fn each(
+    mut log: AccessLog,
+    client: &str,
+    (from_s, seconds, per_second): (u64, u64, u64),
+    ask: impl Fn(u64) -> (String, u16),
+) -> AccessLog {
+    for number in 0..seconds * per_second {
+        let (what, status) = ask(number);
+        let at_s = from_s + number / per_second;
+        log.add(at_s, Request { client, what: &what, status, agent: "an agent" });
+    }
+    log
+}
+
+fn upload(number: u64) -> (String, u16) {
+    match number % 3 {
+        0 => (format!("HEAD /v2/app/blobs/{number}"), 404),
+        1 => ("POST /v2/app/blobs/uploads".to_owned(), 202),
+        _ => (format!("PUT /v2/app/blobs/uploads/{number}"), 201),
+    }
+}
+
+fn synchronisation(number: u64) -> (String, u16) {
+    let status = match number % 15 {
+        0 | 3 => 404,
+        9 => 401,
+        1 => 405,
+        12 => 207,
+        _ => 201,
+    };
+    let method = ["PROPFIND", "MKCOL", "PUT"].get(usize::try_from(number % 3).unwrap_or(0)).unwrap_or(&"GET");
+    (format!("{method} /dav/{number}"), status)
+}
+
+/// A site that fails: three of eight requests are errors, of several kinds.
+fn broken(log: AccessLog, client: &str, seconds: u64) -> AccessLog {
+    each(log, client, (600, seconds, 1), |number| {
+        let status = match number % 8 {
+            0 => 500,
+            1 => 502,
+            2 => 503,
+            _ => 200,
+        };
+        let method = if number.is_multiple_of(9) { "POST" } else { "GET" };
+        (format!("{method} /page/{}", number % 97), status)
+    })
+}
+
 /// Each attack stands beside what is innocent and looks like it.
 fn twins() -> Result<()> {
     let probe = || asks("192.0.2.9", "GET /health", "probe/1.0");
@@ -123,6 +174,71 @@ fn twins() -> Result<()> {
             &[],
         ),
     ];
+    let scanners: Vec<String> = (1..=6).map(|last| format!("203.0.113.{last}")).collect();
+    let names: Vec<&str> = scanners.iter().map(String::as_str).collect();
+    let few = || AccessLog::seeded(7).visitors(20, HOUR_S);
+    let failing = |log| {
+        (1..=9).fold(log, |log, last| {
+            // A proxy, and people of their own.
+            let log = broken(log, &format!("198.18.0.{last}"), 300);
+            broken(broken(log, &format!("198.18.1.{last}"), 16), &format!("198.18.2.{last}"), 16)
+        })
+    };
+    let day = || AccessLog::seeded(7).visitors(600, 24 * HOUR_S);
+    let poll = |_| ("GET /api/items".to_owned(), 200);
+    let old = |number: u64| (format!("GET /old/{number}"), if number.is_multiple_of(5) { 200 } else { 404 });
+    let rows: Vec<(&str, AccessLog, &[&str])> = [
+        (
+            "its twin: an even client of a log that has just begun",
+            each(AccessLog::seeded(7), "192.0.2.9", (0, 90, 20), poll),
+            &[][..],
+        ),
+        (
+            "a flood of a log that has just begun",
+            AccessLog::seeded(7).visitors(30, 90).flood(EVIL, 17, 80, 10, 60),
+            &[EVIL][..],
+        ),
+        (
+            "a flood as soon as the log tells it",
+            AccessLog::seeded(7).visitors(30, 120).flood(EVIL, 17, 20, 90, 30),
+            &[EVIL][..],
+        ),
+        (
+            "its twin: an even client that ends as the log begins",
+            each(site(), "192.0.2.9", (0, 60, 22), poll),
+            &[][..],
+        ),
+        ("its twin: a class behind one address", day().flood("192.0.2.9", 30, 15, 40_000, 2_700), &[][..]),
+        ("a flood of a day's log", day().flood(EVIL, 30, 15, 40_000, 400), &[EVIL][..]),
+        (
+            "its twin: a probe that is ten minutes old",
+            each(site(), "192.0.2.9", (3_010, 590, 25), poll),
+            &[][..],
+        ),
+        ("a flood that is a minute old", site().flood(EVIL, 1, 25, 3_540, 60), &[EVIL][..]),
+        (
+            "a flood of a quarter of an hour, loud beyond doubt",
+            site().flood(EVIL, 1, 70, 2_700, 900),
+            &[EVIL][..],
+        ),
+        ("its twin: a crawler after a relaunch", each(site(), "192.0.2.9", (0, 600, 4), old), &[][..]),
+        ("its twin: images that are pushed", each(site(), "192.0.2.9", (600, 100, 12), upload), &[][..]),
+        (
+            "its twin: files that are synchronised",
+            each(site(), "192.0.2.9", (600, 250, 6), synchronisation),
+            &[][..],
+        ),
+        (
+            "six scanners and few visitors",
+            names.iter().fold(few(), |log, client| log.scanner(client, 600, 120)),
+            &names[..],
+        ),
+        ("their twins: proxies of a broken site", failing(few()), &[][..]),
+        ("a scanner of a broken site", failing(few()).scanner(EVIL, 600, 300), &[EVIL][..]),
+    ]
+    .into_iter()
+    .chain(rows)
+    .collect();
     for (description, log, expected) in rows {
         let report = judged(&log.text(), &[])?;
         let expected: BTreeSet<String> = expected.iter().map(|client| (*client).to_owned()).collect();
@@ -327,8 +443,6 @@ fn bad_input() -> Result<()> {
     let list = logs.path("blocked_ips.txt");
     let list_path = list.to_str().context("a path")?.to_owned();
     for (description, bytes, hint) in [
-        ("empty", Vec::new(), "is empty; accepted are access logs"),
-        ("empty lines", b"\n\n\n".to_vec(), "all its lines are empty"),
         ("binary", noise, "is no access log"),
         ("zeros", vec![0; 10_000], "binary, not text"),
         (
@@ -350,6 +464,14 @@ fn bad_input() -> Result<()> {
         );
         ensure!(!said.contains("panicked") && !list.exists(), "{description}: {said}");
     }
+    // A log that has just been begun is empty, and what has ended goes off the list all the same.
+    fs::write(&list, "192.0.2.1 # until 2020-01-01T00:00:00Z, by logs\n")?;
+    for empty in ["", "\n\n\n"] {
+        let found = report(&logs.write("empty.log", empty)?, &["--blocklist", &list_path])?;
+        ensure!(found["requests"] == 0 && found["blocklist"]["standing"] == 0, "{found}");
+        ensure!(found["nothing_to_decide"] == "there is no request in it", "{found}");
+    }
+    fs::remove_file(&list)?;
     // Bad lines among good ones are counted and told, and the rest counts.
     let long = "y".repeat(10 << 20);
     let mixed = format!(
@@ -382,6 +504,67 @@ fn bad_input() -> Result<()> {
     let named = judged(&good.replace(EVIL, "host.example"), &[])?;
     ensure!(named["verdicts"][0]["decision"] == "observe" && blamed(&named).is_empty(), "{named}");
     ensure!(named["verdicts"][0]["kept"].as_str().is_some_and(|why| why.contains("host name")), "{named}");
+    Ok(())
+}
+
+/// A client does not hide by what it sends, and names nobody else by it.
+fn hidden() -> Result<()> {
+    let text = site().scanner(EVIL, 600, 300).text();
+    let of = |change: &dyn Fn(&str) -> String| -> Result<BTreeSet<String>> {
+        let lines =
+            text.lines().map(|line| if line.starts_with(EVIL) { change(line) } else { line.to_owned() });
+        let text: String = lines.map(|line| line + "\n").collect();
+        Ok(blamed(&judged(&text, &[])?))
+    };
+    let evil: BTreeSet<String> = [EVIL.to_owned()].into();
+    let cut = |line: &str| line.rsplit_once(" \"").unwrap_or_default().0.to_owned();
+    ensure!(of(&|line| line.replacen(" - - [", " - [ [", 1))? == evil, "a bracket in the user");
+    ensure!(of(&|line| format!("{} \"{}\"", cut(line), "\\x80".repeat(20_000)))? == evil, "80 KB of agent");
+    let json = |line: &str| json_of(line).unwrap_or_default();
+    ensure!(of(&|line| json(line).replace("a scanner", "\\x22"))? == evil, "a quote, as nginx writes it");
+    let long = |line: &str| json(line).replace("a scanner", &"z".repeat(80_000));
+    let long_last = |line: &str| {
+        let (head, agent) = (json(line).replace("\"http_user_agent\"", "\"other\""), "z".repeat(80_000));
+        format!("{},\"http_user_agent\":\"{agent}\"}}", head.trim_end_matches('}'))
+    };
+    ensure!(of(&long_last)? == evil && of(&long)? == evil, "80 KB of agent in JSON");
+    let quoted = |line: &str| format!("\"{}\"", line.replace('"', "\"\""));
+    ensure!(of(&quoted)? == evil, "as spreadsheets write it");
+    ensure!(of(&|line| format!("198.51.100.9 {line}"))?.is_empty(), "another host");
+    ensure!(of(&|line| format!("198.51.100.9 x, {line}"))?.is_empty(), "another X-Forwarded-For");
+    // One line with a wrong clock makes nobody an attacker.
+    let office = AccessLog::seeded(7).visitors(300, HOUR_S).flood("192.0.2.9", 30, 12, 0, HOUR_S).text();
+    for wrong in ["01/Jan/1970:00:01:40", "01/Jan/2036:00:01:40"] {
+        let line = format!("198.51.100.1 - - [{wrong} +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"a\"\n");
+        ensure!(blamed(&judged(&(line + &office), &[])?).is_empty(), "{wrong}");
+    }
+    let logs = Logs::new()?;
+    let odd = logs.write("odd.log", text.replace(&format!("{EVIL} "), "- "))?;
+    let shown = String::from_utf8(call(&odd, &[])?.stdout)?;
+    ensure!(shown.contains("more than 1 % of the lines could not be read"), "{shown}");
+    Ok(())
+}
+
+/// What cannot be done whole is not begun, and what is only looked at changes nothing.
+fn wholes() -> Result<()> {
+    let logs = Logs::new()?;
+    let (list, plots) = (logs.path("blocked_ips.txt"), logs.path("plots"));
+    let (path, directory) = (list.to_str().context("a path")?, plots.to_str().context("a path")?);
+    let attack = logs.write("attack.log", site().scanner(EVIL, 600, 300).text())?;
+    let output = call(&attack, &["--blocklist", path, "--force", "--plots", "/proc/nope"])?;
+    ensure!(output.status.code() == Some(2) && !list.exists(), "{output:?}");
+    let dry = report(&attack, &["--blocklist", path, "--force", "--dry-run", "--plots", directory])?;
+    ensure!(!list.exists() && !plots.exists() && dry["dry_run"] == true, "{dry}");
+    ensure!(dry["blocklist"]["added"] == 1 && dry["planned"][0] == EVIL, "{dry}");
+    for wrong in [
+        &["--follow", "--limit", "3"][..],
+        &["--follow", "--show-bad"],
+        &["--follow", "--explain", EVIL],
+        &["--follow", "--plots", "x"],
+        &["--every", "3s"],
+    ] {
+        ensure!(call(&attack, wrong)?.status.code() == Some(2), "{wrong:?}");
+    }
     Ok(())
 }
 
@@ -418,19 +601,20 @@ fn list() -> Result<()> {
     let logs = Logs::new()?;
     let list = logs.path("blocked_ips.txt");
     let path = list.to_str().context("a path")?.to_owned();
-    let begin_s = now_s()? - HOUR_S;
-    let recent = || AccessLog::seeded(7).beginning_at(begin_s).visitors(300, HOUR_S);
+    // The scanners end now.
+    let begin_s = now_s()? - 900;
+    let recent = || AccessLog::seeded(7).beginning_at(begin_s).visitors(300, 900);
     let first =
         logs.write("first.log", recent().scanner(EVIL, 600, 300).scanner("9.0.0.1", 600, 300).text())?;
     let dry = report(&first, &["--blocklist", &path, "--dry-run"])?;
     ensure!(dry["dry_run"] == true && !list.exists(), "a dry run changes nothing");
-    let found = report(&first, &["--blocklist", &path, "--for", "2s"])?;
+    let found = report(&first, &["--blocklist", &path, "--for", "8s"])?;
     ensure!(found["blocklist"]["added"] == 2 && found["dry_run"] == false, "{}", found["blocklist"]);
     let text = fs::read_to_string(&list)?;
     let targets: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
     ensure!(targets == ["9.0.0.1", EVIL] && text.contains(" # until "), "{text}");
     #[expect(clippy::disallowed_methods, reason = "the end of a block")]
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(9));
     let quiet = logs.write("quiet.log", recent().text())?;
     let found = report(&quiet, &["--blocklist", &path])?;
     ensure!(
@@ -455,6 +639,30 @@ fn stale() -> Result<()> {
     ensure!(found["stale"][0] == EVIL && found["blocklist"]["standing"] == 0, "{found}");
     let forced = report(&old, &["--blocklist", &path, "--force"])?;
     ensure!(forced["blocklist"]["standing"] == 1, "{}", forced["blocklist"]);
+    // The evidence counts, not the last visit, and a block ends by it however often the log is read.
+    let list = logs.path("other.txt");
+    let path = list.to_str().context("a path")?.to_owned();
+    let begin_s = now_s()? - HOUR_S;
+    let visit = || {
+        AccessLog::seeded(7).beginning_at(begin_s).visitors(300, HOUR_S).one_page(
+            asks(EVIL, "GET /", "a"),
+            1,
+            3_590,
+            1,
+        )
+    };
+    let long_ago = AccessLog::seeded(7).beginning_at(begin_s - 20 * 86_400).scanner(EVIL, 600, 300).text();
+    let visited = logs.write("visited.log", long_ago + &visit().text())?;
+    let found = report(&visited, &["--blocklist", &path])?;
+    ensure!(found["stale"][0] == EVIL && found["blocklist"]["standing"] == 0, "{found}");
+    let scanned = logs.write("scanned.log", visit().scanner(EVIL, 600, 300).text())?;
+    let found = report(&scanned, &["--blocklist", &path, "--for", "40m"])?;
+    ensure!(found["stale"][0] == EVIL && found["blocklist"]["standing"] == 0, "{found}");
+    let (first, second) = (
+        report(&scanned, &["--blocklist", &path, "--for", "1h"])?,
+        report(&scanned, &["--blocklist", &path, "--for", "1h"])?,
+    );
+    ensure!(first["blocklist"]["added"] == 1 && second["blocklist"]["prolonged"] == 0, "{second}");
     Ok(())
 }
 
@@ -494,13 +702,14 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()>
 fn followed() -> Result<()> {
     let logs = Logs::new()?;
     let (log, list) = (logs.path("access.log"), logs.path("blocked_ips.txt"));
-    let begin_s = now_s()? - HOUR_S;
-    fs::write(&log, AccessLog::seeded(7).beginning_at(begin_s).visitors(200, HOUR_S).text())?;
+    // The floods end now.
+    let begin_s = now_s()? - 3_530;
+    fs::write(&log, AccessLog::seeded(7).beginning_at(begin_s).visitors(200, 3_530).text())?;
     let mut command = Command::new(PROGRAM);
     command
         .arg("logs")
         .arg(&log)
-        .args(["--follow", "--every", "1s", "--for", "5s", "--json", "--blocklist"])
+        .args(["--follow", "--every", "1s", "--for", "15s", "--json", "--blocklist"])
         .arg(&list);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(logs.path("stderr"))?);
     let mut child = Child::spawn(command)?;
@@ -517,6 +726,16 @@ fn followed() -> Result<()> {
     fs::rename(&log, logs.path("access.log.1"))?;
     append(&logs.path("access.log.1"), recent(2).flood("203.0.113.2", 17, 15, 3_500, 30))?;
     append(&log, recent(3).flood("203.0.113.3", 17, 15, 3_500, 30))?;
+    // Somebody edits the list: it is told, and tried again.
+    eventually("the first after the rotation is not listed", || Ok(listed().contains("203.0.113.3 ")))?;
+    let standing = listed();
+    fs::write(&list, format!("{standing}half a li"))?;
+    append(&log, recent(4).flood("203.0.113.4", 17, 15, 3_500, 30))?;
+    #[expect(clippy::disallowed_methods, reason = "time for a look at the list")]
+    std::thread::sleep(Duration::from_secs(3));
+    ensure!(listed().ends_with("half a li"), "{}", listed());
+    fs::write(&list, standing)?;
+    eventually("who was found meanwhile is not listed", || Ok(listed().contains("203.0.113.4 ")))?;
     eventually("what was written around the rotation is not listed", || {
         Ok(listed().contains("203.0.113.2 ") && listed().contains("203.0.113.3 "))
     })?;
@@ -525,11 +744,13 @@ fn followed() -> Result<()> {
     let events: Vec<Value> = events.iter().filter_map(|line| serde_json::from_str(&line).ok()).collect();
     let blamed: Vec<&str> = events.iter().filter_map(|event| event["verdict"]["client"].as_str()).collect();
     ensure!(
-        status.success() && blamed.len() == 3,
+        status.success() && blamed.len() == 4,
         "{status}: {blamed:?}, {}",
         fs::read_to_string(logs.path("stderr"))?
     );
-    ensure!(events.iter().any(|event| event["event"] == "rotated"), "{events:?}");
+    for event in ["rotated", "failed"] {
+        ensure!(events.iter().any(|told| told["event"] == event), "{event}: {events:?}");
+    }
     Ok(())
 }
 
@@ -652,7 +873,7 @@ fn mailed() -> Result<()> {
     let mail = mails()?.pop().context("a mail")?;
     for hint in [
         "Subject: mitigator logs: 1 client attacks",
-        "filename=\"blocked_ips.txt\"",
+        "filename=\"blamed.txt\"",
         "203.0.113.66",
         "To: you@example.org",
     ] {
@@ -662,9 +883,15 @@ fn mailed() -> Result<()> {
     ensure!(output.status.code() == Some(2), "{output:?}");
     let failures = mails()?.iter().filter(|mail| mail.contains("Subject: mitigator logs: failed")).count();
     ensure!(failures == 1 && mails()?.len() == 2, "a failure has a text of its own");
+    let (before, list) = (mails()?, path("listed.txt"));
+    let output = call(&attack, &["--notify", "--config", &trusting, "--blocklist", &list, "--force"])?;
+    ensure!(output.status.success(), "{output:?}");
+    let mut mails_then = mails()?;
+    mails_then.retain(|mail| !before.contains(mail));
+    ensure!(mails_then.iter().any(|mail| mail.contains("filename=\"blocked_ips.txt\"")), "{mails_then:?}");
     // A certificate that nobody vouches for gets no mail, and so does a server without TLS.
     let output = call(&attack, &["--notify", "--config", config("")?.to_str().context("a path")?])?;
-    ensure!(output.status.code() == Some(2) && mails()?.len() == 2, "{output:?}");
+    ensure!(output.status.code() == Some(2) && mails()?.len() == 3, "{output:?}");
     ensure!(
         String::from_utf8_lossy(&output.stderr).contains("notify.email: the mail server localhost"),
         "{output:?}"
@@ -679,9 +906,11 @@ fn applied() -> Result<()> {
     let agent = installation.start(&["-i", "lo", "--xdp-mode", "generic"])?;
     installation.done(&["allow", "add", "203.0.113.9"])?;
     let logs = Logs::new()?;
-    let begin_s = now_s()? - HOUR_S;
-    let log = AccessLog::seeded(7).beginning_at(begin_s).visitors(300, HOUR_S);
-    let text = log.scanner(EVIL, 600, 300).scanner("203.0.113.9", 600, 300).text();
+    installation.done(&["block", "203.0.113.10"])?;
+    let begin_s = now_s()? - 900;
+    let log = AccessLog::seeded(7).beginning_at(begin_s).visitors(300, 900);
+    let log = log.scanner(EVIL, 600, 300).scanner("203.0.113.9", 600, 300);
+    let text = log.scanner("203.0.113.10", 600, 300).text();
     let file = logs.write("access.log", text)?;
     let (file, list) = (file.to_str().context("a path")?, logs.path("blocked_ips.txt"));
     let found = installation.json(&[
@@ -696,6 +925,9 @@ fn applied() -> Result<()> {
     ensure!(found["applied"]["blocked"] == serde_json::json!([EVIL]), "{}", found["applied"]);
     ensure!(found["applied"]["refused"][0]["target"] == "203.0.113.9", "{}", found["applied"]);
     ensure!(!fs::read_to_string(&list)?.contains("203.0.113.9 "), "who is allowed is not listed");
+    ensure!(found["applied"]["standing"] == serde_json::json!(["203.0.113.10"]), "{}", found["applied"]);
+    let longer = installation.json(&["explain", "203.0.113.10"])?;
+    ensure!(longer["blocks"][0]["until_unix_ms"].is_null(), "the operator's block stays: {longer}");
     let explained = installation.json(&["explain", EVIL])?;
     ensure!(
         explained["blocked"] == true && explained["blocks"][0]["reason"] == "logs: http-scan",

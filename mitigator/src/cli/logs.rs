@@ -1,7 +1,6 @@
 //! `mitigator logs`: who attacks, by the access logs of a web server.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,33 +11,30 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use ipnet::IpNet;
 use mitigator_common::{AllowReason, PrefixKey, Source};
-use serde::Serialize;
 
 use super::block::parse_time;
-use super::logs_apply::{self, Applied};
+use super::logs_apply::{self, Applied, Block, Deeds};
+use super::logs_report::{ClientRow, Everybody, Explanation, Report, headline, text};
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::host;
 use crate::logs::client::Who;
-use crate::logs::features::{COLUMN_NAMES, Features};
+use crate::logs::features::COLUMN_NAMES;
 use crate::logs::format::Format;
-use crate::logs::gates::number;
-use crate::logs::grouping::{Grouping, MOST_GROUPS, Wanted};
-use crate::logs::judge::{self, Case, Decision, Explained, Judgement, Terms, Verdict};
-use crate::logs::list::Change;
+use crate::logs::grouping::{MOST_GROUPS, Wanted};
+use crate::logs::judge::{self, Decision, Judgement, Terms, Verdict};
+use crate::logs::list;
 use crate::logs::plots;
-use crate::logs::reading::{self, BadLine, Damage, Log};
-use crate::notify::{self, Message};
+use crate::logs::reading::{self, Damage, Log};
+use crate::notify::{self, Blamed, Handed, Message};
 use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::target::Target;
-use crate::report::output::{Align, Ink, complain, print_report, printable, table};
-use crate::report::units;
+use crate::report::output::{complain, print_report, printable};
 
 /// Clients that are shown to people unless told otherwise.
 const SHOWN_CLIENTS: usize = 10;
-/// Bad lines that are shown to people.
-const SHOWN_BAD_LINES: usize = 20;
-/// Who was last seen longer ago is not blocked: the address may be somebody else's by now.
+/// By evidence that is older nobody is blocked: the address may be somebody else's by now.
 const STALE_AFTER: Duration = Duration::from_hours(24);
 
 /// Arguments of `mitigator logs`.
@@ -56,13 +52,13 @@ pub(super) struct LogsArgs {
     trusted: Vec<IpNet>,
     /// Tell in full why this client was blamed, or what kept it from being; may be given several times, or separated by
     /// commas
-    #[arg(long, value_name = "CLIENT", value_delimiter = ',')]
+    #[arg(long, value_name = "CLIENT", value_delimiter = ',', conflicts_with = "follow")]
     explain: Vec<String>,
     /// List so many clients, the loudest first; 0 for all
-    #[arg(long, value_name = "N", default_value_t = SHOWN_CLIENTS)]
+    #[arg(long, value_name = "N", default_value_t = SHOWN_CLIENTS, conflicts_with = "follow")]
     limit: usize,
     /// Show the lines that could not be read
-    #[arg(long)]
+    #[arg(long, conflicts_with = "follow")]
     show_bad: bool,
     /// Keep the list of the blocked in this file, for example blocked_ips.txt
     #[arg(long, value_name = "FILE")]
@@ -70,13 +66,13 @@ pub(super) struct LogsArgs {
     /// Block in the kernel, as `mitigator block` does
     #[arg(long)]
     apply: bool,
-    /// How long blocks last, for example 1h; without it, blocking.duration of the configuration
+    /// How long blocks last from the last evidence on, for example 1h; without it, blocking.duration of the configuration
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     duration: Option<Duration>,
     /// Change and send nothing, whatever else is asked for, and say what would be done
     #[arg(long)]
     dry_run: bool,
-    /// Block also who was last seen more than 24 hours ago
+    /// Block, from now on, also by evidence from which a block would be over or that is more than 24 hours old
     #[arg(long)]
     force: bool,
     /// Tell the result to everybody under [notify] in the configuration
@@ -86,10 +82,10 @@ pub(super) struct LogsArgs {
     #[arg(long)]
     follow: bool,
     /// With --follow: how often to judge
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time, requires = "follow")]
     every: Duration,
     /// Draw requests per client, the elbow and the groups as SVG files in this directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "follow")]
     plots: Option<PathBuf>,
     /// Configuration file (TOML), as for `mitigator run`
     #[arg(long, value_name = "FILE")]
@@ -112,68 +108,6 @@ fn parse_prefix(text: &str) -> Result<IpNet> {
     text.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
         anyhow::anyhow!("neither an IP address nor a prefix such as 192.0.2.0/24 or 2001:db8::/48")
     })
-}
-
-#[derive(Serialize)]
-struct Report {
-    logs: Vec<String>,
-    lines: u64,
-    bad_lines: u64,
-    /// With `--show-bad`.
-    bad: Vec<BadLine>,
-    formats: BTreeMap<&'static str, u64>,
-    requests: u64,
-    first_unix_ms: Option<i64>,
-    last_unix_ms: Option<i64>,
-    undated_requests: u64,
-    late_requests: u64,
-    forwarded_requests: u64,
-    unlisted_requests: u64,
-    client_count: usize,
-    /// Somebody is blamed.
-    attack: bool,
-    verdicts: Vec<Verdict>,
-    /// Why nobody is blocked; null when somebody is.
-    nothing_to_decide: Option<String>,
-    cases: Vec<Case>,
-    everybody: Everybody,
-    clients: Vec<ClientRow>,
-    explained: Vec<Explanation>,
-    /// Blamed, but seen last too long ago to be blocked.
-    stale: Vec<Target>,
-    dry_run: bool,
-    /// Of the file that was asked for.
-    blocklist: Option<Change>,
-    applied: Option<Applied>,
-    plots: Vec<PathBuf>,
-    damage: Option<Damage>,
-}
-
-#[derive(Serialize)]
-struct Everybody {
-    columns: [&'static str; COLUMN_NAMES.len()],
-    #[serde(flatten)]
-    grouping: Grouping,
-}
-
-#[derive(Serialize)]
-struct ClientRow {
-    client: Who,
-    group: Option<usize>,
-    distance: Option<f64>,
-    decision: Option<Decision>,
-    #[serde(flatten)]
-    features: Features,
-}
-
-#[derive(Serialize)]
-struct Explanation {
-    client: String,
-    /// Whether the log has it.
-    seen: bool,
-    features: Option<Features>,
-    vectors: Vec<Explained>,
-    conclusion: String,
 }
 
 impl LogsArgs {
@@ -201,7 +135,7 @@ impl LogsArgs {
         };
         print_report(self.json, &report, || text(&report, self.show_bad))?;
         if self.notifies() {
-            notify::send(&config.notify, &report.message())?;
+            notify::send(&config.notify, &self.message(&report))?;
         }
         match &report.damage {
             None => Ok(Answer::Done),
@@ -236,6 +170,10 @@ impl LogsArgs {
         self.trusted.clone()
     }
 
+    pub(super) const fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     pub(super) const fn notifies(&self) -> bool {
         self.notify && !self.dry_run
     }
@@ -247,6 +185,7 @@ impl LogsArgs {
             min_separation: config.detection.min_separation,
             patience: config.detection.patience,
             seed: config.detection.seed,
+            everybody: true,
         }
     }
 
@@ -263,65 +202,94 @@ impl LogsArgs {
             damage = damage.or(log.read(source, &name_of(file))?);
             bar.finish_and_clear();
         }
+        log.check()?;
         let terms = self.terms(config);
-        let judgement = judge::judge(&log.clients, &terms, |source| self.kept(source, config))?;
+        let kept = self.kept(config);
+        let judgement = judge::judge(&log.clients, &terms, |source| kept.why(source))?;
         let mut report = self.report(&log, &judgement, &terms, damage);
+        // What may fail comes first: after a failure nobody should have to ask who is blocked.
+        if let Some(directory) = self.plots.as_ref().filter(|_| !self.dry_run) {
+            report.plots = plots::draw(directory, &log.clients, &judgement)?;
+        }
         if report.damage.is_none() {
             self.act(&judgement, &mut report, places, config)?;
-        }
-        if let Some(directory) = &self.plots {
-            report.plots = plots::draw(directory, &log.clients, &judgement)?;
         }
         Ok(report)
     }
 
     /// Who must never be blocked.
-    pub(super) fn kept(&self, source: Source, config: &Config) -> Option<&'static str> {
+    pub(super) fn kept(&self, config: &Config) -> Kept {
         let keys = |prefixes: &[IpNet]| {
             let key = |prefix: &IpNet| {
                 (PrefixKey::new(prefix.network(), prefix.prefix_len()), AllowReason::Configuration)
             };
             AllowList::new(prefixes.iter().map(key).collect())
         };
-        let meets =
-            |prefixes: &[IpNet]| keys(prefixes).relation_to(&Target::Source(source)) != Relation::Apart;
-        if meets(&self.trusted) {
-            Some("a trusted proxy, which is never blocked")
-        } else if meets(&config.allow) {
-            Some("on the allow list of the configuration")
-        } else if source.network().is_loopback() {
-            Some("this machine itself")
-        } else {
-            None
-        }
+        let guarded = if self.is_acting() { host::look().guarded } else { Vec::new() };
+        Kept { trusted: keys(&self.trusted), allowed: keys(&config.allow), guarded: AllowList::new(guarded) }
     }
 
-    /// Lists and blocks who is blamed, as far as that was asked for.
-    pub(super) fn act_on(
+    /// Whether who is blamed is to be listed or blocked.
+    pub(super) const fn is_acting(&self) -> bool {
+        self.apply || self.blocklist.is_some()
+    }
+
+    /// Who of the blamed is blocked until when, and who by evidence that is too old.
+    pub(super) fn plan<'verdicts>(
         &self,
-        verdicts: &[&Verdict],
-        places: &Places,
+        verdicts: impl IntoIterator<Item = &'verdicts Verdict>,
         config: &Config,
-        blocks: bool,
-    ) -> Result<(Option<Change>, Option<Applied>)> {
-        if self.dry_run {
-            return Ok((None, None));
+        now_unix_ms: u64,
+    ) -> (Vec<Block<'verdicts>>, Vec<Target>) {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let (mut blocks, mut stale) = (Vec::new(), Vec::new());
+        for verdict in verdicts {
+            let Who::Source(source) = verdict.client else { continue };
+            let target = Target::Source(source);
+            let evidence_ms = u64::try_from(verdict.evidence_s).unwrap_or(0).saturating_mul(1_000);
+            let from_ms = if self.force { now_unix_ms } else { evidence_ms.min(now_unix_ms) };
+            let until_unix_ms = from_ms.saturating_add(ms(self.duration(config)));
+            if until_unix_ms > now_unix_ms && now_unix_ms - from_ms <= ms(STALE_AFTER) {
+                blocks.push(Block { target, verdict, until_unix_ms });
+            } else {
+                stale.push(target);
+            }
         }
-        let duration = self.duration(config);
-        let targets = logs_apply::targets(verdicts.iter().copied());
-        let only: Vec<Target> = targets.iter().map(|(target, _)| *target).collect();
-        let applied = if self.apply && blocks {
-            Some(logs_apply::block_in_kernel(places, &targets, duration, config.blocking.max_per_tick)?)
+        (blocks, stale)
+    }
+
+    /// Finds out whether what is to be written to is there.
+    pub(super) fn try_out(&self, places: &Places) -> Result<()> {
+        self.blocklist.as_deref().map(list::read_file).transpose()?;
+        if self.apply && !self.dry_run {
+            places.open_data_plane()?;
+        }
+        Ok(())
+    }
+
+    /// Lists and blocks, as far as that was asked for; with `--dry-run`, says what the list would come to.
+    pub(super) fn act_on(&self, blocks: &[Block<'_>], places: &Places, config: &Config) -> Result<Deeds> {
+        // A file that is no list is told before anybody is blocked.
+        let standing = self.blocklist.as_deref().map(list::read_file).transpose()?;
+        if self.dry_run {
+            let ends = blocks.iter().map(|block| (block.target, block.until_unix_ms));
+            let list = standing.map(|mut list| list.update(ends, Clock::now().unix_ms()));
+            return Ok(Deeds { list, applied: None });
+        }
+        let applied = if self.apply && !blocks.is_empty() {
+            Some(logs_apply::block_in_kernel(places, blocks, config.blocking.max_per_tick)?)
         } else {
             None
         };
         // Who may not be blocked in the kernel does not go on the list either.
-        let listed = applied.as_ref().map_or(only, |applied| applied.blocked.clone());
-        let change = match &self.blocklist {
-            Some(file) => Some(logs_apply::list(file, &listed, duration)?),
-            None => None,
-        };
-        Ok((change, applied))
+        let is_listed =
+            |block: &&Block<'_>| applied.as_ref().is_none_or(|applied| applied.holds(&block.target));
+        let listed: Vec<&Block<'_>> = blocks.iter().filter(is_listed).collect();
+        let list = self.blocklist.as_deref().map(|file| logs_apply::list(file, &listed)).transpose();
+        let blocked = applied.as_ref().map_or(0, |applied| applied.blocked.len());
+        let list =
+            list.with_context(|| format!("{blocked} clients were blocked in the kernel, but not listed"))?;
+        Ok(Deeds { list, applied })
     }
 
     fn act(
@@ -331,29 +299,63 @@ impl LogsArgs {
         places: &Places,
         config: &Config,
     ) -> Result<()> {
-        let now_s = i64::try_from(Clock::now().unix_ms() / 1_000).unwrap_or(i64::MAX);
-        let (fresh, stale): (Vec<&Verdict>, Vec<&Verdict>) =
-            judgement.blocked().partition(|verdict| self.force || !is_stale(verdict, now_s));
-        let is_acting = self.apply || self.blocklist.is_some();
-        if is_acting {
-            report.stale =
-                logs_apply::targets(stale.into_iter()).into_iter().map(|(target, _)| target).collect();
+        if !self.is_acting() {
+            return Ok(());
         }
-        report.dry_run = self.dry_run || !is_acting;
-        (report.blocklist, report.applied) = self.act_on(&fresh, places, config, true)?;
+        let (blocks, stale) = self.plan(judgement.blocked(), config, Clock::now().unix_ms());
+        report.stale = stale;
+        report.planned = blocks.iter().map(|block| block.target).collect();
+        report.dry_run = self.dry_run;
+        Deeds { list: report.blocklist, applied: report.applied } = self.act_on(&blocks, places, config)?;
         Ok(())
+    }
+
+    fn message(&self, report: &Report) -> Message {
+        let logs = self.names();
+        if let Some(damage) = &report.damage {
+            let what = format!(
+                "{} is damaged after line {}: {}; nobody was blocked by it",
+                damage.file, damage.line, damage.what
+            );
+            return Message::failure(&logs, &what);
+        }
+        let blamed: Vec<Blamed> = report
+            .verdicts
+            .iter()
+            .filter(|verdict| verdict.decision == Decision::Block)
+            .map(|verdict| self.told(verdict, report))
+            .collect();
+        let handed = if self.is_acting() { Handed::Blocked } else { Handed::Blamed };
+        Message::success(&logs, &headline(report), &blamed, handed)
+    }
+
+    /// What became of one of the blamed.
+    fn told(&self, verdict: &Verdict, report: &Report) -> Blamed {
+        let Who::Source(source) = verdict.client else {
+            return Blamed::new(verdict, "not blocked".to_owned(), false);
+        };
+        let target = Target::Source(source);
+        if !self.is_acting() {
+            return Blamed::new(verdict, "not blocked, as nothing was to be changed".to_owned(), true);
+        }
+        if report.stale.contains(&target) {
+            return Blamed::new(verdict, "not blocked, as the evidence is too old".to_owned(), false);
+        }
+        fate(verdict, &target, report.applied.as_ref())
     }
 
     fn report(&self, log: &Log, judgement: &Judgement, terms: &Terms, damage: Option<Damage>) -> Report {
         let clients = &log.clients;
         let to_ms = |at_s: i64| at_s.saturating_mul(1_000);
+        let verdicts: BTreeMap<&Who, &Verdict> =
+            judgement.verdicts.iter().map(|verdict| (&verdict.client, verdict)).collect();
         let mut rows: Vec<ClientRow> = judgement
             .grouped
             .iter()
             .zip(&judgement.everybody.members)
             .filter_map(|(place, member)| {
                 let who = &clients.all().get(*place)?.who;
-                let verdict = judgement.verdicts.iter().find(|verdict| verdict.client == *who);
+                let verdict = verdicts.get(who);
                 Some(ClientRow {
                     client: who.clone(),
                     group: Some(member.group),
@@ -389,6 +391,7 @@ impl LogsArgs {
             clients: rows,
             explained: self.explain.iter().map(|asked| explain(asked, log, judgement, terms)).collect(),
             stale: Vec::new(),
+            planned: Vec::new(),
             dry_run: true,
             blocklist: None,
             applied: None,
@@ -398,9 +401,40 @@ impl LogsArgs {
     }
 }
 
-/// Whether a client was last seen too long ago to be blocked.
-pub(super) const fn is_stale(verdict: &Verdict, now_s: i64) -> bool {
-    now_s.saturating_sub(verdict.last_s).unsigned_abs() > STALE_AFTER.as_secs() && now_s > verdict.last_s
+/// What became of one of those who were to be blocked.
+pub(super) fn fate(verdict: &Verdict, target: &Target, applied: Option<&Applied>) -> Blamed {
+    let refused =
+        applied.and_then(|applied| applied.refused.iter().find(|refused| refused.target == *target));
+    match refused {
+        Some(refused) => Blamed::new(verdict, format!("not blocked: {}", refused.why), false),
+        None => Blamed::new(verdict, "blocked or listed".to_owned(), true),
+    }
+}
+
+/// Who must never be blocked.
+pub(super) struct Kept {
+    trusted: AllowList,
+    allowed: AllowList,
+    /// Of this machine; empty when nobody is to be blocked.
+    guarded: AllowList,
+}
+
+impl Kept {
+    /// Why somebody must not be blocked; `None` when it may be.
+    pub(super) fn why(&self, source: Source) -> Option<&'static str> {
+        let meets = |list: &AllowList| list.relation_to(&Target::Source(source)) != Relation::Apart;
+        if meets(&self.trusted) {
+            Some("a trusted proxy, which is never blocked")
+        } else if meets(&self.allowed) {
+            Some("on the allow list of the configuration")
+        } else if source.network().is_loopback() {
+            Some("this machine itself")
+        } else if meets(&self.guarded) {
+            Some("an address, gateway, resolver or SSH peer of this machine, which is never blocked")
+        } else {
+            None
+        }
+    }
 }
 
 pub(super) fn name_of(file: &Path) -> String {
@@ -410,6 +444,9 @@ pub(super) fn name_of(file: &Path) -> String {
 fn nothing_to_decide(log: &Log, judgement: &Judgement) -> Option<String> {
     if judgement.blocked().next().is_some() {
         return None;
+    }
+    if log.clients.requests == 0 {
+        return Some("there is no request in it".to_owned());
     }
     if log.clients.span().is_none() {
         return Some("no line has a time, so that no rate is known and nobody can be judged".to_owned());
@@ -466,263 +503,4 @@ pub(super) fn progress_bar(file: &Path) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go");
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-impl Report {
-    fn message(&self) -> Message {
-        if let Some(damage) = &self.damage {
-            let what = format!("{} is damaged after line {}: {}", damage.file, damage.line, damage.what);
-            return Message::failure(&self.logs.join(", "), &what);
-        }
-        let verdicts: Vec<&Verdict> =
-            self.verdicts.iter().filter(|verdict| verdict.decision == Decision::Block).collect();
-        Message::success(&self.logs.join(", "), &headline(self), &verdicts)
-    }
-}
-
-fn headline(report: &Report) -> String {
-    let blocked = report.verdicts.iter().filter(|verdict| verdict.decision == Decision::Block).count();
-    format!(
-        "{} requests of {} clients in {} lines: {}",
-        report.requests,
-        report.client_count,
-        report.lines,
-        match blocked {
-            0 => "nobody to block".to_owned(),
-            1 => "1 client to block".to_owned(),
-            count => format!("{count} clients to block"),
-        }
-    )
-}
-
-fn text(report: &Report, show_bad: bool) -> String {
-    let ink = Ink::of_stdout();
-    let mut text = format!("{}\n", ink.strong(&headline(report)));
-    if let (Some(first), Some(last)) = (report.first_unix_ms, report.last_unix_ms) {
-        let shown = |at: i64| u64::try_from(at).map_or_else(|_| "before 1970".to_owned(), units::unix_ms);
-        let _ = writeln!(text, "from {} to {}", shown(first), shown(last));
-    }
-    write_faults(&mut text, report, show_bad);
-    text.push('\n');
-    match &report.nothing_to_decide {
-        Some(why) => {
-            let _ = writeln!(text, "Nobody is blocked: {why}.");
-        }
-        None => text.push_str(&ink.bad("Blamed:\n")),
-    }
-    for verdict in &report.verdicts {
-        write_verdict(&mut text, verdict);
-    }
-    for case in report.cases.iter().filter(|case| case.alarm) {
-        write_case(&mut text, case);
-    }
-    write_clients(&mut text, report);
-    write_trials(&mut text, &report.everybody.grouping);
-    for explanation in &report.explained {
-        write_explanation(&mut text, explanation);
-    }
-    write_deeds(&mut text, report);
-    text
-}
-
-fn write_faults(text: &mut String, report: &Report, show_bad: bool) {
-    let mut fault = |count: u64, what: &str| {
-        if count > 0 {
-            let _ = writeln!(text, "{count} {what}");
-        }
-    };
-    fault(
-        report.bad_lines,
-        if show_bad { "lines could not be read:" } else { "lines could not be read; --show-bad shows them" },
-    );
-    fault(report.undated_requests, "requests have no time and count to no rate");
-    fault(
-        report.late_requests,
-        "requests are dated before one that precedes them, and counted by their time",
-    );
-    fault(report.unlisted_requests, "requests are of clients past the first 1,048,576, who are not judged");
-    for line in report.bad.iter().take(SHOWN_BAD_LINES) {
-        let _ = writeln!(
-            text,
-            "  {}, line {}: {}: {}",
-            printable(&line.file),
-            line.line,
-            line.what,
-            printable(&line.text)
-        );
-    }
-    if report.bad.len() > SHOWN_BAD_LINES {
-        let _ = writeln!(
-            text,
-            "  and {} more; --json shows up to 1,000",
-            report.bad_lines - SHOWN_BAD_LINES as u64
-        );
-    }
-}
-
-fn write_verdict(text: &mut String, verdict: &Verdict) {
-    let Verdict { client, vector, decision, features, page, .. } = verdict;
-    let deed = match decision {
-        Decision::Block => "block",
-        Decision::Observe => "only shown",
-    };
-    let page = page.as_deref().map_or_else(String::new, |page| format!(", mostly {}", printable(page)));
-    let _ = writeln!(
-        text,
-        "\n{}  {}  {deed}: {} requests{page}; group {}, {} standard deviations from its centroid",
-        printable(&client.to_string()),
-        vector.name(),
-        number(features.requests),
-        verdict.group,
-        number(verdict.distance)
-    );
-    for gate in verdict.gates.iter().filter(|gate| gate.passed) {
-        let _ = writeln!(text, "  {}", gate.sentence());
-    }
-    if let Some(why) = verdict.kept {
-        let _ = writeln!(text, "  not blocked: {why}");
-    }
-}
-
-fn write_case(text: &mut String, case: &Case) {
-    let _ = writeln!(text, "\nAlarm: {}, carried by {} clients", case.vector.name(), case.carriers);
-    for gate in &case.gates {
-        let _ = writeln!(text, "  {}", gate.sentence());
-    }
-    let heading = [
-        ("GROUP", Align::Right),
-        ("CLIENTS", Align::Right),
-        ("CENTROID", Align::Right),
-        ("", Align::Left),
-        ("REQUESTS", Align::Right),
-        ("ONE PAGE", Align::Right),
-        ("ERRORS", Align::Right),
-        ("", Align::Left),
-    ];
-    let rows: Vec<Vec<String>> = case
-        .groups
-        .iter()
-        .enumerate()
-        .map(|(place, group)| {
-            vec![
-                place.to_string(),
-                group.clients.to_string(),
-                number(group.centroid),
-                group.unit.to_owned(),
-                number(group.requests),
-                percent(group.page_share),
-                percent(group.error_share),
-                if group.is_attacking { "attacks".to_owned() } else { String::new() },
-            ]
-        })
-        .collect();
-    text.push_str(&table(&heading, &rows));
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
-}
-
-fn write_clients(text: &mut String, report: &Report) {
-    let heading = [
-        ("CLIENT", Align::Left),
-        ("REQUESTS", Align::Right),
-        ("PEAK/s", Align::Right),
-        ("PAGES", Align::Right),
-        ("ONE PAGE", Align::Right),
-        ("ERRORS", Align::Right),
-        ("POST", Align::Right),
-        ("AGENTS", Align::Right),
-        ("BYTES", Align::Right),
-        ("GROUP", Align::Right),
-        ("", Align::Left),
-    ];
-    let rows: Vec<Vec<String>> = report
-        .clients
-        .iter()
-        .map(|row| {
-            let features = &row.features;
-            vec![
-                printable(&row.client.to_string()),
-                number(features.requests),
-                number(features.peak_per_second),
-                number(features.pages),
-                percent(features.page_share),
-                percent(features.error_share),
-                percent(features.post_share),
-                number(features.agents),
-                units::count(features.bytes),
-                row.group.map_or_else(String::new, |group| group.to_string()),
-                match row.decision {
-                    Some(Decision::Block) => "block".to_owned(),
-                    Some(Decision::Observe) => "only shown".to_owned(),
-                    None => String::new(),
-                },
-            ]
-        })
-        .collect();
-    let _ = writeln!(text, "\nThe loudest of {} clients (--limit 0 lists all):", report.client_count);
-    text.push_str(&table(&heading, &rows));
-}
-
-fn write_trials(text: &mut String, grouping: &Grouping) {
-    if grouping.trials.len() < 2 {
-        return;
-    }
-    let heading = [
-        ("GROUPS", Align::Right),
-        ("INERTIA", Align::Right),
-        ("SILHOUETTE", Align::Right),
-        ("", Align::Left),
-    ];
-    let rows: Vec<Vec<String>> = grouping
-        .trials
-        .iter()
-        .map(|trial| {
-            vec![
-                trial.groups.to_string(),
-                number(trial.inertia),
-                format!("{:.2}", trial.silhouette),
-                if trial.groups == grouping.chosen { "chosen".to_owned() } else { String::new() },
-            ]
-        })
-        .collect();
-    text.push_str("\nHow all of them divide (nobody is judged by it):\n");
-    text.push_str(&table(&heading, &rows));
-}
-
-fn write_explanation(text: &mut String, explanation: &Explanation) {
-    let _ = writeln!(text, "\n{}: {}", printable(&explanation.client), explanation.conclusion);
-    for explained in &explanation.vectors {
-        let _ = writeln!(text, "  {}: {}", explained.vector.name(), explained.conclusion);
-        for gate in &explained.gates {
-            let _ = writeln!(text, "    {} {}", if gate.passed { "✓" } else { "✗" }, gate.sentence());
-        }
-    }
-}
-
-fn write_deeds(text: &mut String, report: &Report) {
-    text.push('\n');
-    for target in &report.stale {
-        let _ = writeln!(
-            text,
-            "{target} was last seen more than 24 hours ago and is left alone: the address may be somebody else's by now; \
-             --force blocks it all the same"
-        );
-    }
-    if let Some(Change { added, prolonged, ended, standing }) = &report.blocklist {
-        let _ = writeln!(text, "list: {added} added, {prolonged} prolonged, {ended} ended, {standing} stand");
-    }
-    if let Some(Applied { blocked, refused }) = &report.applied {
-        let _ = writeln!(text, "blocked in the kernel: {}", blocked.len());
-        for refused in refused {
-            let _ = writeln!(text, "not blocked: {}: {}", refused.target, refused.why);
-        }
-    }
-    for plot in &report.plots {
-        let _ = writeln!(text, "drew {}", printable(&plot.display().to_string()));
-    }
-    if report.dry_run && report.verdicts.iter().any(|verdict| verdict.decision == Decision::Block) {
-        text.push_str("Nothing was changed: --blocklist FILE keeps a list, --apply blocks in the kernel.\n");
-    }
 }

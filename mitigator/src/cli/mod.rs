@@ -33,6 +33,8 @@ mod learning;
 mod logs;
 mod logs_apply;
 mod logs_follow;
+mod logs_report;
+mod logs_tell;
 mod memory;
 mod predict;
 mod progress;

@@ -90,6 +90,14 @@ impl Bins {
         self.bins.iter().filter(|(_, count)| u64::from(*count) >= least).count()
     }
 
+    /// First and last of the bins with at least so many.
+    #[must_use]
+    pub fn stretch(&self, least: u64) -> Option<(i64, i64)> {
+        let mut loud = self.bins.iter().filter(|(_, count)| u64::from(*count) >= least).map(|(bin, _)| *bin);
+        let first = loud.next()?;
+        Some((i64::from(first), i64::from(loud.next_back().unwrap_or(first))))
+    }
+
     /// The middle of the bins that have any.
     #[must_use]
     pub fn median(&self) -> u64 {
@@ -169,7 +177,19 @@ impl Busy {
     /// Minutes with at least a quarter as many requests as the busiest, and at least one.
     #[must_use]
     pub fn loud_minutes(&self) -> usize {
-        self.minutes.at_least((self.minutes.busiest(1).0 / 4).max(1))
+        self.minutes.at_least(self.loud())
+    }
+
+    /// The end of the last such minute, or the last request when that was before; in seconds since the Unix epoch.
+    #[must_use]
+    pub fn loud_until(&self) -> Option<i64> {
+        let (_, minute) = self.minutes.stretch(self.loud())?;
+        let (_, last) = self.span?;
+        Some(last.min((minute + 1) * MINUTE_S - 1))
+    }
+
+    fn loud(&self) -> u64 {
+        (self.minutes.busiest(1).0 / 4).max(1)
     }
 
     /// Requests per second of the middle of the minutes in which there were any.

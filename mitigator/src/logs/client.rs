@@ -45,21 +45,27 @@ pub struct Client {
     pub bytes: u64,
     /// When it asked.
     pub busy: Busy,
-    /// Requests by method: GET, HEAD, POST, any other.
-    pub methods: [u64; 4],
+    /// Requests by method: GET, HEAD, POST, those that send like it, any other.
+    pub methods: [u64; 5],
+    /// Of those that send, answered 2xx.
+    pub taken: u64,
     /// Answers by class: 1xx to 5xx, and those without a status.
     pub statuses: [u64; 6],
     /// Answers 404.
     pub not_found: u64,
+    /// Answers from 400 on that blame nobody: see [`is_excused`].
+    excused: u64,
+    /// The last of the others, in seconds since the Unix epoch.
+    pub last_error_s: Option<i64>,
     /// Answers 404 and 410 by minute, for how fast it looks for what is not there.
     missing_by_minute: Bins,
-    /// Which statuses from 400 on it got, one bit for each of 400..=463 and 500..=563.
+    /// Which of the errors it got, one bit for each of 400..=463 and 500..=563.
     error_kinds: [u64; 2],
     /// Different pages.
     pub pages: Distinct,
     /// Different addresses, query included.
     pub urls: Distinct,
-    /// Different addresses that were answered with a status from 400 on.
+    /// Different addresses that were errors.
     pub error_urls: Distinct,
     /// Different `User-Agent`s.
     pub agents: Distinct,
@@ -77,9 +83,12 @@ impl Client {
             requests: 0,
             bytes: 0,
             busy: Busy::default(),
-            methods: [0; 4],
+            methods: [0; 5],
+            taken: 0,
             statuses: [0; 6],
             not_found: 0,
+            excused: 0,
+            last_error_s: None,
             missing_by_minute: Bins::default(),
             error_kinds: [0; 2],
             pages: Distinct::default(),
@@ -102,7 +111,8 @@ impl Client {
             Method::Get => 0,
             Method::Head => 1,
             Method::Post => 2,
-            Method::Other => 3,
+            Method::Put => 3,
+            Method::Other => 4,
         };
         if let Some(count) = self.methods.get_mut(method) {
             *count += 1;
@@ -128,7 +138,14 @@ impl Client {
         if let Some(count) = self.statuses.get_mut(class) {
             *count += 1;
         }
+        let sends = matches!(entry.method, Method::Post | Method::Put);
+        self.taken += u64::from(sends && matches!(entry.status, Some(200..300)));
         let Some(status @ 400..) = entry.status else { return };
+        if is_excused(status) {
+            self.excused += 1;
+            return;
+        }
+        self.last_error_s = self.last_error_s.max(entry.at_s);
         self.error_urls.add(url_hash);
         let (place, bit) = (usize::from(status >= 500), u32::from(status % 100));
         if let Some(kinds) = self.error_kinds.get_mut(place) {
@@ -142,14 +159,14 @@ impl Client {
         }
     }
 
-    /// Answers with a status from 400 on.
+    /// Answers with a status from 400 on, but 401, 407, 408, 429 and 499, which blame nobody.
     #[must_use]
     pub fn errors(&self) -> u64 {
         let [_, _, _, fourth, fifth, _] = self.statuses;
-        fourth + fifth
+        (fourth + fifth).saturating_sub(self.excused)
     }
 
-    /// How many of the statuses from 400 on it got.
+    /// How many different statuses these had.
     #[must_use]
     pub fn error_kinds(&self) -> u32 {
         self.error_kinds.iter().map(|kinds| kinds.count_ones()).sum()
@@ -172,4 +189,10 @@ impl Client {
     pub fn page_share(&self) -> f64 {
         self.top.top().map_or(0.0, |top| self.share(u64::from(top.requests)))
     }
+}
+
+/// Statuses that well-behaved clients get as a matter of course: asked to log in (401, 407), too slow (408), too fast
+/// (429), gone before the answer (499, nginx).
+const fn is_excused(status: u16) -> bool {
+    matches!(status, 401 | 407 | 408 | 429 | 499)
 }

@@ -11,6 +11,7 @@ use super::busy::Busy;
 use super::client::{Client, Who};
 use super::entry::Entry;
 use super::fault::Fault;
+use super::observed::Observed;
 
 /// Clients that are told apart; what later ones ask is counted, and nobody is judged by it.
 pub const MOST_CLIENTS: usize = 1 << 20;
@@ -29,6 +30,8 @@ pub struct Clients {
     trusted: Vec<IpNet>,
     /// The whole log.
     pub busy: Busy,
+    /// The time that the log covers.
+    pub observed: Observed,
     /// Requests of all.
     pub requests: u64,
     /// Of clients past [`MOST_CLIENTS`].
@@ -63,7 +66,10 @@ impl Clients {
         };
         self.requests += 1;
         match entry.at_s {
-            Some(at_s) => self.late_requests += u64::from(self.busy.add(at_s)),
+            Some(at_s) => {
+                self.observed.add(at_s);
+                self.late_requests += u64::from(self.busy.add(at_s));
+            }
             None => self.undated_requests += 1,
         }
         match self.clients.get_mut(place) {
@@ -127,6 +133,13 @@ impl Clients {
     #[must_use]
     pub fn get(&self, who: &Who) -> Option<&Client> {
         self.clients.get(*self.places.get(who)? as usize)
+    }
+
+    /// Forgets what one of them did: who was blocked for it is judged by what comes.
+    pub fn forget(&mut self, who: &Who) {
+        if let Some(client) = self.places.get(who).and_then(|place| self.clients.get_mut(*place as usize)) {
+            *client = Client::new(who.clone());
+        }
     }
 
     /// First and last time of the log, in seconds since the Unix epoch.

@@ -32,6 +32,8 @@ pub enum Method {
     Head,
     /// POST.
     Post,
+    /// PUT, PATCH and DELETE, which send like POST.
+    Put,
     /// Any other, and what is none.
     Other,
 }
@@ -44,12 +46,29 @@ impl Method {
             b"GET" => Self::Get,
             b"HEAD" => Self::Head,
             b"POST" => Self::Post,
+            b"PUT" | b"PATCH" | b"DELETE" => Self::Put,
             _ => Self::Other,
         }
     }
 }
 
 impl Entry<'_> {
+    /// The same, of its own memory.
+    #[must_use]
+    pub fn into_owned(self) -> Entry<'static> {
+        let own = |text: Cow<'_, [u8]>| Cow::Owned(text.into_owned());
+        Entry {
+            client: own(self.client),
+            forwarded: self.forwarded.map(own),
+            at_s: self.at_s,
+            method: self.method,
+            url: own(self.url),
+            status: self.status,
+            bytes: self.bytes,
+            agent: own(self.agent),
+        }
+    }
+
     /// What was asked for, without the query.
     #[must_use]
     pub fn page(&self) -> &[u8] {

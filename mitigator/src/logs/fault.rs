@@ -11,6 +11,8 @@ pub enum Fault {
     BadTime,
     /// Nobody, or what is neither an address nor a host name.
     NoClient,
+    /// Several may be meant: what stands in front may have been sent by the client.
+    AmbiguousClient,
     /// No request in quotes.
     NoRequest,
     /// What stands there is no status.
@@ -33,6 +35,7 @@ impl fmt::Display for Fault {
             Self::NoTime => "no [time]",
             Self::BadTime => "what stands in brackets is no time",
             Self::NoClient => "no address or host name at the start",
+            Self::AmbiguousClient => "two addresses that differ, either of which may be the client's",
             Self::NoRequest => "no \"request\" in quotes after the time",
             Self::BadStatus => "no status of three digits after the request",
             Self::BadSize => "no number of bytes after the status",

@@ -16,7 +16,7 @@ pub struct Features {
     pub busiest_second: f64,
     /// In the busiest minute.
     pub busiest_minute: f64,
-    /// Over the whole log, or five minutes when that is shorter.
+    /// Over the time that the log covers, or five minutes when that is shorter.
     pub mean_per_second: f64,
     /// Minutes with at least a quarter of what the busiest had.
     pub loud_minutes: f64,
@@ -30,7 +30,11 @@ pub struct Features {
     pub head_share: f64,
     /// POST.
     pub post_share: f64,
-    /// Other methods, and what is no HTTP.
+    /// Part that sends: POST, PUT, PATCH, DELETE.
+    pub sends_share: f64,
+    /// Part that sends and is answered 2xx.
+    pub taken_share: f64,
+    /// Methods other than GET, HEAD and POST, and what is no HTTP.
     pub other_method_share: f64,
     /// Status 2xx.
     pub ok_share: f64,
@@ -42,11 +46,11 @@ pub struct Features {
     pub server_error_share: f64,
     /// Status 404.
     pub not_found_share: f64,
-    /// Status 4xx or 5xx.
+    /// Status 4xx or 5xx, but 401, 407, 408, 429 and 499.
     pub errors: f64,
     /// Of them, in parts of the requests.
     pub error_share: f64,
-    /// Different statuses from 400 on.
+    /// Different statuses of them.
     pub error_kinds: f64,
     /// Different addresses that were answered by one.
     pub error_urls: f64,
@@ -70,10 +74,10 @@ pub struct Features {
 pub const SHORTEST_SPAN_S: f64 = 300.0;
 
 impl Features {
-    /// Of a client of a log that spans so many seconds.
+    /// Of a client of a log that covers so many seconds.
     #[must_use]
     pub fn of(client: &Client, span_s: f64) -> Self {
-        let [get, head, post, other] = client.methods.map(|count| client.share(count));
+        let [get, head, post, put, other] = client.methods.map(|count| client.share(count));
         let [_, ok, redirect, fourth, fifth, _] = client.statuses.map(|count| client.share(count));
         let peak = client.busy.peak().0;
         let mean = as_f64(client.requests) / span_s.max(SHORTEST_SPAN_S);
@@ -90,7 +94,9 @@ impl Features {
             get_share: get,
             head_share: head,
             post_share: post,
-            other_method_share: other,
+            sends_share: post + put,
+            taken_share: client.share(client.taken),
+            other_method_share: put + other,
             ok_share: ok,
             redirect_share: redirect,
             client_error_share: fourth,
@@ -123,11 +129,16 @@ pub const COLUMN_NAMES: [&str; COLUMNS] = [
     "pages (decades)",
 ];
 
+/// How points show counts and rates, because they differ by factors.
+#[must_use]
+pub(super) fn decade(value: f64) -> f64 {
+    (1.0 + value).log10()
+}
+
 impl Features {
-    /// A client as a point: counts and rates by their decade, because they differ by factors.
+    /// A client as a point: counts and rates by their decade.
     #[must_use]
     pub fn point(&self) -> [f64; COLUMNS] {
-        let decade = |value: f64| (1.0 + value).log10();
         [
             decade(self.requests),
             decade(self.peak_per_second * 10.0),

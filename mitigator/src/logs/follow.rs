@@ -1,8 +1,9 @@
 //! `Follower`: a log that is being written, across its rotation. inotify says when to look; what is there decides.
 //!
-//! A log is rotated by renaming it and making another, or by copying it and cutting it to nothing. Of a renamed one
-//! the rest is read before the new one is begun.
+//! A log is rotated by renaming it and making another, or by copying it and cutting it to nothing. A renamed one is read
+//! on until its writer has been silent for a while: it goes on with it until it is told of the rotation.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
@@ -16,6 +17,21 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::splitter::{Line, Splitter};
+use crate::pipeline::time::Timestamp;
+
+/// How long a renamed log stays silent before it is let go of.
+const SILENCE: Duration = Duration::from_mins(1);
+/// Renamed logs that are read on.
+const MOST_RENAMED: usize = 4;
+
+/// A renamed log.
+#[derive(Debug)]
+struct Renamed {
+    file: File,
+    splitter: Splitter,
+    /// When something was last read from it.
+    heard: Timestamp,
+}
 
 /// A log that grows.
 #[derive(Debug)]
@@ -23,6 +39,7 @@ pub struct Follower {
     path: PathBuf,
     file: Option<File>,
     splitter: Splitter,
+    renamed: VecDeque<Renamed>,
     watch: Inotify,
 }
 
@@ -46,7 +63,13 @@ impl Follower {
         watch
             .add_watch(directory, changes)
             .with_context(|| format!("cannot watch the directory of {shown}"))?;
-        Ok(Self { path: path.to_owned(), file: Some(file), splitter: Splitter::default(), watch })
+        Ok(Self {
+            path: path.to_owned(),
+            file: Some(file),
+            splitter: Splitter::default(),
+            renamed: VecDeque::new(),
+            watch,
+        })
     }
 
     /// Waits until something may have been written, but no longer than `most`.
@@ -67,16 +90,28 @@ impl Follower {
         Ok(())
     }
 
-    /// Hands on what was written since the last time; says whether the log was rotated.
+    /// Hands on what was written since the last time, by `now`; says whether the log was rotated.
     ///
     /// # Errors
     ///
     /// When the log cannot be read.
-    pub fn read(&mut self, mut each: impl FnMut(Line<'_>)) -> Result<bool> {
+    pub fn read(&mut self, now: Timestamp, mut each: impl FnMut(Line<'_>)) -> Result<bool> {
         let shown = self.path.display().to_string();
         let cannot_read = || format!("cannot read the log {shown}");
         let mut was_rotated = false;
         loop {
+            for renamed in &mut self.renamed {
+                if drain(&mut renamed.file, &mut renamed.splitter, &mut each).with_context(cannot_read)? {
+                    renamed.heard = now;
+                }
+            }
+            while self.renamed.len() > MOST_RENAMED
+                || self.renamed.front().is_some_and(|renamed| now.since(renamed.heard) > SILENCE)
+            {
+                if let Some(mut renamed) = self.renamed.pop_front() {
+                    renamed.splitter.finish(&mut each);
+                }
+            }
             if let Some(file) = &mut self.file {
                 if file.metadata().with_context(cannot_read)?.len()
                     < file.stream_position().with_context(cannot_read)?
@@ -91,15 +126,14 @@ impl Follower {
             if !self.is_replaced() {
                 return Ok(was_rotated);
             }
-            // Its writer may have written between the last look and the change.
-            if let Some(file) = &mut self.file {
-                drain(file, &mut self.splitter, &mut each).with_context(cannot_read)?;
-            }
-            self.splitter.finish(&mut each);
-            match File::open(&self.path) {
-                Ok(file) => self.file = Some(file),
+            let file = match File::open(&self.path) {
+                Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(was_rotated),
                 Err(error) => return Err(error).with_context(cannot_read),
+            };
+            if let Some(file) = self.file.replace(file) {
+                let splitter = std::mem::take(&mut self.splitter);
+                self.renamed.push_back(Renamed { file, splitter, heard: now });
             }
             was_rotated = true;
         }
@@ -113,9 +147,13 @@ impl Follower {
     }
 }
 
-fn drain(file: &mut impl Read, splitter: &mut Splitter, each: &mut impl FnMut(Line<'_>)) -> io::Result<()> {
-    while splitter.read(file, &mut *each)? > 0 {}
-    Ok(())
+/// Reads to the end; says whether there was anything.
+fn drain(file: &mut impl Read, splitter: &mut Splitter, each: &mut impl FnMut(Line<'_>)) -> io::Result<bool> {
+    let mut was_any = false;
+    while splitter.read(file, &mut *each)? > 0 {
+        was_any = true;
+    }
+    Ok(was_any)
 }
 
 #[cfg(test)]
@@ -126,9 +164,14 @@ mod tests {
     use super::*;
 
     fn take(follower: &mut Follower) -> (Vec<String>, bool) {
+        take_at(follower, 0)
+    }
+
+    fn take_at(follower: &mut Follower, at_s: u64) -> (Vec<String>, bool) {
         let mut lines = Vec::new();
+        let now = Timestamp::default() + Duration::from_secs(at_s);
         let was_rotated = follower
-            .read(|line| {
+            .read(now, |line| {
                 if let Line::Whole(line) = line {
                     lines.push(String::from_utf8_lossy(line).into_owned());
                 }
@@ -156,6 +199,17 @@ mod tests {
         append("access.log.1", "five\n");
         append("access.log", "six\n");
         assert_eq!(take(&mut follower), (vec!["five".to_owned(), "six".to_owned()], true));
+        for (at_s, text, expected) in [
+            (50, "a line in\n", "a line in"),
+            (100, "the old log\nand ha", "the old log"),
+            (110, "lf a line\nwithout end", "and half a line"),
+            (180, "", "without end"),
+        ] {
+            append("access.log.1", text);
+            assert_eq!(take_at(&mut follower, at_s), (vec![expected.to_owned()], false), "{at_s} s");
+        }
+        append("access.log.1", "its writer was told\n");
+        assert_eq!(take_at(&mut follower, 181), (Vec::new(), false), "it was let go of");
         File::create(&path).unwrap();
         append("access.log", "7\n");
         assert_eq!(take(&mut follower), (vec!["7".to_owned()], true));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::entry::{Entry, Method, request};
 use super::fault::Fault;
@@ -13,10 +13,58 @@ use super::when;
 ///
 /// # Errors
 ///
-/// When it is no object, or names no client.
+/// When it is no object, or names no client or several.
 pub fn parse(line: &[u8]) -> Result<Entry<'_>, Fault> {
-    let fields: Fields<'_> = serde_json::from_slice(line).map_err(|_| Fault::BadJson)?;
-    let client = fields.client.ok_or(Fault::JsonWithoutClient)?;
+    let mut fields = Fields::default();
+    match fields.read(line) {
+        Ok(()) => entry(fields),
+        // nginx escapes like this unless told `escape=json`; who sends a quote would not be seen.
+        Err(_) if line.windows(2).any(|pair| pair == b"\\x") => {
+            let mended = mended(line);
+            let mut fields = Fields::default();
+            fields.read(&mended).map_err(|_| Fault::BadJson)?;
+            Ok(entry(fields)?.into_owned())
+        }
+        Err(_) => Err(Fault::BadJson),
+    }
+}
+
+/// What the beginning of a line says that is too long to be read.
+///
+/// # Errors
+///
+/// When it says too little.
+pub fn parse_beginning(line: &[u8]) -> Result<Entry<'_>, Fault> {
+    let mut fields = Fields::default();
+    fields.read(line).ok();
+    if fields.client.is_none() || fields.status.is_none() {
+        return Err(Fault::TooLong);
+    }
+    entry(fields)
+}
+
+/// With the backslash of each `\x` doubled.
+fn mended(line: &[u8]) -> Vec<u8> {
+    let mut mended = Vec::with_capacity(line.len() + 64);
+    let mut bytes = line.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        mended.push(byte);
+        if byte == b'\\' {
+            match bytes.peek() {
+                Some(b'x') => mended.push(b'\\'),
+                Some(_) => mended.extend(bytes.next()),
+                None => {}
+            }
+        }
+    }
+    mended
+}
+
+fn entry(fields: Fields<'_>) -> Result<Entry<'_>, Fault> {
+    if fields.is_ambiguous {
+        return Err(Fault::AmbiguousClient);
+    }
+    let (client, _) = fields.client.ok_or(Fault::JsonWithoutClient)?;
     let at_s = match fields.time {
         Some(time) => Some(when::parse(time.trim_matches(['[', ']']).as_bytes()).ok_or(Fault::BadTime)?),
         None => None,
@@ -62,10 +110,14 @@ fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
     }
 }
 
-/// The fields that matter; of several names for one thing, the first in the line counts.
+/// The fields that matter; of several names for one thing, the first in the line counts. Of the client's names that of
+/// the connection counts, because others may be headers that the client sent, or the server's own.
 #[derive(Default)]
 struct Fields<'line> {
-    client: Option<Cow<'line, str>>,
+    /// With whether it is the connection's.
+    client: Option<(Cow<'line, str>, bool)>,
+    /// Two clients that differ, of the same rank.
+    is_ambiguous: bool,
     forwarded: Option<Cow<'line, str>>,
     time: Option<Cow<'line, str>>,
     request: Option<Cow<'line, str>>,
@@ -77,26 +129,44 @@ struct Fields<'line> {
 }
 
 impl<'line> Fields<'line> {
+    /// Takes an object in; what stands before an error is taken.
+    fn read(&mut self, line: &'line [u8]) -> serde_json::Result<()> {
+        let mut deserializer = serde_json::Deserializer::from_slice(line);
+        (&mut *self).deserialize(&mut deserializer)?;
+        deserializer.end()
+    }
+
+    fn take_client(&mut self, name: &str, client: Cow<'line, str>) {
+        let is_connection =
+            ["remote_addr", "remoteaddr", "remote-addr"].iter().any(|known| known.eq_ignore_ascii_case(name));
+        match &self.client {
+            Some((_, true)) if !is_connection => {}
+            Some((known, rank)) if *rank == is_connection => self.is_ambiguous |= *known != client,
+            _ => (self.client, self.is_ambiguous) = (Some((client, is_connection)), false),
+        }
+    }
+
+    fn is_client(name: &str) -> bool {
+        let names = [
+            "remote_addr",
+            "remoteaddr",
+            "remote-addr",
+            "remote_ip",
+            "remoteip",
+            "client_ip",
+            "clientip",
+            "client",
+            "client_addr",
+            "remote_host",
+            "remotehost",
+            "ip",
+        ];
+        names.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
     fn place(&mut self, name: &str) -> Option<&mut Option<Cow<'line, str>>> {
         let is = |names: &[&str]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
         Some(match () {
-            () if is(&[
-                "remote_addr",
-                "remoteaddr",
-                "remote_ip",
-                "remoteip",
-                "client_ip",
-                "clientip",
-                "client",
-                "client_addr",
-                "remote_host",
-                "remotehost",
-                "host_ip",
-                "ip",
-            ]) =>
-            {
-                &mut self.client
-            }
             () if is(&[
                 "http_x_forwarded_for",
                 "x_forwarded_for",
@@ -141,19 +211,27 @@ impl<'line> Fields<'line> {
     }
 }
 
-impl<'line> Deserialize<'line> for Fields<'line> {
-    fn deserialize<D: Deserializer<'line>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OfObject;
-        impl<'line> Visitor<'line> for OfObject {
-            type Value = Fields<'line>;
+impl<'line> DeserializeSeed<'line> for &mut Fields<'line> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'line>>(self, deserializer: D) -> Result<(), D::Error> {
+        struct OfObject<'fields, 'line>(&'fields mut Fields<'line>);
+        impl<'line> Visitor<'line> for OfObject<'_, 'line> {
+            type Value = ();
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'line>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Fields::default();
+            fn visit_map<A: MapAccess<'line>>(self, mut map: A) -> Result<(), A::Error> {
+                let fields = self.0;
                 while let Some(Text(Some(name))) = map.next_key()? {
+                    if Fields::is_client(&name) {
+                        if let Text(Some(client)) = map.next_value()? {
+                            fields.take_client(&name, client);
+                        }
+                        continue;
+                    }
                     match fields.place(&name) {
                         Some(place) => {
                             let Text(value) = map.next_value()?;
@@ -166,10 +244,10 @@ impl<'line> Deserialize<'line> for Fields<'line> {
                         }
                     }
                 }
-                Ok(fields)
+                Ok(())
             }
         }
-        deserializer.deserialize_map(OfObject)
+        deserializer.deserialize_map(OfObject(self))
     }
 }
 
@@ -283,6 +361,31 @@ mod tests {
             );
             assert_eq!(entry.forwarded.as_deref(), Some(&b"203.0.113.9"[..]), "{description}");
         }
+    }
+
+    #[test]
+    fn the_connections_address_is_the_client() {
+        for (line, expected) in [
+            (r#"{"host_ip":"198.51.100.5","remote_addr":"192.0.2.7"}"#, Ok("192.0.2.7")),
+            (r#"{"client":"198.51.100.5","ip":"198.51.100.6","remote_addr":"192.0.2.7"}"#, Ok("192.0.2.7")),
+            (r#"{"RemoteAddr":"192.0.2.7","client_ip":"198.51.100.5"}"#, Ok("192.0.2.7")),
+            (r#"{"clientip":"192.0.2.7","client":"192.0.2.7"}"#, Ok("192.0.2.7")),
+            (r#"{"clientip":"192.0.2.7","client":"198.51.100.5"}"#, Err(Fault::AmbiguousClient)),
+            (r#"{"host_ip":"198.51.100.5"}"#, Err(Fault::JsonWithoutClient)),
+        ] {
+            let client =
+                parse(line.as_bytes()).map(|entry| String::from_utf8_lossy(&entry.client).into_owned());
+            assert_eq!(client, expected.map(str::to_owned), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_hide_by_what_it_sends() {
+        let line = br#"{"remote_addr":"192.0.2.7","status":404,"http_user_agent":"a\x22\\x \u00e4"}"#;
+        assert_eq!(parse(line).unwrap().agent.as_ref(), "a\\x22\\x \u{e4}".as_bytes());
+        let cut = br#"{"remote_addr":"192.0.2.7","status":404,"http_user_agent":"aaaaaaa"#;
+        assert_eq!((parse(cut).is_err(), parse_beginning(cut).unwrap().status), (true, Some(404)));
+        assert_eq!(parse_beginning(br#"{"remote_addr":"192.0.2.7","sta"#), Err(Fault::TooLong));
     }
 
     #[test]

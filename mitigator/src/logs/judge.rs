@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::busy::as_f64;
 use super::client::{Client, Who};
 use super::clients::Clients;
-use super::features::{COLUMNS, Features};
+use super::features::{COLUMNS, Features, decade};
 use super::gates::Gate;
 use super::grouping::{self, Grouping, Wanted};
 
@@ -36,6 +36,18 @@ const FLOOD_AGENTS: f64 = 5.0;
 const FLOOD_ALIKE: f64 = 3.0;
 /// Requests/s for one page that need nothing to bear them out.
 const FLOOD_ALONE: f64 = 20.0;
+/// Minutes as loud from which a flood may be a habit that began or is seldom: people of one address, a probe.
+const FLOOD_MAY_BE_HABIT: f64 = 10.0;
+/// The same of what goes on at the log's end.
+const FLOOD_GOES_ON: f64 = 5.0;
+/// Requests/s for one page of one client that no habit comes to.
+const FLOOD_NO_HABIT: f64 = 60.0;
+/// Clients that flood the same page in the same minute, as no habit has it.
+const FLOOD_NO_HABIT_ALIKE: f64 = 20.0;
+/// Seconds within which somebody who asks evenly is seen after the log begins.
+const AT_ONCE_S: u64 = 10;
+/// Seconds before the log's end in which a flood may go on: servers write lines late.
+const ENDED_S: u64 = 120;
 /// Seconds within which floods of one page belong together.
 const SAME_TIME_S: i64 = 60;
 
@@ -47,19 +59,32 @@ const SCAN_ERROR_SHARE: f64 = 0.1;
 const SCAN_OVER_OTHERS: f64 = 3.0;
 /// Different addresses that were errors: one dead link is asked for again and again.
 const SCAN_ERROR_URLS: f64 = 20.0;
+/// No more than this is asked for, so that scanners do not shield each other, or half as much again as those get who do
+/// not look like scanners: of a broken site errors are the rule.
+const SCAN_MOST_ERROR_SHARE: f64 = 0.5;
+const SCAN_OVER_BROKEN: f64 = 1.5;
 /// Requests in the busiest minute: crawlers wait between two.
 const SCAN_MINUTE: f64 = 60.0;
 /// Different statuses from 400 on, with requests that send something.
 const SCAN_KINDS: f64 = 3.0;
-/// Of the requests, other than GET and HEAD: crawlers send nothing.
+/// Of the requests, POST, PUT, PATCH and DELETE: crawlers send nothing.
 const SCAN_SENDS_SHARE: f64 = 0.02;
 /// Different statuses that need nothing to bear them out.
 const SCAN_KINDS_ALONE: f64 = 5.0;
-/// 404 and 410 in a minute: somebody reads a list of names.
+/// Of the requests, sent and taken: who uploads asks first what is there, and is told 404.
+const SCAN_TAKEN_SHARE: f64 = 0.1;
+/// Of the requests, answered 5xx: who uploads breaks nothing, and who tries forms does.
+const SCAN_BREAKS_SHARE: f64 = 0.05;
+/// 404 and 410 in a minute: somebody who also sends reads a list of names.
 const SCAN_MISSING: f64 = 180.0;
+/// The same of who only reads: a crawler asks several times a second for what a site had before it was made anew.
+const SCAN_MISSING_READER: f64 = 500.0;
 /// What others get is unknown while they ask little: so many requests with so many errors are taken for granted.
 const OTHERS_REQUESTS: f64 = 1_000.0;
 const OTHERS_ERRORS: f64 = 20.0;
+/// The same of those who do not look like scanners, who are few while many scan.
+const CALM_REQUESTS: f64 = 100.0;
+const CALM_ERRORS: f64 = 2.0;
 
 /// Part of its floor from which a client carries a kind of attack and is grouped.
 const CARRIES: f64 = 0.1;
@@ -97,7 +122,6 @@ impl Vector {
 
     /// What those who carry it are grouped by: counts and rates by their decade, because they differ by factors.
     fn point(self, features: &Features) -> [f64; 3] {
-        let decade = |value: f64| (1.0 + value).log10();
         let share = match self {
             Self::HttpFlood => features.page_share,
             Self::HttpScan => features.error_share,
@@ -152,6 +176,8 @@ pub struct Terms {
     pub patience: f64,
     /// Of K-Means.
     pub seed: u64,
+    /// Whether everybody is grouped too, which nobody is judged by.
+    pub everybody: bool,
 }
 
 /// A judgement of one client, with its reasons.
@@ -163,7 +189,7 @@ pub struct Verdict {
     pub vector: Vector,
     /// What is done.
     pub decision: Decision,
-    /// What the client itself was held against, all of it passed.
+    /// What the client itself was held against; of those of which one is enough, some may have failed.
     pub gates: Vec<Gate>,
     /// Its group, an index into those of the case.
     pub group: usize,
@@ -177,6 +203,8 @@ pub struct Verdict {
     pub first_s: i64,
     /// See `first_s`.
     pub last_s: i64,
+    /// The last evidence, in seconds since the Unix epoch: the end of its loudest minutes, or its last error.
+    pub evidence_s: i64,
     /// Why it is not blocked all the same; `None` when it is.
     pub kept: Option<&'static str>,
 }
@@ -225,7 +253,7 @@ pub struct Group {
 pub struct Judgement {
     /// Of each kind of attack.
     pub cases: Vec<Case>,
-    /// Who shows the evidence, worst first.
+    /// Who shows the evidence: first who is blocked, worst first.
     pub verdicts: Vec<Verdict>,
     /// How everybody divides, for tables and plots; nobody is judged by it.
     pub everybody: Grouping,
@@ -234,6 +262,8 @@ pub struct Judgement {
     features: Vec<Features>,
     /// Requests and errors of all.
     totals: (f64, f64),
+    /// Of all who do not look like scanners themselves.
+    calm: (f64, f64),
 }
 
 /// Clients that everybody's grouping is made of, the loudest.
@@ -249,19 +279,23 @@ pub fn judge(
     terms: &Terms,
     kept: impl Fn(Source) -> Option<&'static str>,
 ) -> Result<Judgement> {
-    let span_s = clients.span().map_or(0.0, |(first, last)| as_f64(first.abs_diff(last)));
-    let features: Vec<Features> = clients.all().iter().map(|client| Features::of(client, span_s)).collect();
-    let totals = features.iter().fold((0.0, 0.0), |(requests, errors), features| {
+    let observed_s = as_f64(clients.observed.seconds());
+    let features: Vec<Features> =
+        clients.all().iter().map(|client| Features::of(client, observed_s)).collect();
+    let sum = |(requests, errors): (f64, f64), features: &Features| {
         (requests + features.requests, errors + features.errors)
-    });
+    };
+    let totals = features.iter().fold((0.0, 0.0), sum);
+    let calm = features.iter().filter(|features| !looks_like_a_scanner(features, terms));
+    let calm = calm.fold((0.0, 0.0), sum);
     let mut grouped: Vec<usize> = (0..features.len()).collect();
     let requests = |place: &usize| clients.all().get(*place).map_or(0, |client| client.requests);
     grouped.sort_by_key(|place| (std::cmp::Reverse(requests(place)), *place));
-    grouped.truncate(MOST_GROUPED);
+    grouped.truncate(if terms.everybody { MOST_GROUPED } else { 0 });
     let everybody =
         grouping::group(&points(&features, &grouped), terms.wanted, terms.min_silhouette, terms.seed)?;
     let mut judgement =
-        Judgement { cases: Vec::new(), verdicts: Vec::new(), everybody, grouped, features, totals };
+        Judgement { cases: Vec::new(), verdicts: Vec::new(), everybody, grouped, features, totals, calm };
     for vector in Vector::ALL {
         let case = judgement.case(vector, clients, terms)?;
         if case.alarm {
@@ -271,7 +305,11 @@ pub fn judge(
     }
     judgement.verdicts.sort_by(|a, b| {
         let over = |verdict: &Verdict| verdict.vector.key(&verdict.features) / verdict.vector.floor();
-        over(b).total_cmp(&over(a)).then_with(|| a.client.cmp(&b.client))
+        let is_kept = |verdict: &Verdict| verdict.decision != Decision::Block;
+        is_kept(a)
+            .cmp(&is_kept(b))
+            .then_with(|| over(b).total_cmp(&over(a)))
+            .then_with(|| a.client.cmp(&b.client))
     });
     // One client, one verdict on the list: of two kinds the worse.
     let mut seen = std::collections::BTreeSet::new();
@@ -397,7 +435,12 @@ impl Judgement {
                 Who::Name(_) => Some("a host name cannot be blocked; log addresses (HostnameLookups Off)"),
                 Who::Source(source) => kept(*source),
             };
+            let why = why.or_else(|| doubt(case.vector, client, features, &gates, clients));
             let (first_s, last_s) = client.busy.span().unwrap_or_default();
+            let evidence_s = match case.vector {
+                Vector::HttpFlood => client.busy.loud_until(),
+                Vector::HttpScan => client.last_error_s,
+            };
             self.verdicts.push(Verdict {
                 client: client.who.clone(),
                 vector: case.vector,
@@ -409,6 +452,7 @@ impl Judgement {
                 page: page_of(client),
                 first_s,
                 last_s,
+                evidence_s: evidence_s.unwrap_or(last_s),
                 kept: why,
             });
         }
@@ -431,11 +475,12 @@ impl Judgement {
             }
         }
         let mut alike = FxHashMap::default();
-        for floods in times.values() {
-            for (at_s, place) in floods {
-                let together =
-                    floods.iter().filter(|(other, _)| at_s.abs_diff(*other) <= SAME_TIME_S.unsigned_abs());
-                alike.insert(*place, together.count());
+        for floods in times.values_mut() {
+            floods.sort_unstable();
+            for (at_s, place) in floods.iter() {
+                let first = floods.partition_point(|(other, _)| *other < at_s - SAME_TIME_S);
+                let end = floods.partition_point(|(other, _)| *other <= at_s + SAME_TIME_S);
+                alike.insert(*place, end - first);
             }
         }
         alike
@@ -507,10 +552,14 @@ impl Judgement {
                 let (requests, errors) = self.totals;
                 let others = (errors - features.errors + OTHERS_ERRORS)
                     / (requests - features.requests + OTHERS_REQUESTS);
-                let share = SCAN_ERROR_SHARE.max(others * SCAN_OVER_OTHERS);
-                let sends = features.post_share + features.other_method_share;
-                let kinds = if sends >= SCAN_SENDS_SHARE { SCAN_KINDS } else { SCAN_KINDS_ALONE };
-                vec![
+                let (mut requests, mut errors) = self.calm;
+                if !looks_like_a_scanner(features, terms) {
+                    (requests, errors) = (requests - features.requests, errors - features.errors);
+                }
+                let calm = (errors + CALM_ERRORS) / (requests + CALM_REQUESTS);
+                let most = SCAN_MOST_ERROR_SHARE.max(calm * SCAN_OVER_BROKEN);
+                let share = SCAN_ERROR_SHARE.max(others * SCAN_OVER_OTHERS).min(most);
+                let mut gates = vec![
                     Gate::at_least(
                         "scan_errors",
                         features.errors,
@@ -539,21 +588,9 @@ impl Judgement {
                         "requests",
                         "in its busiest minute; crawlers wait between two",
                     ),
-                    Gate::at_least(
-                        "scan_kinds",
-                        features.error_kinds,
-                        kinds,
-                        "statuses",
-                        "different ones from 400 on; fewer are enough of who sends data (one of two)",
-                    ),
-                    Gate::at_least(
-                        "scan_missing",
-                        features.missing_in_a_minute,
-                        SCAN_MISSING * patience,
-                        "errors",
-                        "404 and 410 in a minute (one of two)",
-                    ),
-                ]
+                ];
+                gates.extend(scan_ways(features, patience));
+                gates
             }
         }
     }
@@ -611,6 +648,73 @@ pub struct Explained {
     pub gates: Vec<Gate>,
     /// In words.
     pub conclusion: String,
+}
+
+/// Of a scan, the gates of which one is enough.
+fn scan_ways(features: &Features, patience: f64) -> Vec<Gate> {
+    let sends = features.sends_share >= SCAN_SENDS_SHARE;
+    // Of who uploads, what is not there tells nothing.
+    let uploads = features.taken_share >= SCAN_TAKEN_SHARE.max(features.sends_share / 2.0)
+        && features.server_error_share < SCAN_BREAKS_SHARE;
+    let kinds = Gate::at_least(
+        "scan_kinds",
+        features.error_kinds,
+        if sends && !uploads { SCAN_KINDS } else { SCAN_KINDS_ALONE },
+        "statuses",
+        "different ones of them; fewer are enough of who sends what is not taken (one of two)",
+    );
+    let missing = Gate::at_least(
+        "scan_missing",
+        features.missing_in_a_minute,
+        if sends { SCAN_MISSING } else { SCAN_MISSING_READER } * patience,
+        "errors",
+        "404 and 410 in a minute; fewer are enough of who sends data (one of two)",
+    );
+    if uploads { vec![kinds] } else { vec![kinds, missing] }
+}
+
+/// Whether it is a scanner by all but the comparison with others.
+fn looks_like_a_scanner(features: &Features, terms: &Terms) -> bool {
+    features.errors >= SCAN_ERRORS * terms.patience
+        && features.error_share >= SCAN_ERROR_SHARE
+        && features.error_urls >= SCAN_ERROR_URLS
+        && features.busiest_minute >= SCAN_MINUTE * terms.patience
+        && scan_ways(features, terms.patience).iter().any(|gate| gate.passed)
+}
+
+/// Why somebody who shows a flood may have a habit instead, of which the log shows too little.
+fn doubt(
+    vector: Vector,
+    client: &Client,
+    features: &Features,
+    gates: &[Gate],
+    clients: &Clients,
+) -> Option<&'static str> {
+    let value = |name: &str| gates.iter().find(|gate| gate.name == name).map_or(0.0, |gate| gate.value);
+    let is_no_habit =
+        features.page_per_second >= FLOOD_NO_HABIT || value("flood_alike") >= FLOOD_NO_HABIT_ALIKE;
+    if vector != Vector::HttpFlood || is_no_habit {
+        return None;
+    }
+    let (first_s, last_s) = client.busy.span()?;
+    let (begin_s, _) = clients.observed.around(first_s)?;
+    let (_, end_s) = clients.observed.around(last_s)?;
+    let is_even_over = |seconds: u64| {
+        features.peak_per_second * as_f64(seconds.max(AT_ONCE_S)) < FLOOD_SURGE * features.requests
+    };
+    if is_even_over(clients.observed.seconds()) {
+        return Some("the log is too short to tell whether it always asks as much; read more of it");
+    }
+    if first_s.abs_diff(begin_s) < AT_ONCE_S && is_even_over(first_s.abs_diff(last_s)) {
+        return Some("it asked as much when the log begins, and may have done so before; read more of it");
+    }
+    let goes_on = last_s.abs_diff(end_s) < ENDED_S;
+    if goes_on && features.loud_minutes > FLOOD_GOES_ON {
+        return Some("it has been as loud for minutes and goes on, as people of one address and probes do");
+    }
+    let alone = gates.iter().any(|gate| gate.name == "flood_alone" && gate.passed);
+    (!alone && features.loud_minutes > FLOOD_MAY_BE_HABIT)
+        .then_some("it was as loud for more than ten minutes, as people of one address are")
 }
 
 /// Gates of which one is enough.

@@ -6,16 +6,24 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use crate::pipeline::target::Target;
 use crate::report::file::write_file;
 use crate::report::units;
+
+/// Tries to get the lock, and what is between two: five seconds.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who is blocked, and until when, in milliseconds since the Unix epoch; `None` for no end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,20 +57,11 @@ impl List {
             if entry.trim().is_empty() {
                 continue;
             }
-            let at = || format!("line {}", number + 1);
-            let target: Target = entry.trim().parse().with_context(at)?;
-            let until = match comment.trim_start().strip_prefix("until ") {
-                Some(rest) => {
-                    let time = rest.split([' ', ',']).next().unwrap_or_default();
-                    let end = units::parse_unix_ms(time);
-                    Some(
-                        end.with_context(|| format!("until `{time}`: write it like 2026-01-31T12:00:00Z"))
-                            .with_context(at)?,
-                    )
-                }
-                None => None,
-            };
-            list.add(target, until);
+            let target: Target = entry.trim().parse().with_context(|| format!("line {}", number + 1))?;
+            // `until the ticket is closed` is a comment like any other.
+            let time =
+                comment.trim_start().strip_prefix("until ").and_then(|rest| rest.split([' ', ',']).next());
+            list.add(target, time.and_then(units::parse_unix_ms));
         }
         Ok(list)
     }
@@ -109,12 +108,6 @@ impl List {
         change
     }
 
-    /// The end that comes first.
-    #[must_use]
-    pub fn next_end(&self) -> Option<u64> {
-        self.entries.values().flatten().min().copied()
-    }
-
     /// As the file has it, sorted.
     #[must_use]
     pub fn text(&self) -> String {
@@ -131,8 +124,30 @@ impl List {
     }
 }
 
+/// Reads the list in a file; one that is not there is empty.
+///
+/// # Errors
+///
+/// When the file cannot be read, or is no such list.
+pub fn read_file(file: &Path) -> Result<List> {
+    let (list, _) = read(file)?;
+    Ok(list)
+}
+
+fn read(file: &Path) -> Result<(List, String)> {
+    let shown = file.display();
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("cannot read the list {shown}"))?,
+    };
+    match List::parse(&text) {
+        Ok(list) => Ok((list, text)),
+        Err(error) => bail!("{shown} is not a list of addresses, so it was left as it is: {error:#}"),
+    }
+}
+
 /// Reads the list in a file, takes in blocks, lets go of what has ended, and replaces the file at once. One that is
-/// not there is made. Writers take turns by a lock on the directory.
+/// not there is made. Writers take turns by a lock on a file beside it, which stays.
 ///
 /// # Errors
 ///
@@ -143,29 +158,41 @@ pub fn update_file(
     now_unix_ms: u64,
 ) -> Result<(List, Change)> {
     let shown = file.display();
-    let directory = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let opened =
-        fs::File::open(directory).with_context(|| format!("cannot open the directory of {shown}"))?;
-    let _turn = Flock::lock(opened, FlockArg::LockExclusive)
-        .map_err(|(_, error)| error)
-        .with_context(|| format!("cannot lock the directory of {shown}"))?;
-    let text = match fs::read_to_string(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        read => read.with_context(|| format!("cannot read the list {shown}"))?,
-    };
-    let mut list = match List::parse(&text) {
-        Ok(list) => list,
-        Err(error) => bail!("{shown} is not a list of addresses, so it was left as it is: {error:#}"),
-    };
+    let _turn = lock(file)?;
+    let (mut list, text) = read(file)?;
     let change = list.update(blocks, now_unix_ms);
     if change != (Change { standing: change.standing, ..Change::default() }) || list.text() != text {
         write_file(file, |out| Ok(out.write_all(list.text().as_bytes())?))
             .with_context(|| format!("cannot write the list {shown}"))?;
     }
     Ok((list, change))
+}
+
+/// The turn to write a list, whatever link names it.
+fn lock(file: &Path) -> Result<Flock<fs::File>> {
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let mut name = OsString::from(".");
+    name.push(file.file_name().with_context(|| format!("{} names no file", file.display()))?);
+    name.push(".lock");
+    let beside = file.with_file_name(name);
+    let shown = beside.display();
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let mut opened = options.open(&beside).with_context(|| format!("cannot open the lock {shown}"))?;
+    for _ in 0..LOCK_TRIES {
+        opened = match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+            Ok(turn) => return Ok(turn),
+            Err((opened, Errno::EWOULDBLOCK)) => opened,
+            Err((_, error)) => return Err(error).with_context(|| format!("cannot lock {shown}")),
+        };
+        pause();
+    }
+    bail!("another process has held the lock {shown} for seconds; `fuser {shown}` tells which")
+}
+
+#[expect(clippy::disallowed_methods, reason = "an edge that waits for another process")]
+fn pause() {
+    std::thread::sleep(LOCK_PAUSE);
 }
 
 #[cfg(test)]
@@ -204,7 +231,6 @@ mod tests {
             "9.0.0.1\n10.0.0.1\n192.0.2.7 # until 2026-01-31T12:00:09Z, by logs\n2001:db8::/64\n"
         );
         assert_eq!(List::parse(&list.text()).unwrap(), list);
-        assert_eq!(list.next_end(), Some(NOON + 9_000));
         assert_eq!(list.update([(target("192.0.2.7"), NOON + 20_000)], NOON).prolonged, 1);
     }
 
@@ -222,5 +248,27 @@ mod tests {
         let (_, change) = update_file(&file, [], NOON).unwrap();
         assert_eq!((change.ended, change.standing), (1, 0));
         assert_eq!(fs::read_to_string(&file).unwrap(), "");
+    }
+
+    #[test]
+    fn an_end_that_is_no_time_is_a_comment() {
+        let mut list = List::parse("203.0.113.9 # until the ticket is closed\n").unwrap();
+        assert_eq!(list.update([], u64::MAX), Change { standing: 1, ..Change::default() });
+    }
+
+    #[test]
+    fn writers_take_turns_by_whatever_name_they_know_the_list() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("list"), directory.path().join("link"));
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let turn = lock(&link).unwrap();
+        let error = update_file(&file, [(target("192.0.2.9"), NOON)], 0).unwrap_err().to_string();
+        assert!(error.contains("/.list.lock for seconds"), "{error}");
+        drop(turn);
+        update_file(&link, [(target("192.0.2.9"), NOON)], 0).unwrap();
+        let mode =
+            std::os::unix::fs::MetadataExt::mode(&fs::metadata(directory.path().join(".list.lock")).unwrap());
+        assert_eq!((mode & 0o777, link.is_symlink()), (0o600, true));
     }
 }

@@ -17,6 +17,7 @@ pub mod grouping;
 pub mod json;
 pub mod judge;
 pub mod list;
+pub mod observed;
 pub mod pages;
 pub mod plots;
 pub mod reading;

@@ -1,5 +1,6 @@
 //! Plots as SVG: requests of the loudest clients, the elbow with the silhouettes, and everybody as points.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,9 @@ use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
 
 use super::busy::as_f64;
+use super::client::Who;
 use super::clients::Clients;
-use super::judge::{Decision, Judgement};
+use super::judge::Judgement;
 use crate::report::file::write_file;
 
 const SIZE: (u32, u32) = (900, 480);
@@ -54,12 +56,13 @@ pub fn draw(directory: &Path, clients: &Clients, judgement: &Judgement) -> Resul
     Ok(files)
 }
 
-fn is_blamed(judgement: &Judgement, clients: &Clients, place: usize) -> bool {
-    let who = clients.all().get(place).map(|client| &client.who);
-    judgement
-        .verdicts
-        .iter()
-        .any(|verdict| Some(&verdict.client) == who && verdict.decision == Decision::Block)
+/// Who is blocked, by the place among all.
+fn blamed(judgement: &Judgement, clients: &Clients) -> BTreeSet<usize> {
+    let blocked: BTreeSet<&Who> = judgement.blocked().map(|verdict| &verdict.client).collect();
+    let places = judgement.grouped.iter().copied();
+    places
+        .filter(|place| clients.all().get(*place).is_some_and(|client| blocked.contains(&client.who)))
+        .collect()
 }
 
 /// A bar for each of the loudest clients, those who are blamed in red.
@@ -91,8 +94,9 @@ fn requests(clients: &Clients, judgement: &Judgement, svg: &mut String) -> Resul
             SegmentValue::Last => String::new(),
         })
         .draw()?;
+    let blamed = blamed(judgement, clients);
     let bars = places.iter().zip(0_i32..).filter_map(|(place, number)| {
-        let colour = if is_blamed(judgement, clients, *place) { BLAMED } else { BENIGN };
+        let colour = if blamed.contains(place) { BLAMED } else { BENIGN };
         let row = rows - 1 - number;
         let corners = [
             (0.0, SegmentValue::Exact(row)),
@@ -153,6 +157,7 @@ fn elbow(_: &Clients, judgement: &Judgement, svg: &mut String) -> Result<(), Err
 
 /// Everybody by requests and peak, coloured by group; who is blamed has a red ring.
 fn groups(clients: &Clients, judgement: &Judgement, svg: &mut String) -> Result<(), Error> {
+    let blamed = blamed(judgement, clients);
     let points: Vec<((f64, f64), usize, bool)> = judgement
         .grouped
         .iter()
@@ -160,7 +165,7 @@ fn groups(clients: &Clients, judgement: &Judgement, svg: &mut String) -> Result<
         .filter_map(|(place, member)| {
             let features = judgement.features(*place)?;
             let at = (features.requests.max(1.0), features.peak_per_second.max(0.1));
-            Some((at, member.group, is_blamed(judgement, clients, *place)))
+            Some((at, member.group, blamed.contains(place)))
         })
         .collect();
     let most = |of: fn(&(f64, f64)) -> f64| points.iter().map(|(at, ..)| of(at)).fold(10.0, f64::max) * 2.0;

@@ -9,9 +9,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
+use memchr::memchr;
 use serde::Serialize;
 
 use super::clients::Clients;
+use super::entry::Entry;
 use super::fault::Fault;
 use super::format::Format;
 use super::splitter::{Line, Splitter};
@@ -41,6 +43,8 @@ pub struct Log {
     /// The first of them.
     pub shown_bad_lines: Vec<BadLine>,
     last_time: LastTime,
+    /// Room for a line without its doubled quotes.
+    undoubled: Vec<u8>,
 }
 
 /// A line that could not be read.
@@ -78,6 +82,7 @@ impl Log {
             bad_lines: 0,
             shown_bad_lines: Vec::new(),
             last_time: LastTime::default(),
+            undoubled: Vec::new(),
         }
     }
 
@@ -85,17 +90,16 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// When nothing of it can be read, it is empty, or none of its lines is of an access log.
+    /// When nothing of it can be read.
     pub fn read(&mut self, source: impl Read + Send + 'static, name: &str) -> Result<Option<Damage>> {
         let mut source = uncompressed(source).with_context(|| format!("cannot read {name}"))?;
-        let (lines_before, bad_before) = (self.lines, self.bad_lines);
+        let lines_before = self.lines;
         let mut splitter = Splitter::default();
         let mut number = 0;
-        let mut bytes = 0;
         let broke_off = loop {
             match splitter.read(&mut source, |line| self.take(line, &mut number, name)) {
                 Ok(0) => break None,
-                Ok(count) => bytes += count,
+                Ok(_) => {}
                 Err(error) => break Some(error),
             }
         };
@@ -103,27 +107,30 @@ impl Log {
         if broke_off.is_none() {
             splitter.finish(|line| self.take(line, &mut number, name));
         }
-        let (lines, bad) = (self.lines - lines_before, self.bad_lines - bad_before);
         if let Some(error) = broke_off {
-            if lines == 0 {
+            if self.lines == lines_before {
                 return Err(error).with_context(|| format!("cannot read {name}"));
             }
             return Ok(Some(Damage { file: name.to_owned(), line: number, what: error.to_string() }));
         }
-        if bytes == 0 {
-            bail!("{name} is empty; {ACCEPTED}");
-        }
-        if lines == bad {
-            let first = self.shown_bad_lines.iter().find(|line| line.file == name);
-            let why = first.map_or_else(
-                || "all its lines are empty".to_owned(),
-                |first| {
-                    format!("of its {bad} lines none could be read, line {} is: {}", first.line, first.what)
-                },
-            );
-            bail!("{name} is no access log: {why}; {ACCEPTED}");
-        }
         Ok(None)
+    }
+
+    /// Whether what was read is an access log. An empty one is: it has just been begun.
+    ///
+    /// # Errors
+    ///
+    /// When there are lines and none could be read.
+    pub fn check(&self) -> Result<()> {
+        if let Some(BadLine { file, line, what, .. }) = self.shown_bad_lines.first()
+            && self.lines == self.bad_lines
+        {
+            bail!(
+                "{file} is no access log: of {} lines none could be read, line {line} is: {what}; {ACCEPTED}",
+                self.lines
+            );
+        }
+        Ok(())
     }
 
     /// Takes in the next line of a file, of which `number` lines were taken in before.
@@ -139,7 +146,8 @@ impl Log {
                 }
                 (line, self.take_whole(line))
             }
-            Line::TooLong(line) => (line, Err(Fault::TooLong)),
+            // Who sends too much does not hide by it: what counts stands in front.
+            Line::TooLong(line) => (line, self.take_beginning(line)),
         };
         self.lines += 1;
         if let Err(fault) = taken {
@@ -161,15 +169,51 @@ impl Log {
         let line = line.trim_ascii_start();
         let (entry, format) = if line.first() == Some(&b'{') {
             (json::parse(line)?, Format::Json)
+        } else if is_doubled(line) {
+            self.undoubled.clear();
+            let mut was_quote = false;
+            for byte in line.get(1..).unwrap_or_default() {
+                was_quote = *byte == b'"' && !was_quote;
+                if !was_quote {
+                    self.undoubled.push(*byte);
+                }
+            }
+            text::parse(&self.undoubled, &mut self.last_time)?
         } else {
             text::parse(line, &mut self.last_time)?
         };
-        self.clients.add(&entry)?;
-        if let Some(count) = self.formats.get_mut(format as usize) {
+        Self::add(&mut self.clients, &mut self.formats, &entry, format)
+    }
+
+    fn take_beginning(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let line = line.trim_ascii_start();
+        let parsed = if line.first() == Some(&b'{') {
+            json::parse_beginning(line).map(|entry| (entry, Format::Json))
+        } else {
+            text::parse(line, &mut self.last_time)
+        };
+        let (entry, format) = parsed.map_err(|_| Fault::TooLong)?;
+        Self::add(&mut self.clients, &mut self.formats, &entry, format)
+    }
+
+    fn add(
+        clients: &mut Clients,
+        formats: &mut [u64; Format::ALL.len()],
+        entry: &Entry<'_>,
+        format: Format,
+    ) -> Result<(), Fault> {
+        clients.add(entry)?;
+        if let Some(count) = formats.get_mut(format as usize) {
             *count += 1;
         }
         Ok(())
     }
+}
+
+/// Whether a line is wrapped in quotes and those in it are doubled, as spreadsheets write it.
+fn is_doubled(line: &[u8]) -> bool {
+    let inner = line.strip_prefix(b"\"").unwrap_or_default();
+    memchr(b'"', inner).is_some_and(|at| inner.get(at + 1) == Some(&b'"'))
 }
 
 /// Opens a log; `-` is standard input.

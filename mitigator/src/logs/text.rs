@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter, memrchr};
 
 use super::entry::{Entry, request};
 use super::fault::Fault;
@@ -17,9 +17,11 @@ use super::when::LastTime;
 /// When it is of none of the formats.
 pub fn parse<'line>(line: &'line [u8], last_time: &mut LastTime) -> Result<(Entry<'line>, Format), Fault> {
     let line = unwrapped(line);
-    let bracket = memchr(b'[', line).ok_or(Fault::NoTime)?;
+    // A user's name may hold brackets, but no raw quote: the time is what stands last before the request.
+    let (before, _) = line.split_at(first_quote(line).unwrap_or(line.len()));
+    let bracket = memrchr(b'[', before).ok_or(Fault::NoTime)?;
     let (head, rest) = line.split_at(bracket);
-    let (client, has_host) = client_in(head).ok_or(Fault::NoClient)?;
+    let (client, has_host) = client_in(head)?;
     let end = memchr(b']', rest).ok_or(Fault::NoTime)?;
     let time = rest.get(1..end).unwrap_or_default();
     let at_s = last_time.parse(time);
@@ -63,16 +65,29 @@ fn unwrapped(line: &[u8]) -> &[u8] {
 }
 
 /// Who asked, of what stands before the time: `client ident user`, or `host:port client ident user`, and
-/// whether it is the latter.
-fn client_in(head: &[u8]) -> Option<(&[u8], bool)> {
+/// whether it is the latter. In some formats a header that the client sent stands in front, so that two addresses, or a
+/// list of them, are not taken for one or the other.
+fn client_in(head: &[u8]) -> Result<(&[u8], bool), Fault> {
     let (first, rest) = word(head);
+    if first.contains(&b',') {
+        return Err(Fault::AmbiguousClient);
+    }
     let mut others = rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let (second, third) = (others.next(), others.next());
     // A user may hold blanks, so that the number of words does not tell.
     let may_be_host = third.is_some() && others.next().is_some() && !is_address(first);
     let is_host = may_be_host && second.is_some_and(|word| is_address(word) || is_host_and_port(first));
-    let client = if is_host { second? } else { first };
-    (!client.is_empty()).then_some((client, is_host))
+    let is_listed = |word: &[u8]| word != b"-" && (rest.contains(&b',') || is_address(word));
+    if !is_host && second.is_some_and(is_listed) {
+        return Err(Fault::AmbiguousClient);
+    }
+    let client = if is_host { second.unwrap_or_default() } else { first };
+    if client.is_empty() { Err(Fault::NoClient) } else { Ok((client, is_host)) }
+}
+
+/// Where the first quote is that no backslash precedes.
+fn first_quote(line: &[u8]) -> Option<usize> {
+    memchr_iter(b'"', line).find(|at| at.checked_sub(1).and_then(|before| line.get(before)) != Some(&b'\\'))
 }
 
 fn is_address(word: &[u8]) -> bool {
@@ -206,9 +221,32 @@ mod tests {
             );
             assert_eq!((url.as_str(), status, bytes), ("/a?b=1", Some(200), 17), "{description}");
         }
-        let (client, ..) =
-            parsed(&format!("192.0.2.7 - a user name {TIME} \"GET / HTTP/1.1\" 200 17")).unwrap();
-        assert_eq!(client, "192.0.2.7");
+        for head in [
+            "192.0.2.7 - a user name",
+            "192.0.2.7 - [",
+            "192.0.2.7 - [17/May/2015:10:05:04 +0000]",
+            "192.0.2.7 - a\\\"b",
+            "192.0.2.7 - 203.0.113.9",
+            "192.0.2.7 - Doe, Jane",
+        ] {
+            let (client, url, ..) = parsed(&format!("{head} {TIME} \"GET /[\" 200 17")).unwrap();
+            assert_eq!((client.as_str(), url.as_str()), ("192.0.2.7", "/["), "{head}");
+        }
+    }
+
+    #[test]
+    fn who_may_have_been_named_by_the_client_is_nobody() {
+        for head in [
+            "198.51.100.9 203.0.113.66 - -",
+            "2001:db8::1 203.0.113.66 - -",
+            "198.51.100.9 203.0.113.66",
+            "198.51.100.9, 203.0.113.66 - -",
+            "198.51.100.9 x, 203.0.113.66 - -",
+            "host.example, 203.0.113.66 - -",
+        ] {
+            let line = format!("{head} {TIME} \"GET / HTTP/1.1\" 200 17");
+            assert_eq!(parsed(&line).unwrap_err(), Fault::AmbiguousClient, "{head}");
+        }
     }
 
     #[test]

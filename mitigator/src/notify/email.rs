@@ -1,4 +1,4 @@
-//! By e-mail: SMTP with TLS, through lettre and rustls. The list of the blamed is attached.
+//! By e-mail: SMTP with TLS, through lettre and rustls. The list is attached.
 
 use std::fs;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ fn composed(settings: &EmailSettings, message: &Message) -> Result<lettre::Messa
     }
     let body = SinglePart::plain(message.body.clone());
     let mail = if message.success {
-        let list = Attachment::new("blocked_ips.txt".to_owned());
+        let list = Attachment::new(message.list_name.to_owned());
         let list = list.body(message.list.clone(), ContentType::TEXT_PLAIN);
         mail.multipart(MultiPart::mixed().singlepart(body).singlepart(list))
     } else {

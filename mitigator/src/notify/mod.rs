@@ -36,6 +36,38 @@ impl NotifySettings {
     }
 }
 
+/// Somebody who is blamed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blamed {
+    /// Who, and for what.
+    name: String,
+    kind: &'static str,
+    /// The comparisons, a sentence each.
+    reasons: Vec<String>,
+    /// What became of it.
+    fate: String,
+    /// Whether it is on the list that is handed on.
+    is_listed: bool,
+}
+
+impl Blamed {
+    /// By a verdict; `fate` says what became of it.
+    #[must_use]
+    pub fn new(verdict: &Verdict, fate: String, is_listed: bool) -> Self {
+        let reasons = verdict.gates.iter().filter(|gate| gate.passed).map(Gate::sentence).collect();
+        Self { name: verdict.client.to_string(), kind: verdict.vector.name(), reasons, fate, is_listed }
+    }
+}
+
+/// Which list is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handed {
+    /// Of who was listed or blocked.
+    Blocked,
+    /// Of who is blamed, when nothing was to be done about it.
+    Blamed,
+}
+
 /// What is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
@@ -45,42 +77,54 @@ pub struct Message {
     pub subject: String,
     /// For people.
     pub body: String,
-    /// Who is blamed, an address a line; empty for nobody and after a failure.
+    /// An address a line; empty for nobody and after a failure.
     pub list: String,
+    /// What a file with the list is called.
+    #[serde(skip)]
+    pub list_name: &'static str,
 }
 
+/// Blamed of whom the body tells all, the first ones.
+const TOLD_IN_FULL: usize = 20;
+
 impl Message {
-    /// What was found in `logs`.
+    /// What was found in `logs`; the worst of `blamed` first.
     #[must_use]
-    pub fn success(logs: &str, headline: &str, verdicts: &[&Verdict]) -> Self {
+    pub fn success(logs: &str, headline: &str, blamed: &[Blamed], handed: Handed) -> Self {
         let mut body = format!("{headline}\n\nLogs: {logs}\n");
-        let mut list = String::new();
-        for verdict in verdicts {
-            let _ = writeln!(list, "{}", verdict.client);
-            let _ = writeln!(body, "\n{}: {}", verdict.client, verdict.vector.name());
-            for gate in verdict.gates.iter().filter(|gate| gate.passed) {
-                let _ = writeln!(body, "  {}", Gate::sentence(gate));
+        for Blamed { name, kind, reasons, fate, .. } in blamed.iter().take(TOLD_IN_FULL) {
+            let _ = writeln!(body, "\n{name}: {kind}, {fate}");
+            for reason in reasons {
+                let _ = writeln!(body, "  {reason}");
             }
         }
-        let count = verdicts.len();
-        let found = match count {
+        if blamed.len() > TOLD_IN_FULL {
+            let _ = writeln!(body, "\nand {} more", blamed.len() - TOLD_IN_FULL);
+        }
+        let listed = blamed.iter().filter(|blamed| blamed.is_listed);
+        let list = listed.map(|blamed| format!("{}\n", blamed.name)).collect();
+        let found = match blamed.len() {
             0 => "nobody attacks".to_owned(),
             1 => "1 client attacks".to_owned(),
-            _ => format!("{count} clients attack"),
+            count => format!("{count} clients attack"),
         };
-        Self { success: true, subject: one_line(&format!("mitigator logs: {found}")), body, list }
+        let list_name = match handed {
+            Handed::Blocked => "blocked_ips.txt",
+            Handed::Blamed => "blamed.txt",
+        };
+        let subject = one_line(&format!("mitigator logs: {found}"));
+        Self { success: true, subject, body, list, list_name }
     }
 
-    /// Why nothing could be found out.
+    /// Why not all could be done.
     #[must_use]
     pub fn failure(logs: &str, what: &str) -> Self {
         Self {
             success: false,
-            subject: "mitigator logs: failed, the logs were not judged".to_owned(),
-            body: format!(
-                "The logs could not be judged, and nobody was blocked by them.\n\nLogs: {logs}\n\n{what}\n"
-            ),
+            subject: "mitigator logs: failed".to_owned(),
+            body: format!("mitigator logs ended before it had done all.\n\nLogs: {logs}\n\n{what}\n"),
             list: String::new(),
+            list_name: "blocked_ips.txt",
         }
     }
 }
