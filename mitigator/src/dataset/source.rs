@@ -151,7 +151,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
 /// A second column of a name gets a number, as pandas does it: some published data sets have one.
 fn read_heading(file: &Path) -> Result<Heading> {
     let mut names: Vec<String> = Vec::new();
-    for name in read_names(file)?.iter() {
+    for name in &read_names(file)? {
         let name = String::from_utf8_lossy(name);
         let numbered = (1..).map(|number| format!("{name}.{number}"));
         let mut spellings = std::iter::once(name.to_string()).chain(numbered);
