@@ -22,8 +22,12 @@ stream = ask("/api/events")  # Before the upload: events are not kept for who co
 threading.Thread(target=listen, args=(stream, events), daemon=True).start()
 with open(sys.argv[1], "rb") as capture:  # Sent in chunks, as it is read.
     answer = json.load(ask("/api/captures", capture))
-for _ in range(len(answer["replay"]["verdicts"]) + (answer["flows"]["attacks"] or 0)):
+left = len(answer["replay"]["verdicts"]) + (answer["flows"]["attacks"] or 0)
+while left > 0:
     event = events.get(timeout=30)
+    left -= event.get("missed", event.get("capture") == answer["capture"])  # Others upload, too.
+    if event.get("capture") != answer["capture"]:
+        continue
     what = event["flow"] if event["event"] == "flow" else event
     print(event["event"], what.get("target") or what["initiator"], what.get("vector") or what["class"])
 print(f"{answer['replay']['packets']} packets, {answer['flows']['total']} flows, attack: {answer['replay']['attack']}")

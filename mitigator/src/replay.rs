@@ -288,7 +288,8 @@ impl<W: FnMut(Event<'_>)> Replay<W> {
     fn catch_up(&mut self) -> Result<()> {
         loop {
             let mut due = self.last_tick + self.in_whole_steps(self.pause);
-            if self.now < due {
+            // At the end of what can be counted, time stands still.
+            if self.now < due || due <= self.last_tick {
                 return Ok(());
             }
             let is_idle = !self.arrived_since_tick && !self.control.is_watching();
@@ -550,5 +551,23 @@ mod tests {
                 "{description}"
             );
         }
+    }
+
+    /// In microseconds it is past what can be counted in nanoseconds.
+    #[test]
+    fn the_end_of_time_ends_no_replay() {
+        let block = |kind: u32, content: &[u8]| {
+            let length = u32::try_from(content.len() + 12).unwrap().to_le_bytes();
+            [&kind.to_le_bytes(), &length, content, &length].concat()
+        };
+        let begin = [0x1a2b_3c4d_u32.to_le_bytes(), [1, 0, 0, 0], [0xff; 4], [0xff; 4]].concat();
+        let mut bytes = [block(0x0a0d_0d0a, &begin), block(1, &[1, 0, 0, 0, 0, 0, 0, 0])].concat();
+        for half in [0, u32::MAX, u32::MAX] {
+            let head = [0, half, half, 60, 60].map(u32::to_le_bytes).concat();
+            bytes.extend(block(6, &[head, udp(1)].concat()));
+        }
+        let capture = Capture::from_reader(Cursor::new(bytes), "test").unwrap();
+        let replayed = replay(capture, &Protected::Everybody, &Config::default(), |_| {}).unwrap();
+        assert_eq!(replayed.packets, 3);
     }
 }

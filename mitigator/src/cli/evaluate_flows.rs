@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
 use super::Answer;
-use super::learning::{FlowRecipe, confusion_table, draw, progress_bar, shown_seconds, thousandths, timed};
+use super::learning::{
+    FlowRecipe, confusion_table, draw, make_place, progress_bar, shown_seconds, thousandths, timed,
+};
 use crate::learn::confusion::Confusion;
 use crate::learn::flows::cross::{CrossEvaluation, cross_evaluate};
 use crate::learn::flows::evaluation::{AtThreshold, Detection, Evaluation};
@@ -59,8 +61,15 @@ impl FlowsArgs {
     pub(super) fn run(&self) -> Result<Answer> {
         let mut report = Report { data_set: DATA_SET, evaluation: None, cross: Vec::new() };
         if let Some(file) = &self.model {
-            let (_, model) = FlowModel::read(file)?;
-            let evaluation = Evaluation::of(&model, &Labelled::read(&self.files)?);
+            make_place(self.charts.as_deref())?;
+            let (header, model) = FlowModel::read(file)?;
+            let flows = Labelled::read(&self.files)?;
+            ensure!(
+                header.data_sha256 != flows.digest,
+                "{} was trained on the very flows that it is to be judged by; `mitigator dataset split` keeps some apart",
+                file.display()
+            );
+            let evaluation = Evaluation::of(&model, &flows);
             self.draw(&evaluation)?;
             report.evaluation = Some(evaluation);
         } else {
@@ -73,6 +82,7 @@ impl FlowsArgs {
     fn cross(&self) -> Result<Vec<Direction>> {
         let first = Labelled::read(&self.files)?;
         let second = Labelled::read(&self.cross)?;
+        ensure!(first.digest != second.digest, "both data sets are the same; `--cross` takes another one");
         let mut directions = Vec::new();
         for (learned_from, own, other) in [("first", &first, &second), ("second", &second, &first)] {
             for features in FeatureSet::ALL {

@@ -61,8 +61,8 @@ pub(super) struct FlowRecipe {
     /// What is done about categories of very different size
     #[arg(long, value_name = "HOW", default_value = DEFAULT_BALANCE.name(), help_heading = "Training")]
     pub(super) balance: Balance,
-    /// Share of what is called an attack that has to be one, on flows kept to validate with: sets the thresholds, which are
-    /// at least 0.5
+    /// Share of what is called an attack that has to be one, on flows kept to validate with, if attacks were as many as benign
+    /// flows: sets the thresholds, which are at least 0.5
     #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_PRECISION, help_heading = "Training")]
     pub(super) precision: f64,
     /// Of all chance

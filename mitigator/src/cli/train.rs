@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use super::Answer;
@@ -11,10 +11,10 @@ use super::learning::{
 };
 use crate::learn::flows::cross::KEPT_SHARE;
 use crate::learn::flows::shapes::FeatureSet;
-use crate::learn::flows::{self, FlowModel};
+use crate::learn::flows::{self, FlowModel, Thresholds};
 use crate::learn::nsl_kdd::model::Model;
 use crate::learn::nsl_kdd::record::Labelled;
-use crate::report::output::{print_report, printable};
+use crate::report::output::{complain, print_report, printable};
 
 /// Arguments of `mitigator train`.
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ enum DataSet {
     ///
     /// Reads CSV, plain or compressed with zstd or gzip, and Parquet, under the column names of CICIDS2017 (corrected),
     /// CSE-CIC-IDS2018 (as published, as converted, or in snake case), with a column `Label`: docs/flow-classifier.md has the
-    /// labels. Addresses, ports and times are not learned from. One seed gives one model.
+    /// labels. Addresses, ports and timestamps are not learned from. One seed gives one model.
     ///
     /// Example: `mitigator dataset split cic2018/ --output parts && mitigator train flows parts/train.parquet --validation
     /// parts/validation.parquet --output flows.model`
@@ -90,8 +90,8 @@ impl TrainArgs {
 
 impl NslKddArgs {
     fn run(&self) -> Result<Answer> {
-        has_place(&self.output)?;
         let settings = self.recipe.settings()?;
+        has_place(&self.output)?;
         let data = Labelled::read(&training_file(&self.data))?;
         let bar = progress_bar("training");
         let (model, training_s) = timed(|| Model::fit(&data, &settings, bar.step()))?;
@@ -106,19 +106,33 @@ impl NslKddArgs {
 
 impl FlowsArgs {
     fn run(&self) -> Result<Answer> {
-        has_place(&self.output)?;
         let training = self.recipe.training(self.features)?;
+        has_place(&self.output)?;
         let all = flows::Labelled::read(&self.files)?;
         let (data, validation) = if self.validation.is_empty() {
             all.part(KEPT_SHARE, self.recipe.seed)
         } else {
             (all, flows::Labelled::read(&self.validation)?)
         };
+        ensure!(
+            self.validation.is_empty() || data.digest != validation.digest,
+            "the flows to validate with are those to learn from; name others, or leave `--validation` out"
+        );
         let bar = progress_bar("training");
         let (model, training_s) = timed(|| FlowModel::fit(&data, &validation, &training, bar.step()))
             .context("cannot learn from these flows")?;
         bar.clear();
         let header = model.write(&self.output, &training, &data)?;
+        let Thresholds { attack, denial_of_service } = model.thresholds();
+        for (what, threshold) in [("attacks", attack), ("dos and ddos", denial_of_service)] {
+            if threshold >= 1.0 {
+                complain(format_args!(
+                    "warning: of {what}, no threshold reached a precision of {} on the flows to validate with, so that none will be \
+                     found; ask for less with `--precision`, or give more flows",
+                    self.recipe.precision
+                ));
+            }
+        }
         let importance = model.importance();
         let report = TrainingReport { output: shown(&self.output), header, training_s, importance };
         print_report(self.json, &report, || text(&report))?;

@@ -5,6 +5,7 @@
 
 use mitigator_ebpf::packet::{flags, protocol};
 
+use self::Value::{Count, IfAny, MeanNs, Ns, Real};
 use super::flow::{CWR, ECE, Endpoint, Flow, URG};
 use super::summary::Summary;
 use crate::tabular::{Cell, Column, Kind};
@@ -33,8 +34,22 @@ pub struct Feature {
     /// In the CSV files of CSE-CIC-IDS2018, in the converted ones, and in the corrected CICIDS2017; `None` where it is
     /// not.
     names: [Option<&'static str>; 3],
-    kind: Kind,
-    of: fn(&Flow) -> Cell,
+    value: Value,
+}
+
+/// What a feature is, and how it is had from a flow.
+#[derive(Debug)]
+enum Value {
+    /// A number of packets or bytes.
+    Count(fn(&Flow) -> u64),
+    /// A whole number that not every flow has; −1 for none.
+    IfAny(fn(&Flow) -> Option<u16>),
+    /// Nanoseconds, written as microseconds.
+    Ns(fn(&Flow) -> u64),
+    /// The same, of several.
+    MeanNs(fn(&Flow) -> f64),
+    /// Any other.
+    Real(fn(&Flow) -> f64),
 }
 
 impl Feature {
@@ -48,26 +63,33 @@ impl Feature {
         }
     }
 
+    const fn kind(&self) -> Kind {
+        match self.value {
+            Count(_) | IfAny(_) => Kind::Integer,
+            Ns(_) | MeanNs(_) | Real(_) => Kind::Real,
+        }
+    }
+
     /// Its value for a flow.
     #[must_use]
     pub fn of(&self, flow: &Flow) -> Cell {
-        (self.of)(flow)
+        match self.value {
+            Count(of) => count(of(flow)),
+            IfAny(of) => Cell::Integer(of(flow).map_or(-1, i64::from)),
+            Ns(of) => Cell::Real(as_f64(of(flow)) / 1e3),
+            MeanNs(of) => Cell::Real(of(flow) / 1e3),
+            Real(of) => Cell::Real(of(flow)),
+        }
     }
 }
 
-const fn common(
-    original: &'static str,
-    converted: &'static str,
-    corrected: &'static str,
-    kind: Kind,
-    of: fn(&Flow) -> Cell,
-) -> Feature {
-    Feature { names: [Some(original), Some(converted), Some(corrected)], kind, of }
+const fn common([original, converted, corrected]: [&'static str; 3], value: Value) -> Feature {
+    Feature { names: [Some(original), Some(converted), Some(corrected)], value }
 }
 
 /// One that only the corrected CICIDS2017 has.
-const fn corrected(name: &'static str, kind: Kind, of: fn(&Flow) -> Cell) -> Feature {
-    Feature { names: [None, None, Some(name)], kind, of }
+const fn corrected(name: &'static str, value: Value) -> Feature {
+    Feature { names: [None, None, Some(name)], value }
 }
 
 /// A column's name, what is in it, and where it comes from.
@@ -86,217 +108,186 @@ static IDENTITY: [Identity; 7] = [
 
 /// All features, in the order of the data sets.
 pub static FEATURES: [Feature; 81] = [
-    common("Flow Duration", "Flow Duration", "Flow Duration", Kind::Real, |flow| us(flow.duration_ns())),
-    common("Tot Fwd Pkts", "Total Fwd Packets", "Total Fwd Packet", Kind::Integer, |flow| {
-        count(flow.forward.packets())
-    }),
-    common("Tot Bwd Pkts", "Total Backward Packets", "Total Bwd packets", Kind::Integer, |flow| {
-        count(flow.backward.packets())
-    }),
+    common(["Flow Duration"; 3], Ns(|flow| flow.duration_ns())),
+    common(["Tot Fwd Pkts", "Total Fwd Packets", "Total Fwd Packet"], Count(|flow| flow.forward.packets())),
     common(
-        "TotLen Fwd Pkts",
-        "Fwd Packets Length Total",
-        "Total Length of Fwd Packet",
-        Kind::Integer,
-        |flow| count(flow.forward.lengths.total),
+        ["Tot Bwd Pkts", "Total Backward Packets", "Total Bwd packets"],
+        Count(|flow| flow.backward.packets()),
     ),
     common(
-        "TotLen Bwd Pkts",
-        "Bwd Packets Length Total",
-        "Total Length of Bwd Packet",
-        Kind::Integer,
-        |flow| count(flow.backward.lengths.total),
+        ["TotLen Fwd Pkts", "Fwd Packets Length Total", "Total Length of Fwd Packet"],
+        Count(|flow| flow.forward.lengths.total),
     ),
-    common("Fwd Pkt Len Max", "Fwd Packet Length Max", "Fwd Packet Length Max", Kind::Integer, |flow| {
-        count(flow.forward.lengths.max)
-    }),
-    common("Fwd Pkt Len Min", "Fwd Packet Length Min", "Fwd Packet Length Min", Kind::Integer, |flow| {
-        count(flow.forward.lengths.min)
-    }),
-    common("Fwd Pkt Len Mean", "Fwd Packet Length Mean", "Fwd Packet Length Mean", Kind::Real, |flow| {
-        Cell::Real(flow.forward.lengths.mean())
-    }),
-    common("Fwd Pkt Len Std", "Fwd Packet Length Std", "Fwd Packet Length Std", Kind::Real, |flow| {
-        Cell::Real(flow.forward.lengths.deviation())
-    }),
-    common("Bwd Pkt Len Max", "Bwd Packet Length Max", "Bwd Packet Length Max", Kind::Integer, |flow| {
-        count(flow.backward.lengths.max)
-    }),
-    common("Bwd Pkt Len Min", "Bwd Packet Length Min", "Bwd Packet Length Min", Kind::Integer, |flow| {
-        count(flow.backward.lengths.min)
-    }),
-    common("Bwd Pkt Len Mean", "Bwd Packet Length Mean", "Bwd Packet Length Mean", Kind::Real, |flow| {
-        Cell::Real(flow.backward.lengths.mean())
-    }),
-    common("Bwd Pkt Len Std", "Bwd Packet Length Std", "Bwd Packet Length Std", Kind::Real, |flow| {
-        Cell::Real(flow.backward.lengths.deviation())
-    }),
-    common("Flow Byts/s", "Flow Bytes/s", "Flow Bytes/s", Kind::Real, |flow| {
-        per_second(flow.forward.lengths.total + flow.backward.lengths.total, flow.duration_ns())
-    }),
-    common("Flow Pkts/s", "Flow Packets/s", "Flow Packets/s", Kind::Real, |flow| {
-        per_second(flow.packets(), flow.duration_ns())
-    }),
-    common("Flow IAT Mean", "Flow IAT Mean", "Flow IAT Mean", Kind::Real, |flow| {
-        real_us(flow.intervals.mean())
-    }),
-    common("Flow IAT Std", "Flow IAT Std", "Flow IAT Std", Kind::Real, |flow| {
-        real_us(flow.intervals.deviation())
-    }),
-    common("Flow IAT Max", "Flow IAT Max", "Flow IAT Max", Kind::Real, |flow| us(flow.intervals.max)),
-    common("Flow IAT Min", "Flow IAT Min", "Flow IAT Min", Kind::Real, |flow| us(flow.intervals.min)),
-    common("Fwd IAT Tot", "Fwd IAT Total", "Fwd IAT Total", Kind::Real, |flow| {
-        us(flow.forward.intervals.total)
-    }),
-    common("Fwd IAT Mean", "Fwd IAT Mean", "Fwd IAT Mean", Kind::Real, |flow| {
-        real_us(flow.forward.intervals.mean())
-    }),
-    common("Fwd IAT Std", "Fwd IAT Std", "Fwd IAT Std", Kind::Real, |flow| {
-        real_us(flow.forward.intervals.deviation())
-    }),
-    common("Fwd IAT Max", "Fwd IAT Max", "Fwd IAT Max", Kind::Real, |flow| us(flow.forward.intervals.max)),
-    common("Fwd IAT Min", "Fwd IAT Min", "Fwd IAT Min", Kind::Real, |flow| us(flow.forward.intervals.min)),
-    common("Bwd IAT Tot", "Bwd IAT Total", "Bwd IAT Total", Kind::Real, |flow| {
-        us(flow.backward.intervals.total)
-    }),
-    common("Bwd IAT Mean", "Bwd IAT Mean", "Bwd IAT Mean", Kind::Real, |flow| {
-        real_us(flow.backward.intervals.mean())
-    }),
-    common("Bwd IAT Std", "Bwd IAT Std", "Bwd IAT Std", Kind::Real, |flow| {
-        real_us(flow.backward.intervals.deviation())
-    }),
-    common("Bwd IAT Max", "Bwd IAT Max", "Bwd IAT Max", Kind::Real, |flow| us(flow.backward.intervals.max)),
-    common("Bwd IAT Min", "Bwd IAT Min", "Bwd IAT Min", Kind::Real, |flow| us(flow.backward.intervals.min)),
-    common("Fwd PSH Flags", "Fwd PSH Flags", "Fwd PSH Flags", Kind::Integer, |flow| {
-        count(flow.forward.packets_with(flags::PSH))
-    }),
-    common("Bwd PSH Flags", "Bwd PSH Flags", "Bwd PSH Flags", Kind::Integer, |flow| {
-        count(flow.backward.packets_with(flags::PSH))
-    }),
-    common("Fwd URG Flags", "Fwd URG Flags", "Fwd URG Flags", Kind::Integer, |flow| {
-        count(flow.forward.packets_with(URG))
-    }),
-    common("Bwd URG Flags", "Bwd URG Flags", "Bwd URG Flags", Kind::Integer, |flow| {
-        count(flow.backward.packets_with(URG))
-    }),
-    corrected("Fwd RST Flags", Kind::Integer, |flow| count(flow.forward.packets_with(flags::RST))),
-    corrected("Bwd RST Flags", Kind::Integer, |flow| count(flow.backward.packets_with(flags::RST))),
-    common("Fwd Header Len", "Fwd Header Length", "Fwd Header Length", Kind::Integer, |flow| {
-        count(flow.forward.header_bytes)
-    }),
-    common("Bwd Header Len", "Bwd Header Length", "Bwd Header Length", Kind::Integer, |flow| {
-        count(flow.backward.header_bytes)
-    }),
-    common("Fwd Pkts/s", "Fwd Packets/s", "Fwd Packets/s", Kind::Real, |flow| {
-        per_second(flow.forward.packets(), flow.duration_ns())
-    }),
-    common("Bwd Pkts/s", "Bwd Packets/s", "Bwd Packets/s", Kind::Real, |flow| {
-        per_second(flow.backward.packets(), flow.duration_ns())
-    }),
-    common("Pkt Len Min", "Packet Length Min", "Packet Length Min", Kind::Integer, |flow| {
-        count(lengths(flow).min)
-    }),
-    common("Pkt Len Max", "Packet Length Max", "Packet Length Max", Kind::Integer, |flow| {
-        count(lengths(flow).max)
-    }),
-    common("Pkt Len Mean", "Packet Length Mean", "Packet Length Mean", Kind::Real, |flow| {
-        Cell::Real(lengths(flow).mean())
-    }),
-    common("Pkt Len Std", "Packet Length Std", "Packet Length Std", Kind::Real, |flow| {
-        Cell::Real(lengths(flow).deviation())
-    }),
-    common("Pkt Len Var", "Packet Length Variance", "Packet Length Variance", Kind::Real, |flow| {
-        Cell::Real(lengths(flow).variance())
-    }),
-    common("FIN Flag Cnt", "FIN Flag Count", "FIN Flag Count", Kind::Integer, |flow| {
-        count(flow.packets_with(flags::FIN))
-    }),
-    common("SYN Flag Cnt", "SYN Flag Count", "SYN Flag Count", Kind::Integer, |flow| {
-        count(flow.packets_with(flags::SYN))
-    }),
-    common("RST Flag Cnt", "RST Flag Count", "RST Flag Count", Kind::Integer, |flow| {
-        count(flow.packets_with(flags::RST))
-    }),
-    common("PSH Flag Cnt", "PSH Flag Count", "PSH Flag Count", Kind::Integer, |flow| {
-        count(flow.packets_with(flags::PSH))
-    }),
-    common("ACK Flag Cnt", "ACK Flag Count", "ACK Flag Count", Kind::Integer, |flow| {
-        count(flow.packets_with(flags::ACK))
-    }),
-    common("URG Flag Cnt", "URG Flag Count", "URG Flag Count", Kind::Integer, |flow| {
-        count(flow.packets_with(URG))
-    }),
-    common("CWE Flag Count", "CWE Flag Count", "CWR Flag Count", Kind::Integer, |flow| {
-        count(flow.packets_with(CWR))
-    }),
-    common("ECE Flag Cnt", "ECE Flag Count", "ECE Flag Count", Kind::Integer, |flow| {
-        count(flow.packets_with(ECE))
-    }),
-    common("Down/Up Ratio", "Down/Up Ratio", "Down/Up Ratio", Kind::Real, |flow| {
-        ratio(flow.backward.packets(), flow.forward.packets())
-    }),
-    common("Pkt Size Avg", "Avg Packet Size", "Average Packet Size", Kind::Real, |flow| {
-        Cell::Real(lengths(flow).mean())
-    }),
-    common("Fwd Seg Size Avg", "Avg Fwd Segment Size", "Fwd Segment Size Avg", Kind::Real, |flow| {
-        Cell::Real(flow.forward.lengths.mean())
-    }),
-    common("Bwd Seg Size Avg", "Avg Bwd Segment Size", "Bwd Segment Size Avg", Kind::Real, |flow| {
-        Cell::Real(flow.backward.lengths.mean())
-    }),
-    common("Fwd Byts/b Avg", "Fwd Avg Bytes/Bulk", "Fwd Bytes/Bulk Avg", Kind::Real, |flow| {
-        ratio(flow.forward.bulk.bytes, flow.forward.bulk.bulks)
-    }),
-    common("Fwd Pkts/b Avg", "Fwd Avg Packets/Bulk", "Fwd Packet/Bulk Avg", Kind::Real, |flow| {
-        ratio(flow.forward.bulk.packets, flow.forward.bulk.bulks)
-    }),
-    common("Fwd Blk Rate Avg", "Fwd Avg Bulk Rate", "Fwd Bulk Rate Avg", Kind::Real, |flow| {
-        per_second(flow.forward.bulk.bytes, flow.forward.bulk.duration_ns)
-    }),
-    common("Bwd Byts/b Avg", "Bwd Avg Bytes/Bulk", "Bwd Bytes/Bulk Avg", Kind::Real, |flow| {
-        ratio(flow.backward.bulk.bytes, flow.backward.bulk.bulks)
-    }),
-    common("Bwd Pkts/b Avg", "Bwd Avg Packets/Bulk", "Bwd Packet/Bulk Avg", Kind::Real, |flow| {
-        ratio(flow.backward.bulk.packets, flow.backward.bulk.bulks)
-    }),
-    common("Bwd Blk Rate Avg", "Bwd Avg Bulk Rate", "Bwd Bulk Rate Avg", Kind::Real, |flow| {
-        per_second(flow.backward.bulk.bytes, flow.backward.bulk.duration_ns)
-    }),
-    common("Subflow Fwd Pkts", "Subflow Fwd Packets", "Subflow Fwd Packets", Kind::Real, |flow| {
-        ratio(flow.forward.packets(), flow.subflows)
-    }),
-    common("Subflow Fwd Byts", "Subflow Fwd Bytes", "Subflow Fwd Bytes", Kind::Real, |flow| {
-        ratio(flow.forward.lengths.total, flow.subflows)
-    }),
-    common("Subflow Bwd Pkts", "Subflow Bwd Packets", "Subflow Bwd Packets", Kind::Real, |flow| {
-        ratio(flow.backward.packets(), flow.subflows)
-    }),
-    common("Subflow Bwd Byts", "Subflow Bwd Bytes", "Subflow Bwd Bytes", Kind::Real, |flow| {
-        ratio(flow.backward.lengths.total, flow.subflows)
-    }),
-    common("Init Fwd Win Byts", "Init Fwd Win Bytes", "FWD Init Win Bytes", Kind::Integer, |flow| {
-        or_minus_one(flow.forward.first_window)
-    }),
-    common("Init Bwd Win Byts", "Init Bwd Win Bytes", "Bwd Init Win Bytes", Kind::Integer, |flow| {
-        or_minus_one(flow.backward.first_window)
-    }),
-    common("Fwd Act Data Pkts", "Fwd Act Data Packets", "Fwd Act Data Pkts", Kind::Integer, |flow| {
-        count(flow.forward.data_packets)
-    }),
-    common("Fwd Seg Size Min", "Fwd Seg Size Min", "Fwd Seg Size Min", Kind::Integer, |flow| {
-        count(flow.forward.least_header_bytes.into())
-    }),
-    common("Active Mean", "Active Mean", "Active Mean", Kind::Real, |flow| real_us(flow.active.mean())),
-    common("Active Std", "Active Std", "Active Std", Kind::Real, |flow| real_us(flow.active.deviation())),
-    common("Active Max", "Active Max", "Active Max", Kind::Real, |flow| us(flow.active.max)),
-    common("Active Min", "Active Min", "Active Min", Kind::Real, |flow| us(flow.active.min)),
-    common("Idle Mean", "Idle Mean", "Idle Mean", Kind::Real, |flow| real_us(flow.idle.mean())),
-    common("Idle Std", "Idle Std", "Idle Std", Kind::Real, |flow| real_us(flow.idle.deviation())),
-    common("Idle Max", "Idle Max", "Idle Max", Kind::Real, |flow| us(flow.idle.max)),
-    common("Idle Min", "Idle Min", "Idle Min", Kind::Real, |flow| us(flow.idle.min)),
-    corrected("ICMP Code", Kind::Integer, |flow| or_minus_one(flow.icmp.map(|(_, code)| code))),
-    corrected("ICMP Type", Kind::Integer, |flow| or_minus_one(flow.icmp.map(|(kind, _)| kind))),
-    corrected("Total TCP Flow Time", Kind::Real, connection_us),
+    common(
+        ["TotLen Bwd Pkts", "Bwd Packets Length Total", "Total Length of Bwd Packet"],
+        Count(|flow| flow.backward.lengths.total),
+    ),
+    common(
+        ["Fwd Pkt Len Max", "Fwd Packet Length Max", "Fwd Packet Length Max"],
+        Count(|flow| flow.forward.lengths.max),
+    ),
+    common(
+        ["Fwd Pkt Len Min", "Fwd Packet Length Min", "Fwd Packet Length Min"],
+        Count(|flow| flow.forward.lengths.min),
+    ),
+    common(
+        ["Fwd Pkt Len Mean", "Fwd Packet Length Mean", "Fwd Packet Length Mean"],
+        Real(|flow| flow.forward.lengths.mean()),
+    ),
+    common(
+        ["Fwd Pkt Len Std", "Fwd Packet Length Std", "Fwd Packet Length Std"],
+        Real(|flow| flow.forward.lengths.deviation()),
+    ),
+    common(
+        ["Bwd Pkt Len Max", "Bwd Packet Length Max", "Bwd Packet Length Max"],
+        Count(|flow| flow.backward.lengths.max),
+    ),
+    common(
+        ["Bwd Pkt Len Min", "Bwd Packet Length Min", "Bwd Packet Length Min"],
+        Count(|flow| flow.backward.lengths.min),
+    ),
+    common(
+        ["Bwd Pkt Len Mean", "Bwd Packet Length Mean", "Bwd Packet Length Mean"],
+        Real(|flow| flow.backward.lengths.mean()),
+    ),
+    common(
+        ["Bwd Pkt Len Std", "Bwd Packet Length Std", "Bwd Packet Length Std"],
+        Real(|flow| flow.backward.lengths.deviation()),
+    ),
+    common(
+        ["Flow Byts/s", "Flow Bytes/s", "Flow Bytes/s"],
+        Real(|flow| per_second(flow.forward.lengths.total + flow.backward.lengths.total, flow.duration_ns())),
+    ),
+    common(
+        ["Flow Pkts/s", "Flow Packets/s", "Flow Packets/s"],
+        Real(|flow| per_second(flow.packets(), flow.duration_ns())),
+    ),
+    common(["Flow IAT Mean"; 3], MeanNs(|flow| flow.intervals.mean())),
+    common(["Flow IAT Std"; 3], MeanNs(|flow| flow.intervals.deviation())),
+    common(["Flow IAT Max"; 3], Ns(|flow| flow.intervals.max)),
+    common(["Flow IAT Min"; 3], Ns(|flow| flow.intervals.min)),
+    common(["Fwd IAT Tot", "Fwd IAT Total", "Fwd IAT Total"], Ns(|flow| flow.forward.intervals.total)),
+    common(["Fwd IAT Mean"; 3], MeanNs(|flow| flow.forward.intervals.mean())),
+    common(["Fwd IAT Std"; 3], MeanNs(|flow| flow.forward.intervals.deviation())),
+    common(["Fwd IAT Max"; 3], Ns(|flow| flow.forward.intervals.max)),
+    common(["Fwd IAT Min"; 3], Ns(|flow| flow.forward.intervals.min)),
+    common(["Bwd IAT Tot", "Bwd IAT Total", "Bwd IAT Total"], Ns(|flow| flow.backward.intervals.total)),
+    common(["Bwd IAT Mean"; 3], MeanNs(|flow| flow.backward.intervals.mean())),
+    common(["Bwd IAT Std"; 3], MeanNs(|flow| flow.backward.intervals.deviation())),
+    common(["Bwd IAT Max"; 3], Ns(|flow| flow.backward.intervals.max)),
+    common(["Bwd IAT Min"; 3], Ns(|flow| flow.backward.intervals.min)),
+    common(["Fwd PSH Flags"; 3], Count(|flow| flow.forward.packets_with(flags::PSH))),
+    common(["Bwd PSH Flags"; 3], Count(|flow| flow.backward.packets_with(flags::PSH))),
+    common(["Fwd URG Flags"; 3], Count(|flow| flow.forward.packets_with(URG))),
+    common(["Bwd URG Flags"; 3], Count(|flow| flow.backward.packets_with(URG))),
+    corrected("Fwd RST Flags", Count(|flow| flow.forward.packets_with(flags::RST))),
+    corrected("Bwd RST Flags", Count(|flow| flow.backward.packets_with(flags::RST))),
+    common(
+        ["Fwd Header Len", "Fwd Header Length", "Fwd Header Length"],
+        Count(|flow| flow.forward.header_bytes),
+    ),
+    common(
+        ["Bwd Header Len", "Bwd Header Length", "Bwd Header Length"],
+        Count(|flow| flow.backward.header_bytes),
+    ),
+    common(
+        ["Fwd Pkts/s", "Fwd Packets/s", "Fwd Packets/s"],
+        Real(|flow| per_second(flow.forward.packets(), flow.duration_ns())),
+    ),
+    common(
+        ["Bwd Pkts/s", "Bwd Packets/s", "Bwd Packets/s"],
+        Real(|flow| per_second(flow.backward.packets(), flow.duration_ns())),
+    ),
+    common(["Pkt Len Min", "Packet Length Min", "Packet Length Min"], Count(|flow| lengths(flow).min)),
+    common(["Pkt Len Max", "Packet Length Max", "Packet Length Max"], Count(|flow| lengths(flow).max)),
+    common(["Pkt Len Mean", "Packet Length Mean", "Packet Length Mean"], Real(|flow| lengths(flow).mean())),
+    common(["Pkt Len Std", "Packet Length Std", "Packet Length Std"], Real(|flow| lengths(flow).deviation())),
+    common(
+        ["Pkt Len Var", "Packet Length Variance", "Packet Length Variance"],
+        Real(|flow| lengths(flow).variance()),
+    ),
+    common(["FIN Flag Cnt", "FIN Flag Count", "FIN Flag Count"], Count(|flow| flow.packets_with(flags::FIN))),
+    common(["SYN Flag Cnt", "SYN Flag Count", "SYN Flag Count"], Count(|flow| flow.packets_with(flags::SYN))),
+    common(["RST Flag Cnt", "RST Flag Count", "RST Flag Count"], Count(|flow| flow.packets_with(flags::RST))),
+    common(["PSH Flag Cnt", "PSH Flag Count", "PSH Flag Count"], Count(|flow| flow.packets_with(flags::PSH))),
+    common(["ACK Flag Cnt", "ACK Flag Count", "ACK Flag Count"], Count(|flow| flow.packets_with(flags::ACK))),
+    common(["URG Flag Cnt", "URG Flag Count", "URG Flag Count"], Count(|flow| flow.packets_with(URG))),
+    common(["CWE Flag Count", "CWE Flag Count", "CWR Flag Count"], Count(|flow| flow.packets_with(CWR))),
+    common(["ECE Flag Cnt", "ECE Flag Count", "ECE Flag Count"], Count(|flow| flow.packets_with(ECE))),
+    common(["Down/Up Ratio"; 3], Real(|flow| ratio(flow.backward.packets(), flow.forward.packets()))),
+    common(["Pkt Size Avg", "Avg Packet Size", "Average Packet Size"], Real(|flow| lengths(flow).mean())),
+    common(
+        ["Fwd Seg Size Avg", "Avg Fwd Segment Size", "Fwd Segment Size Avg"],
+        Real(|flow| flow.forward.lengths.mean()),
+    ),
+    common(
+        ["Bwd Seg Size Avg", "Avg Bwd Segment Size", "Bwd Segment Size Avg"],
+        Real(|flow| flow.backward.lengths.mean()),
+    ),
+    common(
+        ["Fwd Byts/b Avg", "Fwd Avg Bytes/Bulk", "Fwd Bytes/Bulk Avg"],
+        Real(|flow| ratio(flow.forward.bulk.bytes, flow.forward.bulk.bulks)),
+    ),
+    common(
+        ["Fwd Pkts/b Avg", "Fwd Avg Packets/Bulk", "Fwd Packet/Bulk Avg"],
+        Real(|flow| ratio(flow.forward.bulk.packets, flow.forward.bulk.bulks)),
+    ),
+    common(
+        ["Fwd Blk Rate Avg", "Fwd Avg Bulk Rate", "Fwd Bulk Rate Avg"],
+        Real(|flow| per_second(flow.forward.bulk.bytes, flow.forward.bulk.duration_ns)),
+    ),
+    common(
+        ["Bwd Byts/b Avg", "Bwd Avg Bytes/Bulk", "Bwd Bytes/Bulk Avg"],
+        Real(|flow| ratio(flow.backward.bulk.bytes, flow.backward.bulk.bulks)),
+    ),
+    common(
+        ["Bwd Pkts/b Avg", "Bwd Avg Packets/Bulk", "Bwd Packet/Bulk Avg"],
+        Real(|flow| ratio(flow.backward.bulk.packets, flow.backward.bulk.bulks)),
+    ),
+    common(
+        ["Bwd Blk Rate Avg", "Bwd Avg Bulk Rate", "Bwd Bulk Rate Avg"],
+        Real(|flow| per_second(flow.backward.bulk.bytes, flow.backward.bulk.duration_ns)),
+    ),
+    common(
+        ["Subflow Fwd Pkts", "Subflow Fwd Packets", "Subflow Fwd Packets"],
+        Real(|flow| ratio(flow.forward.packets(), flow.subflows)),
+    ),
+    common(
+        ["Subflow Fwd Byts", "Subflow Fwd Bytes", "Subflow Fwd Bytes"],
+        Real(|flow| ratio(flow.forward.lengths.total, flow.subflows)),
+    ),
+    common(
+        ["Subflow Bwd Pkts", "Subflow Bwd Packets", "Subflow Bwd Packets"],
+        Real(|flow| ratio(flow.backward.packets(), flow.subflows)),
+    ),
+    common(
+        ["Subflow Bwd Byts", "Subflow Bwd Bytes", "Subflow Bwd Bytes"],
+        Real(|flow| ratio(flow.backward.lengths.total, flow.subflows)),
+    ),
+    common(
+        ["Init Fwd Win Byts", "Init Fwd Win Bytes", "FWD Init Win Bytes"],
+        IfAny(|flow| flow.forward.first_window),
+    ),
+    common(
+        ["Init Bwd Win Byts", "Init Bwd Win Bytes", "Bwd Init Win Bytes"],
+        IfAny(|flow| flow.backward.first_window),
+    ),
+    common(
+        ["Fwd Act Data Pkts", "Fwd Act Data Packets", "Fwd Act Data Pkts"],
+        Count(|flow| flow.forward.data_packets),
+    ),
+    common(["Fwd Seg Size Min"; 3], Count(|flow| flow.forward.least_header_bytes.into())),
+    common(["Active Mean"; 3], MeanNs(|flow| flow.active.mean())),
+    common(["Active Std"; 3], MeanNs(|flow| flow.active.deviation())),
+    common(["Active Max"; 3], Ns(|flow| flow.active.max)),
+    common(["Active Min"; 3], Ns(|flow| flow.active.min)),
+    common(["Idle Mean"; 3], MeanNs(|flow| flow.idle.mean())),
+    common(["Idle Std"; 3], MeanNs(|flow| flow.idle.deviation())),
+    common(["Idle Max"; 3], Ns(|flow| flow.idle.max)),
+    common(["Idle Min"; 3], Ns(|flow| flow.idle.min)),
+    corrected("ICMP Code", IfAny(|flow| flow.icmp.map(|(_, code)| code.into()))),
+    corrected("ICMP Type", IfAny(|flow| flow.icmp.map(|(kind, _)| kind.into()))),
+    corrected("Total TCP Flow Time", Ns(connection_ns)),
 ];
 
 /// The columns of a table of flows: what tells them apart, then their features.
@@ -304,7 +295,7 @@ pub static FEATURES: [Feature; 81] = [
 pub fn columns(spelling: Spelling) -> Vec<Column> {
     let identity = IDENTITY.iter().map(|(name, kind, _)| (*name, *kind));
     let features =
-        FEATURES.iter().filter_map(|feature| feature.name(spelling).map(|name| (name, feature.kind)));
+        FEATURES.iter().filter_map(|feature| feature.name(spelling).map(|name| (name, feature.kind())));
     let spelled = |(name, kind): (&'static str, Kind)| match spelling {
         Spelling::SnakeCase => Column::new(name.to_ascii_lowercase().replace([' ', '/'], "_"), kind),
         _ => Column::new(name, kind),
@@ -352,25 +343,12 @@ fn count(number: u64) -> Cell {
     Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-fn or_minus_one(number: Option<impl Into<i64>>) -> Cell {
-    Cell::Integer(number.map_or(-1, Into::into))
+fn per_second(number: u64, duration_ns: u64) -> f64 {
+    if duration_ns == 0 { 0.0 } else { as_f64(number) / (as_f64(duration_ns) / 1e9) }
 }
 
-/// Microseconds, from nanoseconds.
-fn us(duration_ns: u64) -> Cell {
-    real_us(as_f64(duration_ns))
-}
-
-fn real_us(duration_ns: f64) -> Cell {
-    Cell::Real(duration_ns / 1e3)
-}
-
-fn per_second(number: u64, duration_ns: u64) -> Cell {
-    Cell::Real(if duration_ns == 0 { 0.0 } else { as_f64(number) / (as_f64(duration_ns) / 1e9) })
-}
-
-fn ratio(number: u64, of: u64) -> Cell {
-    Cell::Real(if of == 0 { 0.0 } else { as_f64(number) / as_f64(of) })
+fn ratio(number: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { as_f64(number) / as_f64(of) }
 }
 
 fn lengths(flow: &Flow) -> Summary {
@@ -378,8 +356,8 @@ fn lengths(flow: &Flow) -> Summary {
 }
 
 /// From the connection's first packet, over active timeouts, to this flow's last one; 0 without TCP.
-fn connection_us(flow: &Flow) -> Cell {
-    if flow.protocol == protocol::TCP { us(flow.last_ns - flow.connection_ns) } else { Cell::Real(0.0) }
+fn connection_ns(flow: &Flow) -> u64 {
+    if flow.protocol == protocol::TCP { flow.last_ns - flow.connection_ns } else { 0 }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "durations and sums of bytes are below 2^53 within a day")]

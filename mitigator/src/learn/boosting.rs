@@ -105,6 +105,12 @@ impl Boosters {
         Ok(Self { bags })
     }
 
+    /// Whether it tells so many classes apart in each bag, as one that was trained does.
+    #[must_use]
+    pub fn tells_apart(&self, classes: usize) -> bool {
+        !self.bags.is_empty() && self.bags.iter().all(|bag| bag.len() == classes)
+    }
+
     /// The mean of the bags, each with its classes' odds made to sum to 1. Shape (rows, classes).
     #[must_use]
     pub fn probabilities(&self, table: &Table) -> Probabilities {
@@ -130,9 +136,7 @@ impl Boosters {
         mean / bags
     }
 
-    /// Number of classes.
-    #[must_use]
-    pub fn class_count(&self) -> usize {
+    fn class_count(&self) -> usize {
         self.bags.first().map_or(0, Vec::len)
     }
 

@@ -334,7 +334,8 @@ impl Blocklist {
                 continue;
             }
             // Those of a source are counted in 32 bits; few were before when a block was written anew.
-            let has_wrapped = hits < &before && before > u64::from(u32::MAX / 2);
+            let (half, all) = (u64::from(u32::MAX / 2), u64::from(u32::MAX));
+            let has_wrapped = *hits < before && (half..=all).contains(&before);
             let end = if has_wrapped { hits + (1 << 32) } else { *hits };
             let rate = end.saturating_sub(before) as f64 / now.since(measured).as_secs_f64();
             if rate < f64::from(settings.renewal_packets_per_second)

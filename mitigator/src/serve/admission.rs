@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -19,6 +19,8 @@ use subtle::ConstantTimeEq;
 
 use super::refusal::Refusal;
 
+/// What a browser says of who has it ask, also where it names no `Origin`, as for an image.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Letters that a token has at least; 22 random ones of base64 are 128 bits.
 const SHORTEST_TOKEN: usize = 16;
 
@@ -102,12 +104,12 @@ impl Admission {
                 return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, why));
             }
         }
-        match text(ORIGIN) {
-            Some(origin) if !is_same(origin, host) => {
-                Err(Refusal::new(StatusCode::FORBIDDEN, "pages of other sites may not ask this server"))
-            }
-            _ => Ok(()),
+        let is_anothers = text(ORIGIN).is_some_and(|origin| !is_same(origin, host))
+            || text(FETCH_SITE).is_some_and(|site| !["same-origin", "none"].contains(&site));
+        if is_anothers {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "pages of other sites may not ask this server"));
         }
+        Ok(())
     }
 }
 
@@ -171,6 +173,10 @@ mod tests {
             ("another port's page", &[("host", "localhost:8080"), ("origin", "http://localhost:80")], 403),
             ("another site's page", &[("host", "localhost:8080"), ("origin", "https://evil.example")], 403),
             ("a page without a site", &[("host", "localhost:8080"), ("origin", "null")], 403),
+            ("another site's image", &[("host", "localhost"), ("sec-fetch-site", "cross-site")], 403),
+            ("another port's image", &[("host", "localhost"), ("sec-fetch-site", "same-site")], 403),
+            ("its own image", &[("host", "localhost"), ("sec-fetch-site", "same-origin")], 200),
+            ("typed into the browser", &[("host", "localhost"), ("sec-fetch-site", "none")], 200),
         ] {
             assert_eq!(judged(None, headers), expected, "{description}");
         }

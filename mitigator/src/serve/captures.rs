@@ -370,7 +370,7 @@ pub(super) async fn judge(
     responses(
         (status = 200, description = "Lines of JSON", content_type = "application/x-ndjson", body = String),
         (status = 400, description = "Not a capture, or a parameter that is not understood", body = ErrorBody),
-        (status = 408, description = "The sender paused for too long before it was known to be a capture", body = ErrorBody),
+        (status = 408, description = "The sender paused for 15 minutes before it was known to be a capture", body = ErrorBody),
         (status = 413, description = "Past the limit", body = ErrorBody),
         (status = 429, description = "Too many captures at a time", body = ErrorBody),
     )
@@ -383,7 +383,7 @@ pub(super) async fn stream(
     let Query(StreamQuery { victim, model }) =
         query.map_err(|error| Refusal::bad_request(error.body_text()))?;
     let asked = Asked::new(&service, &CaptureQuery { victim, model, flows: 0 })?;
-    let patience = asked.patience(service.limits.stream_bytes);
+    let patience = Patience { idle: limits::STREAM_IDLE, ..asked.patience(service.limits.stream_bytes) };
     refuse_announced(&request, patience.most_bytes)?;
     let (feeder, reader) = channel();
     let (opening, opened) = oneshot::channel();

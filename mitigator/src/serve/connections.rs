@@ -8,6 +8,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -35,7 +36,7 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), stopping.clone());
+                let connection = connection(stream, router.clone(), limits.idle, stopping.clone());
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -53,9 +54,12 @@ pub(super) async fn serve(
     timeout(limits.grace, everybody).await.is_ok()
 }
 
-async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, router: Router, idle: Duration, mut stopping: watch::Receiver<bool>) {
     // Events are short, and each is wanted at once.
     let _ = stream.set_nodelay(true);
+    // Whoever does not read what was sent is let go by the kernel (Linux 2.6.37), whatever kind of answer it is.
+    let patience = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
+    let _ = setsockopt(&stream, sockopt::TcpUserTimeout, &patience);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEADER)

@@ -50,6 +50,11 @@ impl Hub {
         Self { sender: broadcast::channel(KEPT).0, number: AtomicU64::new(0) }
     }
 
+    /// Whether anybody listens.
+    pub(super) fn is_heard(&self) -> bool {
+        self.sender.receiver_count() > 0
+    }
+
     /// Tells everybody who listens; what was told is for whoever asked.
     pub(super) fn tell(&self, kind: &'static str, event: &impl Serialize) -> serde_json::Result<Told> {
         let json = serde_json::to_string(event)?.into();

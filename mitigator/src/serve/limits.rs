@@ -6,10 +6,17 @@ use std::time::Duration;
 pub(super) const HEADER: Duration = Duration::from_secs(15);
 /// Of all headers of a request.
 pub(super) const HEADER_BYTES: usize = 64 * 1024;
-/// Predictions that are being worked out at a time; others wait for their turn.
-pub(super) const PREDICTIONS: usize = 2;
+/// Requests for predictions that are read and worked out at a time; others wait for their turn.
+pub(super) const PREDICTIONS: usize = 4;
 /// Of a request for predictions: some 150,000 flows.
 pub(super) const PREDICTION_BYTES: u64 = 64 << 20;
+/// Rows of such a table, and its columns: more than any spelling has.
+pub(super) const PREDICTION_ROWS: usize = 200_000;
+pub(super) const PREDICTION_COLUMNS: usize = 256;
+/// Of a text in a cell, which is a time, an address, or a number in quotes.
+pub(super) const CELL_BYTES: usize = 256;
+/// For the next bytes of a stream, in which nothing is while the network is quiet.
+pub(super) const STREAM_IDLE: Duration = Duration::from_mins(15);
 /// Flows of one capture that are live at a time, some 1 KiB each.
 pub(super) const LIVE_FLOWS: usize = 200_000;
 /// Flows of a capture that an answer may list.

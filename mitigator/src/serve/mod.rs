@@ -35,7 +35,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
@@ -75,7 +75,7 @@ struct Service {
     stopping: watch::Receiver<bool>,
     next_capture: AtomicU64,
     captures: Arc<Semaphore>,
-    predictions: Semaphore,
+    predictions: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
 }
 
@@ -115,7 +115,7 @@ impl Server {
             stopping,
             next_capture: AtomicU64::new(1),
             captures: Arc::new(Semaphore::new(limits.captures)),
-            predictions: Semaphore::new(limits::PREDICTIONS),
+            predictions: Arc::new(Semaphore::new(limits::PREDICTIONS)),
             listeners: Arc::new(Semaphore::new(limits::LISTENERS as usize)),
         };
         Ok(Self { listener, service, stop })
@@ -143,11 +143,12 @@ impl Server {
         let stopped = async {
             until.await;
             stop.send_replace(true);
+            Instant::now() + service.limits.grace
         };
-        let ((), is_whole) = tokio::join!(stopped, serving);
+        let (deadline, is_whole) = tokio::join!(stopped, serving);
         // A WebSocket is no connection of HTTP any more; the last thing that it hears is that it is closed.
         let everybody = service.listeners.acquire_many(limits::LISTENERS);
-        is_whole && timeout(service.limits.grace, everybody).await.is_ok()
+        is_whole && timeout_at(deadline, everybody).await.is_ok()
     }
 }
 

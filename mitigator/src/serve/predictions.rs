@@ -72,7 +72,7 @@ struct PredictionEvent<'found> {
         (status = 408, description = "It took too long, or the sender paused for too long", body = ErrorBody),
         (status = 413, description = "Past the limit of 64 MiB", body = ErrorBody),
         (status = 415, description = "Another content type", body = ErrorBody),
-        (status = 500, description = "The model failed", body = ErrorBody),
+        (status = 500, description = "The server failed", body = ErrorBody),
         (status = 503, description = "The server was started without a model", body = ErrorBody),
     )
 )]
@@ -83,6 +83,8 @@ pub(super) async fn predict(
 ) -> Result<Json<Vec<u8>>, Refusal> {
     require_content_type(request.headers())?;
     let Query(query) = query.map_err(|error| Refusal::bad_request(error.body_text()))?;
+    // Kept until the thread is done, also when nobody waits for it any more.
+    let place = Arc::clone(&service.predictions).acquire_owned().await.map_err(Refusal::internal)?;
     let patience = Patience { most_bytes: limits::PREDICTION_BYTES, idle: service.limits.idle };
     let body = whole(request.into_body(), patience).await?;
     if body.is_empty() {
@@ -91,9 +93,11 @@ pub(super) async fn predict(
         ));
     }
     let model = service.models.required(query.model.as_deref())?;
-    let _turn = service.predictions.acquire().await.map_err(Refusal::internal)?;
     let service = Arc::clone(&service);
-    let judging = spawn_blocking(move || judge(&service, &model, &body));
+    let judging = spawn_blocking(move || {
+        let _place = place;
+        judge(&service, &model, &body)
+    });
     Ok(Json(judging.await.map_err(Refusal::internal)??))
 }
 
@@ -107,10 +111,11 @@ fn judge(service: &Service, model: &Chosen, body: &[u8]) -> Result<Vec<u8>, Refu
     let rows = table.numbers().map_err(wrong)?;
     let judged = model.judge(&table.columns, &rows).map_err(wrong)?;
     let classes = model.classes();
+    let is_heard = service.events.is_heard();
     for (row, Judged { class, attack_probability, .. }) in
-        judged.iter().enumerate().filter(|(_, judged)| judged.is_attack)
+        judged.iter().enumerate().filter(|(_, judged)| is_heard && judged.is_attack)
     {
-        let flow = table.columns.iter().map(String::as_str).zip(&table.data[row]).collect();
+        let flow = table.columns.iter().map(String::as_str).zip(table.data[row].iter()).collect();
         let event = PredictionEvent {
             event: "prediction",
             model: model.name(),

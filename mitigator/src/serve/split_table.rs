@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::de::{Error, IgnoredAny, Visitor};
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::limits::{CELL_BYTES, PREDICTION_COLUMNS, PREDICTION_ROWS};
 use crate::flows::features::{self, Spelling};
 use crate::tabular::Kind;
 
@@ -14,11 +17,52 @@ use crate::tabular::Kind;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SplitTable {
-    pub(super) columns: Vec<String>,
+    pub(super) columns: Bounded<String, PREDICTION_COLUMNS>,
     /// Of the rows; pandas writes it unless told otherwise.
     index: Option<Vec<IgnoredAny>>,
     /// Shape (rows, columns).
-    pub(super) data: Vec<Vec<Given>>,
+    pub(super) data: Bounded<Bounded<Given, PREDICTION_COLUMNS>, PREDICTION_ROWS>,
+}
+
+/// An array that is refused as soon as it has more than so many items: a few bytes of JSON become many times as much memory.
+#[derive(Debug)]
+pub(super) struct Bounded<T, const MOST: usize>(Vec<T>);
+
+impl<T, const MOST: usize> Deref for Bounded<T, MOST> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Bounded<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(BoundedVisitor(PhantomData))
+    }
+}
+
+struct BoundedVisitor<T, const MOST: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for BoundedVisitor<T, MOST> {
+    type Value = Bounded<T, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array of at most {MOST}")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element()? {
+            if all.len() == MOST {
+                return Err(Error::custom(format!(
+                    "an array has more than {MOST} items, which is the limit"
+                )));
+            }
+            all.push(item);
+        }
+        Ok(Bounded(all))
+    }
 }
 
 /// A cell.
@@ -64,7 +108,7 @@ impl SplitTable {
         ensure!(
             extra.is_empty(),
             "columns that are no feature of CICFlowMeter: {}; leave them out",
-            extra.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            listed(&extra)
         );
         Ok(table)
     }
@@ -83,11 +127,26 @@ impl SplitTable {
                 format!("`{}` of row {row} is {text:?}, which is no number", self.columns[column])
             }),
         };
-        let row = |(row, cells): (usize, &Vec<Given>)| {
+        let row = |(row, cells): (usize, &Bounded<Given, PREDICTION_COLUMNS>)| {
             cells.iter().enumerate().map(|(column, cell)| number(row, column, cell)).collect()
         };
         self.data.iter().enumerate().map(row).collect()
     }
+}
+
+/// The first of them, in so few letters that an answer stays one.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 20;
+    const LETTERS: usize = 64;
+    let mut text: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{}`", name.chars().take(LETTERS).collect::<String>()))
+        .collect();
+    if names.len() > SHOWN {
+        text.push(format!("and {} more", names.len() - SHOWN));
+    }
+    text.join(", ")
 }
 
 /// Without case and what is no letter or digit, by which the spellings differ.
@@ -144,6 +203,12 @@ impl Visitor<'_> for GivenVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Given, E> {
+        if text.len() > CELL_BYTES {
+            return Err(Error::custom(format!(
+                "a cell has {} bytes of text; the limit is {CELL_BYTES}",
+                text.len()
+            )));
+        }
         Ok(Given::Text(text.to_owned()))
     }
 
@@ -204,6 +269,19 @@ mod tests {
         ] {
             let error = SplitTable::read(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(named), "{text}: {error}");
+        }
+        // What is short to send and long to keep.
+        let many = |item: &str, count: usize| vec![item; count].join(",");
+        for (columns, data, named) in [
+            (many("\"x\"", PREDICTION_COLUMNS + 1), String::new(), "more than 256 items"),
+            ("\"protocol\"".to_owned(), many("[6]", PREDICTION_ROWS + 1), "more than 200000 items"),
+            ("\"protocol\"".to_owned(), format!("[{}]", many("6", 300)), "more than 256 items"),
+            ("\"protocol\"".to_owned(), format!("[\"{}\"]", "x".repeat(CELL_BYTES + 1)), "257 bytes of text"),
+            (many("\"y\"", 1), String::new(), "`y`"),
+        ] {
+            let text = format!("{{\"columns\":[{columns}],\"data\":[{data}]}}");
+            let error = SplitTable::read(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(named) && error.len() < 2_000, "{named}: {error}");
         }
         let table = SplitTable::read(br#"{"columns":["protocol"],"data":[[6],["six"]]}"#).unwrap();
         let error = table.numbers().unwrap_err().to_string();

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use csv::{ReaderBuilder, StringRecord};
+use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
@@ -33,7 +33,8 @@ pub struct FlowRows {
 }
 
 enum Rows {
-    Csv(Box<csv::Reader<Box<dyn Read + Send>>>),
+    /// With the heading, which may stand among the rows once more.
+    Csv(Box<csv::Reader<Box<dyn Read + Send>>>, ByteRecord),
     Parquet(RowIter<'static>),
 }
 
@@ -84,10 +85,11 @@ impl FlowRows {
         let cannot_read = || format!("cannot read {name}");
         let plain = uncompressed(reader).with_context(cannot_read)?;
         let mut reader = ReaderBuilder::new().trim(csv::Trim::All).from_reader(plain);
+        let first = reader.byte_headers().with_context(cannot_read)?.clone();
         let heading: Vec<String> =
-            reader.headers().with_context(cannot_read)?.iter().map(str::to_owned).collect();
+            first.iter().map(|column| String::from_utf8_lossy(column).into_owned()).collect();
         ensure!(!heading.is_empty(), "{name} is empty; flows are CSV with a heading, or Parquet");
-        Self::with_heading(Rows::Csv(Box::new(reader)), &heading, name)
+        Self::with_heading(Rows::Csv(Box::new(reader), first), &heading, name)
     }
 
     fn from_parquet(file: File, name: &str) -> Result<Self> {
@@ -123,11 +125,19 @@ impl FlowRows {
     fn read_into(&mut self, batch: &mut Batch) -> Result<bool> {
         let places = self.positions.places();
         let label = match &mut self.rows {
-            Rows::Csv(reader) => {
-                let mut record = StringRecord::new();
-                if !reader.read_record(&mut record)? {
+            Rows::Csv(reader, heading) => {
+                let mut record = ByteRecord::new();
+                // As where files were put together.
+                let is_there = loop {
+                    let is_there = reader.read_byte_record(&mut record)?;
+                    if !is_there || record != *heading {
+                        break is_there;
+                    }
+                };
+                if !is_there {
                     return Ok(false);
                 }
+                let record = StringRecord::from_byte_record_lossy(record);
                 let cell = |place: &usize| record.get(*place).map_or(f64::NAN, number);
                 batch.table.push(places.iter().map(cell));
                 self.label.and_then(|label| record.get(label)).map(str::to_owned)

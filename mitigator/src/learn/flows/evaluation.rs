@@ -62,7 +62,7 @@ pub struct Detection {
 /// Figures of one category.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CategoryFigures {
-    /// By the most probable class.
+    /// By the class that the model decides for.
     #[serde(flatten)]
     pub class: ClassFigures,
     /// Of its probability, against all other flows; `None` when the model does not know it.

@@ -16,5 +16,5 @@ pub mod variation;
 
 pub use category::Category;
 pub use data::Labelled;
-pub use model::{DATA_SET, FlowModel, Training};
+pub use model::{DATA_SET, FlowModel, Thresholds, Training};
 pub use table::FeatureTable;

@@ -107,6 +107,12 @@ pub struct Thresholds {
     pub denial_of_service: f64,
 }
 
+impl Thresholds {
+    fn are_sound(self) -> bool {
+        [self.attack, self.denial_of_service].iter().all(|share| (LEAST_THRESHOLD..=1.0).contains(share))
+    }
+}
+
 /// A trained model.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FlowModel {
@@ -308,9 +314,11 @@ impl FlowModel {
         ensure!(
             header.classes == model.classes
                 && header.columns == model.features()
+                && model.classes.first().is_some_and(|class| class == Category::Benign.name())
                 && model.medians.len() == quantities::names().len()
+                && model.thresholds.are_sound()
                 && !model.bags.is_empty()
-                && model.bags.iter().all(|bag| bag.class_count() == model.classes.len()),
+                && model.bags.iter().all(|bag| bag.tells_apart(model.classes.len())),
             "the model {} has other classes or features than this mitigator; train it again with `mitigator train {DATA_SET}`",
             path.display()
         );
