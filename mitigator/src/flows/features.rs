@@ -108,7 +108,7 @@ static IDENTITY: [Identity; 7] = [
 
 /// All features, in the order of the data sets.
 pub static FEATURES: [Feature; 81] = [
-    common(["Flow Duration"; 3], Ns(|flow| flow.duration_ns())),
+    common(["Flow Duration"; 3], Ns(Flow::duration_ns)),
     common(["Tot Fwd Pkts", "Total Fwd Packets", "Total Fwd Packet"], Count(|flow| flow.forward.packets())),
     common(
         ["Tot Bwd Pkts", "Total Backward Packets", "Total Bwd packets"],
