@@ -1,9 +1,9 @@
 //! The HTTP service: captures and flows in, verdicts and classes out, events to whoever listens.
 //!
-//! [`connections`] accepts within [`limits`]; [`admission`] lets through who may ask; then there is a module for each kind of
-//! question: [`captures`] (with [`analysis`], which reads one), [`predictions`] (with [`split_table`], which reads one), [`events`],
-//! [`models`], [`openapi`]. [`body`] brings what is sent to the parsers, which block and have threads of their own, and
-//! [`refusal`] is what is answered when there is no answer, which [`drain`] brings across. Nothing here touches the kernel or needs rights.
+//! `connections` accepts within `limits`; `admission` lets through who may ask; then there is a module for each kind of
+//! question: `captures` (with `analysis`, which reads one), `predictions` (with `split_table`, which reads one), `events`,
+//! `models`, `openapi`. `body` brings what is sent to the parsers, which block and have threads of their own, and
+//! `refusal` is what is answered when there is no answer, which `drain` brings across. Nothing here touches the kernel or needs rights.
 
 mod admission;
 mod analysis;
