@@ -1,20 +1,20 @@
 //! `mitigator logs`: who attacks, by the access logs of a web server.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use ipnet::IpNet;
 use mitigator_common::{AllowReason, PrefixKey, Source};
 
 use super::block::parse_time;
 use super::logs_apply::{self, Applied, Block, Deeds};
 use super::logs_report::{ClientRow, Everybody, Explanation, Report, headline, text};
+use super::progress::byte_bar;
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -495,12 +495,6 @@ fn explain(asked: &str, log: &Log, judgement: &Judgement, terms: &Terms) -> Expl
     }
 }
 
-pub(super) fn progress_bar(file: &Path) -> ProgressBar {
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    if !io::stderr().is_terminal() || length == 0 {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go");
-    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+fn progress_bar(file: &Path) -> ProgressBar {
+    byte_bar(file.metadata().map_or(0, |metadata| metadata.len()))
 }

@@ -142,13 +142,15 @@ impl FlowTable {
         if let Some(flow) = self.live.to_back(&key) {
             let Some(end) = end_before(flow, &packet, self.idle_ns, self.active_ns) else {
                 flow.add(&packet);
-                return self.close(&key, ended);
+                self.close(&key);
+                return Ok(());
             };
             let follower =
                 if end == FlowEnd::Active { flow.continued(&packet) } else { Flow::beginning(&packet) };
             let over = std::mem::replace(flow, follower);
             ended(over.ended_by(end))?;
-            return self.close(&key, ended);
+            self.close(&key);
+            return Ok(());
         }
         let mut begun = Flow::beginning(&packet);
         if let Some(flow) = self.lingering.to_back(&key) {
@@ -166,7 +168,8 @@ impl FlowTable {
         }
         self.make_room(ended)?;
         self.live.insert(key, begun);
-        self.close(&key, ended)
+        self.close(&key);
+        Ok(())
     }
 
     /// Hands over all that is left, at the end of the last capture.
@@ -179,13 +182,12 @@ impl FlowTable {
     }
 
     /// Has a flow linger whose connection is over.
-    fn close<E>(&mut self, key: &FlowKey, ended: &mut impl FnMut(Flow) -> Result<(), E>) -> Result<(), E> {
-        let Some(end) = self.live.get(key).and_then(Flow::closed) else { return Ok(()) };
-        let Some(flow) = self.live.remove(key) else { return Ok(()) };
-        // None of this key lingers: it was handed over before this one began.
-        match self.lingering.insert(*key, flow.ended_by(end)) {
-            Some(earlier) => ended(earlier),
-            None => Ok(()),
+    fn close(&mut self, key: &FlowKey) {
+        if let Some(end) = self.live.get(key).and_then(Flow::closed)
+            && let Some(flow) = self.live.remove(key)
+        {
+            // None of this key lingers: it was handed over before this one began.
+            self.lingering.insert(*key, flow.ended_by(end));
         }
     }
 

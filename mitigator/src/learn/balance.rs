@@ -215,7 +215,7 @@ fn below(bound: usize, rng: &mut Xoshiro256PlusPlus) -> usize {
 
 /// A number in 0..1.
 #[expect(clippy::cast_precision_loss, reason = "53 bits of chance are enough")]
-fn share(rng: &mut Xoshiro256PlusPlus) -> f64 {
+pub(super) fn share(rng: &mut Xoshiro256PlusPlus) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 

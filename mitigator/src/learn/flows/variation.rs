@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 
 use mitigator_ebpf::packet::protocol;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::RngCore;
 
 use super::quantities;
+use crate::learn::balance::share;
 
 /// What the answer's length is multiplied with, as powers of 2: from the smallest error page to a page four times as large.
 const ANSWER: std::ops::Range<f64> = -4.0..2.0;
@@ -176,12 +176,6 @@ impl Conversation {
             self.forward_packets += 2.0;
         }
     }
-}
-
-/// A number in 0..1.
-#[expect(clippy::cast_precision_loss, reason = "53 bits of chance are enough")]
-fn share(rng: &mut Xoshiro256PlusPlus) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 fn between(range: &std::ops::Range<f64>, rng: &mut Xoshiro256PlusPlus) -> f64 {
