@@ -206,7 +206,7 @@ impl LogsArgs {
         let terms = self.terms(config);
         let kept = self.kept(config);
         let judgement = judge::judge(&log.clients, &terms, |source| kept.why(source))?;
-        let mut report = self.report(&log, &judgement, &terms, damage);
+        let mut report = self.report(&log, &judgement, damage);
         // What may fail comes first: after a failure nobody should have to ask who is blocked.
         if let Some(directory) = self.plots.as_ref().filter(|_| !self.dry_run) {
             report.plots = plots::draw(directory, &log.clients, &judgement)?;
@@ -344,7 +344,7 @@ impl LogsArgs {
         fate(verdict, &target, report.applied.as_ref())
     }
 
-    fn report(&self, log: &Log, judgement: &Judgement, terms: &Terms, damage: Option<Damage>) -> Report {
+    fn report(&self, log: &Log, judgement: &Judgement, damage: Option<Damage>) -> Report {
         let clients = &log.clients;
         let to_ms = |at_s: i64| at_s.saturating_mul(1_000);
         let verdicts: BTreeMap<&Who, &Verdict> =
@@ -389,7 +389,7 @@ impl LogsArgs {
             cases: judgement.cases.clone(),
             everybody: Everybody { columns: COLUMN_NAMES, grouping: judgement.everybody.clone() },
             clients: rows,
-            explained: self.explain.iter().map(|asked| explain(asked, log, judgement, terms)).collect(),
+            explained: self.explain.iter().map(|asked| explain(asked, log, judgement)).collect(),
             stale: Vec::new(),
             planned: Vec::new(),
             dry_run: true,
@@ -463,7 +463,7 @@ fn nothing_to_decide(log: &Log, judgement: &Judgement) -> Option<String> {
     })
 }
 
-fn explain(asked: &str, log: &Log, judgement: &Judgement, terms: &Terms) -> Explanation {
+fn explain(asked: &str, log: &Log, judgement: &Judgement) -> Explanation {
     let who = asked.parse::<IpAddr>().map_or_else(
         |_| Who::Name(asked.to_ascii_lowercase().into()),
         |address| Who::Source(Source::from(address.to_canonical())),
@@ -478,7 +478,7 @@ fn explain(asked: &str, log: &Log, judgement: &Judgement, terms: &Terms) -> Expl
             conclusion: "no request of it is in the log".to_owned(),
         };
     };
-    let vectors = judgement.explain(&log.clients, client, terms);
+    let vectors = judgement.explain(&log.clients, client);
     let conclusion = match judgement.verdicts.iter().find(|verdict| verdict.client == who) {
         Some(Verdict { kept: None, vector, .. }) => format!("blocked, for {}", vector.name()),
         Some(Verdict { kept: Some(why), vector, .. }) => {

@@ -12,6 +12,15 @@ pub enum Direction {
     AtMost,
 }
 
+/// Whether a comparison has to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It has to.
+    All,
+    /// One of several has to.
+    OneOf,
+}
+
 /// One comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Gate {
@@ -27,6 +36,9 @@ pub struct Gate {
     pub direction: Direction,
     /// Whether it lets the client be blamed.
     pub passed: bool,
+    /// Whether it has to.
+    #[serde(skip)]
+    pub need: Need,
     /// What is compared, in plain words.
     pub what: &'static str,
 }
@@ -41,7 +53,16 @@ impl Gate {
         unit: &'static str,
         what: &'static str,
     ) -> Self {
-        Self { name, value, limit, unit, direction: Direction::AtLeast, passed: value >= limit, what }
+        Self {
+            name,
+            value,
+            limit,
+            unit,
+            direction: Direction::AtLeast,
+            passed: value >= limit,
+            need: Need::All,
+            what,
+        }
     }
 
     /// Passes up to `limit`.
@@ -53,7 +74,22 @@ impl Gate {
         unit: &'static str,
         what: &'static str,
     ) -> Self {
-        Self { name, value, limit, unit, direction: Direction::AtMost, passed: value <= limit, what }
+        Self {
+            name,
+            value,
+            limit,
+            unit,
+            direction: Direction::AtMost,
+            passed: value <= limit,
+            need: Need::All,
+            what,
+        }
+    }
+
+    /// The same, as one of several or not.
+    #[must_use]
+    pub const fn needed(self, need: Need) -> Self {
+        Self { need, ..self }
     }
 
     /// `4.9 requests/s, at least 3`.

@@ -14,144 +14,15 @@ use serde::Serialize;
 use super::busy::as_f64;
 use super::client::{Client, Who};
 use super::clients::Clients;
-use super::features::{COLUMNS, Features, decade};
+use super::evidence::{self, Usual, Vector};
+use super::features::{COLUMNS, Features};
 use super::gates::Gate;
 use super::grouping::{self, Grouping, Wanted};
 
-/// Requests/s for one page, over 10 s, from which a client may be a flood; a page with all it holds is asked once each.
-const FLOOD_RATE: f64 = 3.0;
-/// Of all such clients together: less is no load for any server.
-const FLOOD_TOTAL: f64 = 10.0;
-/// Requests in the busiest minute: fewer are a person who reloads.
-const FLOOD_MINUTE: f64 = 50.0;
-/// Of the requests, for one page: visitors, and proxies full of them, ask for many.
-const FLOOD_PAGE_SHARE: f64 = 0.8;
-/// Over the mean: who polls asks the same all day.
-const FLOOD_SURGE: f64 = 3.0;
-/// Minutes: what goes on for longer is a habit, however loud.
-const FLOOD_LONGEST: f64 = 60.0;
-/// User agents of one address that asks for one page: a tool that forges them.
-const FLOOD_AGENTS: f64 = 5.0;
-/// Clients that flood the same page in the same minute.
-const FLOOD_ALIKE: f64 = 3.0;
-/// Requests/s for one page that need nothing to bear them out.
-const FLOOD_ALONE: f64 = 20.0;
-/// Minutes as loud from which a flood may be a habit that began or is seldom: people of one address, a probe.
-const FLOOD_MAY_BE_HABIT: f64 = 10.0;
-/// The same of what goes on at the log's end.
-const FLOOD_GOES_ON: f64 = 5.0;
-/// Requests/s for one page of one client that no habit comes to.
-const FLOOD_NO_HABIT: f64 = 60.0;
-/// Clients that flood the same page in the same minute, as no habit has it.
-const FLOOD_NO_HABIT_ALIKE: f64 = 20.0;
-/// Seconds within which somebody who asks evenly is seen after the log begins.
-const AT_ONCE_S: u64 = 10;
-/// Seconds before the log's end in which a flood may go on: servers write lines late.
-const ENDED_S: u64 = 120;
-/// Seconds within which floods of one page belong together.
-const SAME_TIME_S: i64 = 60;
-
-/// Errors of a scan, in all and for all scans.
-const SCAN_ERRORS: f64 = 100.0;
-/// Of its requests.
-const SCAN_ERROR_SHARE: f64 = 0.1;
-/// In parts of what others get, so that a broken site makes no scanners of its visitors.
-const SCAN_OVER_OTHERS: f64 = 3.0;
-/// Different addresses that were errors: one dead link is asked for again and again.
-const SCAN_ERROR_URLS: f64 = 20.0;
-/// No more than this is asked for, so that scanners do not shield each other, or half as much again as those get who do
-/// not look like scanners: of a broken site errors are the rule.
-const SCAN_MOST_ERROR_SHARE: f64 = 0.5;
-const SCAN_OVER_BROKEN: f64 = 1.5;
-/// Requests in the busiest minute: crawlers wait between two.
-const SCAN_MINUTE: f64 = 60.0;
-/// Different statuses from 400 on, with requests that send something.
-const SCAN_KINDS: f64 = 3.0;
-/// Of the requests, POST, PUT, PATCH and DELETE: crawlers send nothing.
-const SCAN_SENDS_SHARE: f64 = 0.02;
-/// Different statuses that need nothing to bear them out.
-const SCAN_KINDS_ALONE: f64 = 5.0;
-/// Of the requests, sent and taken: who uploads asks first what is there, and is told 404.
-const SCAN_TAKEN_SHARE: f64 = 0.1;
-/// Of the requests, answered 5xx: who uploads breaks nothing, and who tries forms does.
-const SCAN_BREAKS_SHARE: f64 = 0.05;
-/// 404 and 410 in a minute: somebody who also sends reads a list of names.
-const SCAN_MISSING: f64 = 180.0;
-/// The same of who only reads: a crawler asks several times a second for what a site had before it was made anew.
-const SCAN_MISSING_READER: f64 = 500.0;
-/// What others get is unknown while they ask little: so many requests with so many errors are taken for granted.
-const OTHERS_REQUESTS: f64 = 1_000.0;
-const OTHERS_ERRORS: f64 = 20.0;
-/// The same of those who do not look like scanners, who are few while many scan.
-const CALM_REQUESTS: f64 = 100.0;
-const CALM_ERRORS: f64 = 2.0;
-
 /// Part of its floor from which a client carries a kind of attack and is grouped.
 const CARRIES: f64 = 0.1;
-
-/// The kinds of attack that a log shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Vector {
-    /// One page, again and again.
-    HttpFlood,
-    /// What is weak or not there.
-    HttpScan,
-}
-
-impl Vector {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::HttpFlood, Self::HttpScan];
-
-    /// Stable name, as reports and JSON spell it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::HttpFlood => "http-flood",
-            Self::HttpScan => "http-scan",
-        }
-    }
-
-    /// What centroids are told apart by, and from where it is an attack.
-    fn key(self, features: &Features) -> f64 {
-        match self {
-            Self::HttpFlood => features.page_per_second,
-            Self::HttpScan => features.errors,
-        }
-    }
-
-    /// What those who carry it are grouped by: counts and rates by their decade, because they differ by factors.
-    fn point(self, features: &Features) -> [f64; 3] {
-        let share = match self {
-            Self::HttpFlood => features.page_share,
-            Self::HttpScan => features.error_share,
-        };
-        [decade(10.0 * self.key(features)), share, decade(features.requests)]
-    }
-
-    /// Whether a client's part in it counts for the alarm.
-    fn counts(self, features: &Features, patience: f64) -> bool {
-        let is_far_off = match self {
-            Self::HttpFlood => features.surge >= FLOOD_SURGE,
-            Self::HttpScan => features.error_share >= SCAN_ERROR_SHARE,
-        };
-        is_far_off && self.key(features) >= self.floor() * patience
-    }
-
-    const fn floor(self) -> f64 {
-        match self {
-            Self::HttpFlood => FLOOD_RATE,
-            Self::HttpScan => SCAN_ERRORS,
-        }
-    }
-
-    const fn unit(self) -> &'static str {
-        match self {
-            Self::HttpFlood => "requests/s",
-            Self::HttpScan => "errors",
-        }
-    }
-}
+/// Seconds within which floods of one page belong together.
+const SAME_TIME_S: i64 = 60;
 
 /// What is done about a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -260,10 +131,7 @@ pub struct Judgement {
     /// The clients of `everybody`, by their place among all.
     pub grouped: Vec<usize>,
     features: Vec<Features>,
-    /// Requests and errors of all.
-    totals: (f64, f64),
-    /// Of all who do not look like scanners themselves.
-    calm: (f64, f64),
+    usual: Usual,
 }
 
 /// Clients that everybody's grouping is made of, the loudest.
@@ -282,12 +150,7 @@ pub fn judge(
     let observed_s = as_f64(clients.observed.seconds());
     let features: Vec<Features> =
         clients.all().iter().map(|client| Features::of(client, observed_s)).collect();
-    let sum = |(requests, errors): (f64, f64), features: &Features| {
-        (requests + features.requests, errors + features.errors)
-    };
-    let totals = features.iter().fold((0.0, 0.0), sum);
-    let calm = features.iter().filter(|features| !looks_like_a_scanner(features, terms));
-    let calm = calm.fold((0.0, 0.0), sum);
+    let usual = Usual::of(&features, terms.patience);
     let mut grouped: Vec<usize> = (0..features.len()).collect();
     let requests = |place: &usize| clients.all().get(*place).map_or(0, |client| client.requests);
     grouped.sort_by_key(|place| (std::cmp::Reverse(requests(place)), *place));
@@ -295,11 +158,11 @@ pub fn judge(
     let everybody =
         grouping::group(&points(&features, &grouped), terms.wanted, terms.min_silhouette, terms.seed)?;
     let mut judgement =
-        Judgement { cases: Vec::new(), verdicts: Vec::new(), everybody, grouped, features, totals, calm };
+        Judgement { cases: Vec::new(), verdicts: Vec::new(), everybody, grouped, features, usual };
     for vector in Vector::ALL {
         let case = judgement.case(vector, clients, terms)?;
         if case.alarm {
-            judgement.blame(&case, clients, terms, &kept);
+            judgement.blame(&case, clients, &kept);
         }
         judgement.cases.push(case);
     }
@@ -341,22 +204,7 @@ impl Judgement {
         let features = carriers.iter().filter_map(|place| self.features.get(*place));
         let counting = features.filter(|features| vector.counts(features, terms.patience));
         let total = counting.fold(0.0, |total, features| total + vector.key(features));
-        let gates = match vector {
-            Vector::HttpFlood => vec![Gate::at_least(
-                "flood_total",
-                total,
-                FLOOD_TOTAL * terms.patience,
-                "requests/s",
-                "for one page, of all who ask for one 3 times a second or more and far above their mean",
-            )],
-            Vector::HttpScan => vec![Gate::at_least(
-                "scan_total",
-                total,
-                SCAN_ERRORS * terms.patience,
-                "errors",
-                "answers 4xx and 5xx of all who get as many and to whom they are a tenth or more",
-            )],
-        };
+        let gate = vector.alarm_gate(total, terms.patience);
         let is_dated = clients.span().is_some();
         let points: Vec<[f64; 3]> = carriers
             .iter()
@@ -367,8 +215,8 @@ impl Judgement {
         let groups = self.groups(vector, &carriers, &grouping, terms);
         Ok(Case {
             vector,
-            alarm: is_dated && gates.iter().all(|gate| gate.passed),
-            gates,
+            alarm: is_dated && gate.passed,
+            gates: vec![gate],
             carriers: carriers.len(),
             groups,
             grouping,
@@ -412,30 +260,25 @@ impl Judgement {
         groups
     }
 
-    fn blame(
-        &mut self,
-        case: &Case,
-        clients: &Clients,
-        terms: &Terms,
-        kept: &impl Fn(Source) -> Option<&'static str>,
-    ) {
-        let alike = self.alike(case, clients, terms);
+    fn blame(&mut self, case: &Case, clients: &Clients, kept: &impl Fn(Source) -> Option<&'static str>) {
+        let alike = self.alike(case, clients);
         for (place, client) in clients.all().iter().enumerate() {
             let Some(member) = case.places.get(&place).and_then(|place| case.grouping.members.get(*place))
             else {
                 continue;
             };
             let Some(features) = self.features.get(place) else { continue };
-            let gates = self.gates_of(case.vector, features, alike.get(&place).copied().unwrap_or(0), terms);
+            let around = self.usual.around(features, alike.get(&place).copied().unwrap_or(0));
+            let gates = case.vector.gates(features, &around);
             let is_attacking = case.groups.get(member.group).is_some_and(|group| group.is_attacking);
-            if !is_attacking || !shows(case.vector, &gates) {
+            if !is_attacking || !evidence::shows(&gates) {
                 continue;
             }
             let why = match &client.who {
                 Who::Name(_) => Some("a host name cannot be blocked; log addresses (HostnameLookups Off)"),
                 Who::Source(source) => kept(*source),
             };
-            let why = why.or_else(|| doubt(case.vector, client, features, &gates, clients));
+            let why = why.or_else(|| case.vector.doubt(client, features, &around, clients));
             let (first_s, last_s) = client.busy.span().unwrap_or_default();
             let evidence_s = match case.vector {
                 Vector::HttpFlood => client.busy.loud_until(),
@@ -459,16 +302,16 @@ impl Judgement {
     }
 
     /// Of each client that floods: how many flood the same page in the same minute, itself included.
-    fn alike(&self, case: &Case, clients: &Clients, terms: &Terms) -> FxHashMap<usize, usize> {
+    fn alike(&self, case: &Case, clients: &Clients) -> FxHashMap<usize, usize> {
         let mut times: BTreeMap<u64, Vec<(i64, usize)>> = BTreeMap::new();
         if case.vector != Vector::HttpFlood {
             return FxHashMap::default();
         }
         for (place, client) in clients.all().iter().enumerate() {
             let Some(features) = self.features.get(place) else { continue };
-            let gates = self.gates_of(case.vector, features, 0, terms);
+            let gates = case.vector.gates(features, &self.usual.around(features, 0));
             if case.places.contains_key(&place)
-                && gates.iter().filter(|gate| !is_one_of(gate.name)).all(|gate| gate.passed)
+                && evidence::shows_by_itself(&gates)
                 && let Some(top) = client.top.top()
             {
                 times.entry(top.hash).or_default().push((client.busy.peak().1, place));
@@ -486,129 +329,20 @@ impl Judgement {
         alike
     }
 
-    /// What a client is held against for a kind of attack; `alike` flood the same page at the same time.
-    fn gates_of(&self, vector: Vector, features: &Features, alike: usize, terms: &Terms) -> Vec<Gate> {
-        let patience = terms.patience;
-        match vector {
-            Vector::HttpFlood => vec![
-                Gate::at_least(
-                    "flood_rate",
-                    features.page_per_second,
-                    FLOOD_RATE * patience,
-                    "requests/s",
-                    "for its most asked page, over its busiest 10 s",
-                ),
-                Gate::at_least(
-                    "flood_minute",
-                    features.busiest_minute,
-                    FLOOD_MINUTE * patience,
-                    "requests",
-                    "in its busiest minute",
-                ),
-                Gate::at_least(
-                    "flood_page_share",
-                    features.page_share,
-                    FLOOD_PAGE_SHARE,
-                    "of its requests",
-                    "for one page; visitors ask for many",
-                ),
-                Gate::at_least(
-                    "flood_surge",
-                    features.surge,
-                    FLOOD_SURGE,
-                    "times",
-                    "its busiest 10 s over its mean; who polls keeps an even rate",
-                ),
-                Gate::at_most(
-                    "flood_minutes",
-                    features.loud_minutes,
-                    FLOOD_LONGEST,
-                    "minutes",
-                    "as loud as that; what lasts longer is a habit",
-                ),
-                Gate::at_least(
-                    "flood_agents",
-                    features.agents,
-                    FLOOD_AGENTS,
-                    "user agents",
-                    "of one address for one page (one of three)",
-                ),
-                Gate::at_least(
-                    "flood_alike",
-                    as_f64(alike as u64),
-                    FLOOD_ALIKE,
-                    "clients",
-                    "flood the same page in the same minute (one of three)",
-                ),
-                Gate::at_least(
-                    "flood_alone",
-                    features.page_per_second,
-                    FLOOD_ALONE * patience,
-                    "requests/s",
-                    "for one page, by itself (one of three)",
-                ),
-            ],
-            Vector::HttpScan => {
-                let (requests, errors) = self.totals;
-                let others = (errors - features.errors + OTHERS_ERRORS)
-                    / (requests - features.requests + OTHERS_REQUESTS);
-                let (mut requests, mut errors) = self.calm;
-                if !looks_like_a_scanner(features, terms) {
-                    (requests, errors) = (requests - features.requests, errors - features.errors);
-                }
-                let calm = (errors + CALM_ERRORS) / (requests + CALM_REQUESTS);
-                let most = SCAN_MOST_ERROR_SHARE.max(calm * SCAN_OVER_BROKEN);
-                let share = SCAN_ERROR_SHARE.max(others * SCAN_OVER_OTHERS).min(most);
-                let mut gates = vec![
-                    Gate::at_least(
-                        "scan_errors",
-                        features.errors,
-                        SCAN_ERRORS * patience,
-                        "errors",
-                        "answers 4xx and 5xx",
-                    ),
-                    Gate::at_least(
-                        "scan_error_share",
-                        features.error_share,
-                        share,
-                        "of its requests",
-                        "errors, against a tenth and three times what others get",
-                    ),
-                    Gate::at_least(
-                        "scan_error_urls",
-                        features.error_urls,
-                        SCAN_ERROR_URLS,
-                        "addresses",
-                        "different ones that were errors; a dead link is one",
-                    ),
-                    Gate::at_least(
-                        "scan_minute",
-                        features.busiest_minute,
-                        SCAN_MINUTE * patience,
-                        "requests",
-                        "in its busiest minute; crawlers wait between two",
-                    ),
-                ];
-                gates.extend(scan_ways(features, patience));
-                gates
-            }
-        }
-    }
-
     /// What a client was held against, for each kind of attack, and in words what kept it from being blocked.
     #[must_use]
-    pub fn explain(&self, clients: &Clients, client: &Client, terms: &Terms) -> Vec<Explained> {
+    pub fn explain(&self, clients: &Clients, client: &Client) -> Vec<Explained> {
         let Some(place) = clients.all().iter().position(|other| other.who == client.who) else {
             return Vec::new();
         };
         let explain = |case: &Case| {
             let features = self.features.get(place)?;
-            let alike = self.alike(case, clients, terms).get(&place).copied().unwrap_or(0);
-            let gates = self.gates_of(case.vector, features, alike, terms);
+            let alike = self.alike(case, clients).get(&place).copied().unwrap_or(0);
+            let gates = case.vector.gates(features, &self.usual.around(features, alike));
             let member = case.places.get(&place).and_then(|place| case.grouping.members.get(*place));
             let group = member.and_then(|member| case.groups.get(member.group));
-            let conclusion = if !shows(case.vector, &gates) {
-                let missing: Vec<String> = failing(&gates).map(Gate::sentence).collect();
+            let conclusion = if !evidence::shows(&gates) {
+                let missing: Vec<String> = evidence::failing(&gates).map(Gate::sentence).collect();
                 format!("not blamed: {}", missing.join("; "))
             } else if !case.alarm {
                 "not blamed: there is no alarm of this kind".to_owned()
@@ -648,91 +382,6 @@ pub struct Explained {
     pub gates: Vec<Gate>,
     /// In words.
     pub conclusion: String,
-}
-
-/// Of a scan, the gates of which one is enough.
-fn scan_ways(features: &Features, patience: f64) -> Vec<Gate> {
-    let sends = features.sends_share >= SCAN_SENDS_SHARE;
-    // Of who uploads, what is not there tells nothing.
-    let uploads = features.taken_share >= SCAN_TAKEN_SHARE.max(features.sends_share / 2.0)
-        && features.server_error_share < SCAN_BREAKS_SHARE;
-    let kinds = Gate::at_least(
-        "scan_kinds",
-        features.error_kinds,
-        if sends && !uploads { SCAN_KINDS } else { SCAN_KINDS_ALONE },
-        "statuses",
-        "different ones of them; fewer are enough of who sends what is not taken (one of two)",
-    );
-    let missing = Gate::at_least(
-        "scan_missing",
-        features.missing_in_a_minute,
-        if sends { SCAN_MISSING } else { SCAN_MISSING_READER } * patience,
-        "errors",
-        "404 and 410 in a minute; fewer are enough of who sends data (one of two)",
-    );
-    if uploads { vec![kinds] } else { vec![kinds, missing] }
-}
-
-/// Whether it is a scanner by all but the comparison with others.
-fn looks_like_a_scanner(features: &Features, terms: &Terms) -> bool {
-    features.errors >= SCAN_ERRORS * terms.patience
-        && features.error_share >= SCAN_ERROR_SHARE
-        && features.error_urls >= SCAN_ERROR_URLS
-        && features.busiest_minute >= SCAN_MINUTE * terms.patience
-        && scan_ways(features, terms.patience).iter().any(|gate| gate.passed)
-}
-
-/// Why somebody who shows a flood may have a habit instead, of which the log shows too little.
-fn doubt(
-    vector: Vector,
-    client: &Client,
-    features: &Features,
-    gates: &[Gate],
-    clients: &Clients,
-) -> Option<&'static str> {
-    let value = |name: &str| gates.iter().find(|gate| gate.name == name).map_or(0.0, |gate| gate.value);
-    let is_no_habit =
-        features.page_per_second >= FLOOD_NO_HABIT || value("flood_alike") >= FLOOD_NO_HABIT_ALIKE;
-    if vector != Vector::HttpFlood || is_no_habit {
-        return None;
-    }
-    let (first_s, last_s) = client.busy.span()?;
-    let (begin_s, _) = clients.observed.around(first_s)?;
-    let (_, end_s) = clients.observed.around(last_s)?;
-    let is_even_over = |seconds: u64| {
-        features.peak_per_second * as_f64(seconds.max(AT_ONCE_S)) < FLOOD_SURGE * features.requests
-    };
-    if is_even_over(clients.observed.seconds()) {
-        return Some("the log is too short to tell whether it always asks as much; read more of it");
-    }
-    if first_s.abs_diff(begin_s) < AT_ONCE_S && is_even_over(first_s.abs_diff(last_s)) {
-        return Some("it asked as much when the log begins, and may have done so before; read more of it");
-    }
-    let goes_on = last_s.abs_diff(end_s) < ENDED_S;
-    if goes_on && features.loud_minutes > FLOOD_GOES_ON {
-        return Some("it has been as loud for minutes and goes on, as people of one address and probes do");
-    }
-    let alone = gates.iter().any(|gate| gate.name == "flood_alone" && gate.passed);
-    (!alone && features.loud_minutes > FLOOD_MAY_BE_HABIT)
-        .then_some("it was as loud for more than ten minutes, as people of one address are")
-}
-
-/// Gates of which one is enough.
-fn is_one_of(name: &str) -> bool {
-    matches!(name, "flood_agents" | "flood_alike" | "flood_alone" | "scan_kinds" | "scan_missing")
-}
-
-/// Whether the evidence is there: all gates, and one of those of which one is enough.
-fn shows(vector: Vector, gates: &[Gate]) -> bool {
-    debug_assert!(gates.iter().any(|gate| is_one_of(gate.name)), "{vector:?}");
-    gates.iter().filter(|gate| !is_one_of(gate.name)).all(|gate| gate.passed)
-        && gates.iter().any(|gate| is_one_of(gate.name) && gate.passed)
-}
-
-/// The gates that kept somebody.
-fn failing(gates: &[Gate]) -> impl Iterator<Item = &Gate> {
-    let has_one = gates.iter().any(|gate| is_one_of(gate.name) && gate.passed);
-    gates.iter().filter(move |gate| !(gate.passed || is_one_of(gate.name) && has_one))
 }
 
 fn page_of(client: &Client) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Access logs as input: lines in, who attacks out, by the same steps as for packets.
 //!
-//! `lines -> entries -> clients -> features -> gates -> clusters -> verdicts -> list`. Everything here is pure but
+//! `lines -> entries -> clients -> features -> evidence -> clusters -> verdicts -> list`. Everything here is pure but
 //! [`reading`], [`list`] and [`follow`], which read and write files.
 
 pub mod busy;
@@ -8,6 +8,7 @@ pub mod client;
 pub mod clients;
 pub mod distinct;
 pub mod entry;
+pub mod evidence;
 pub mod fault;
 pub mod features;
 pub mod follow;
