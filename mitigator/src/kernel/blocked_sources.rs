@@ -27,8 +27,7 @@ pub(super) struct BlockedSources {
     map: MapData,
     map_lines: u32,
     header: Mapped<LiveLine>,
-    /// For each line of the map.
-    hits: Arc<Mapped<LiveHits>>,
+    hits_map: MapData,
     in_use: Mutex<Option<Arc<InUse>>>,
     overflow: Table<Source, PlacedBlock>,
 }
@@ -39,7 +38,8 @@ pub(super) struct InUse {
     region: BlockRegion,
     seeds: Seeds,
     lines: Mapped<LiveLine>,
-    hits: Arc<Mapped<LiveHits>>,
+    /// For each line.
+    hits: Mapped<LiveHits>,
 }
 
 /// Why a block was not written.
@@ -77,14 +77,12 @@ impl BlockedSources {
         let map_lines = map.info().context("cannot ask the kernel about the map BLOCK_TABLE")?.max_entries();
         let header = Mapped::new(map.fd().as_fd(), 0, BlockRegion::FIRST_LINE)
             .context("cannot map the memory of the map BLOCK_TABLE")?;
-        let hits = Mapped::new(open(maps::BLOCK_HITS)?.fd().as_fd(), 0, map_lines)
-            .context("cannot map the memory of the map BLOCK_HITS")?;
         Ok(Self {
             pins: pins.clone(),
             map,
             map_lines,
             header,
-            hits: Arc::new(hits),
+            hits_map: open(maps::BLOCK_HITS)?,
             in_use: Mutex::new(None),
             overflow: Table::open(&directory, maps::BLOCK_OVERFLOW)?,
         })
@@ -152,9 +150,12 @@ impl BlockedSources {
     fn map_region(&self, region: BlockRegion) -> Result<InUse> {
         let lines = Mapped::new(self.map.fd().as_fd(), region.first(), region.lines())
             .context("cannot map the memory of the map BLOCK_TABLE")?;
+        // All of the map would count as this process's memory.
+        let hits = Mapped::new(self.hits_map.fd().as_fd(), region.first(), region.lines())
+            .context("cannot map the memory of the map BLOCK_HITS")?;
         let header = self.header();
         let seeds = Seeds { first: header.first_seed.get(), second: header.second_seed.get() };
-        Ok(InUse { region, seeds, lines, hits: Arc::clone(&self.hits) })
+        Ok(InUse { region, seeds, lines, hits })
     }
 
     /// The block of a source, over or not.
@@ -502,21 +503,23 @@ const CARRIED_AT_ONCE: usize = 16_384;
 
 impl InUse {
     fn places(&self) -> impl Iterator<Item = CountedPlace<'_>> {
-        let first = self.region.first() as usize;
-        let hits = self.hits.values().get(first..).unwrap_or_default();
-        self.lines.values().iter().zip(hits).flat_map(|(line, hits)| places_of(line, hits))
+        self.lines.values().iter().zip(self.hits.values()).flat_map(|(line, hits)| places_of(line, hits))
     }
 
     /// A place of the table with its hits.
     fn counted<'t>(&'t self, place: Place<'t>) -> CountedPlace<'t> {
-        let hits = self.hits.values().get(place.line as usize);
+        let hits = self.at(self.hits.values(), place.line);
         let others = hits.and_then(|hits| hits.others.get(place.position as usize));
         CountedPlace { block: place.block, others: others.expect("as many as there are places") }
     }
 
     fn line(&self, index: u32) -> Option<&LiveLine> {
-        let place = index.checked_sub(self.region.first())?;
-        self.lines.values().get(place as usize)
+        self.at(self.lines.values(), index)
+    }
+
+    /// What belongs to a line, by its index in the map.
+    fn at<'t, T>(&self, values: &'t [T], index: u32) -> Option<&'t T> {
+        values.get(index.checked_sub(self.region.first())? as usize)
     }
 
     fn find(&self, source: Source) -> Standing<'_> {
@@ -536,7 +539,7 @@ impl InUse {
         [self.region.line_of(source, self.seeds.first), self.region.other_line_of(source, self.seeds)]
             .into_iter()
             .find_map(|index| {
-                let hits = self.hits.values().get(index as usize)?;
+                let hits = self.at(self.hits.values(), index)?;
                 places_of(self.line(index)?, hits).find(|place| place.block.is_free())
             })
     }

@@ -11,6 +11,7 @@ use mitigator_ebpf::block_table::{LiveHeader, LiveHits, LiveLine};
 use mitigator_ebpf::counters::LiveRow;
 use mitigator_ebpf::source_table::LiveBucket;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::param::page_size;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 // A header stands in place of a line.
@@ -25,11 +26,13 @@ impl Shared for LiveHits {}
 impl Shared for LiveBucket {}
 impl Shared for LiveRow {}
 
-/// Some values of a map that is made for it (5.5), from a page's start on, as long as this lives.
+/// Some values of a map that is made for it (5.5), as long as this lives.
 #[derive(Debug)]
 pub(super) struct Mapped<T> {
     start: NonNull<T>,
     count: usize,
+    /// Bytes that are mapped before the first value, because its page begins there.
+    before: usize,
 }
 
 // SAFETY: the memory stays mapped until it is dropped, and all that lies in it are shared numbers.
@@ -38,23 +41,26 @@ unsafe impl<T: Shared> Send for Mapped<T> {}
 unsafe impl<T: Shared> Sync for Mapped<T> {}
 
 impl<T: Shared> Mapped<T> {
-    /// Maps `count` values from the value `first` on, which begins a page.
+    /// Maps `count` values from the value `first` on.
     pub(super) fn new(map: BorrowedFd<'_>, first: u32, count: u32) -> io::Result<Self> {
         let count = count as usize;
-        let offset = u64::from(first) * size_of::<T>() as u64;
+        let offset = first as usize * size_of::<T>();
+        let before = offset % page_size();
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping, at an address of the kernel's choice, of which nobody knows yet.
+        // SAFETY: a new mapping, at an address of the kernel's choice, of which nobody knows yet; the first value
+        // lies in it, as far from the page's start as in the map.
         let start = unsafe {
-            let bytes = count * size_of::<T>();
-            mmap(std::ptr::null_mut(), bytes, access, MapFlags::SHARED, map, offset)?
+            let bytes = before + count * size_of::<T>();
+            mmap(std::ptr::null_mut(), bytes, access, MapFlags::SHARED, map, (offset - before) as u64)?
+                .byte_add(before)
         };
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        Ok(Self { start, count })
+        Ok(Self { start, count, before })
     }
 
     /// The values.
     pub(super) fn values(&self) -> &[T] {
-        // SAFETY: so many values are mapped, aligned to a page, for as long as `self` lives; whoever else writes
+        // SAFETY: so many values are mapped, aligned as they are in the map, for as long as `self` lives; whoever else writes
         // them does so by atomic stores, too, and any bytes are one.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
     }
@@ -70,9 +76,10 @@ impl Mapped<LiveLine> {
 
 impl<T> Drop for Mapped<T> {
     fn drop(&mut self) {
-        let bytes = self.count * size_of::<T>();
+        let bytes = self.before + self.count * size_of::<T>();
         // SAFETY: what `new` mapped, to which no reference is left.
-        if let Err(error) = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), bytes) } {
+        let unmapped = unsafe { munmap(self.start.as_ptr().byte_sub(self.before).cast::<c_void>(), bytes) };
+        if let Err(error) = unmapped {
             tracing::error!("cannot unmap the memory of a BPF map: {error}");
         }
     }
