@@ -16,6 +16,7 @@ use crate::flows::features::{self, Spelling};
 use crate::flows::{ClockFaults, Extraction, Flow, FlowSettings, LONGEST_TIMEOUT, Tally, sessions};
 use crate::report::file::write_file;
 use crate::report::output::complain;
+use crate::report::units::counted;
 use crate::tabular::{self, Cell, Column, Format};
 
 /// Arguments of `mitigator flows`.
@@ -233,8 +234,4 @@ fn warnings(tally: &Tally, clock: &ClockFaults) -> Vec<String> {
         );
     }
     warnings
-}
-
-fn counted(number: u64, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
 }

@@ -90,15 +90,11 @@ pub(super) struct Explanation {
 pub(super) fn headline(report: &Report) -> String {
     let blocked = report.verdicts.iter().filter(|verdict| verdict.decision == Decision::Block).count();
     format!(
-        "{} requests of {} clients in {} lines: {}",
-        report.requests,
-        report.client_count,
-        report.lines,
-        match blocked {
-            0 => "nobody to block".to_owned(),
-            1 => "1 client to block".to_owned(),
-            count => format!("{count} clients to block"),
-        }
+        "{} of {} in {}: {} to block",
+        units::counted(report.requests, "request", "requests"),
+        units::counted(report.client_count as u64, "client", "clients"),
+        units::counted(report.lines, "line", "lines"),
+        if blocked == 0 { "nobody".to_owned() } else { units::counted(blocked as u64, "client", "clients") },
     )
 }
 
@@ -195,7 +191,12 @@ fn write_verdict(text: &mut String, verdict: &Verdict) {
 }
 
 fn write_case(text: &mut String, case: &Case) {
-    let _ = writeln!(text, "\nAlarm: {}, carried by {} clients", case.vector.name(), case.carriers);
+    let _ = writeln!(
+        text,
+        "\nAlarm: {}, carried by {}",
+        case.vector.name(),
+        units::counted(case.carriers as u64, "client", "clients")
+    );
     for gate in &case.gates {
         let _ = writeln!(text, "  {}", gate.sentence());
     }
@@ -271,7 +272,11 @@ fn write_clients(text: &mut String, report: &Report) {
             ]
         })
         .collect();
-    let _ = writeln!(text, "\nThe loudest of {} clients (--limit 0 lists all):", report.client_count);
+    let _ = writeln!(
+        text,
+        "\nThe loudest of {} (--limit 0 lists all):",
+        units::counted(report.client_count as u64, "client", "clients")
+    );
     text.push_str(&table(&heading, &rows));
 }
 

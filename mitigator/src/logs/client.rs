@@ -63,8 +63,8 @@ pub struct Client {
     error_kinds: [u64; 2],
     /// Different pages.
     pub pages: Distinct,
-    /// Different addresses, query included.
-    pub urls: Distinct,
+    /// Different addresses, query included; `None` while none had one, because they are the pages.
+    urls: Option<Box<Distinct>>,
     /// Different addresses that were errors.
     pub error_urls: Distinct,
     /// Different `User-Agent`s.
@@ -92,7 +92,7 @@ impl Client {
             missing_by_minute: Bins::default(),
             error_kinds: [0; 2],
             pages: Distinct::default(),
-            urls: Distinct::default(),
+            urls: None,
             error_urls: Distinct::default(),
             agents: Distinct::default(),
             last_agent: 0,
@@ -119,9 +119,15 @@ impl Client {
         }
         let page = entry.page();
         let page_hash = hash_of(page);
-        let url_hash = if page.len() == entry.url.len() { page_hash } else { hash_of(&entry.url) };
+        let has_query = page.len() < entry.url.len();
+        let url_hash = if has_query { hash_of(&entry.url) } else { page_hash };
+        if has_query && self.urls.is_none() {
+            self.urls = Some(Box::new(self.pages.clone()));
+        }
+        if let Some(urls) = &mut self.urls {
+            urls.add(url_hash);
+        }
         self.pages.add(page_hash);
-        self.urls.add(url_hash);
         self.top.add(page_hash, page);
         if !entry.agent.is_empty() {
             let agent = hash_of(&entry.agent);
@@ -157,6 +163,12 @@ impl Client {
         {
             self.missing_by_minute.add(at_s.div_euclid(MINUTE_S));
         }
+    }
+
+    /// Different addresses, query included.
+    #[must_use]
+    pub fn urls(&self) -> f64 {
+        self.urls.as_deref().unwrap_or(&self.pages).count()
     }
 
     /// Answers with a status from 400 on, but 401, 407, 408, 429 and 499, which blame nobody.

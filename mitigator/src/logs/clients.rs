@@ -24,7 +24,9 @@ const LONGEST_NAME: usize = 253;
 #[derive(Debug, Default)]
 pub struct Clients {
     clients: Vec<Client>,
-    /// Where each spelling's client is.
+    /// Where each spelling's client is; of spellings of up to 15 bytes, as IPv4 addresses have.
+    short_spellings: FxHashMap<u128, u32>,
+    /// The same of the others.
     spellings: FxHashMap<Box<[u8]>, u32>,
     places: FxHashMap<Who, u32>,
     trusted: Vec<IpNet>,
@@ -102,7 +104,12 @@ impl Clients {
     }
 
     fn place_of(&mut self, spelling: &[u8]) -> Result<usize, Fault> {
-        if let Some(place) = self.spellings.get(spelling) {
+        let short = short(spelling);
+        let known = match short {
+            Some(short) => self.short_spellings.get(&short),
+            None => self.spellings.get(spelling),
+        };
+        if let Some(place) = known {
             return Ok(*place as usize);
         }
         let who = who(spelling).ok_or(Fault::NoClient)?;
@@ -116,10 +123,14 @@ impl Clients {
                 place
             }
         };
-        if self.spellings.len() >= MOST_SPELLINGS {
+        if self.spellings.len() + self.short_spellings.len() >= MOST_SPELLINGS {
             self.spellings.clear();
+            self.short_spellings.clear();
         }
-        self.spellings.insert(spelling.into(), place);
+        match short {
+            Some(short) => self.short_spellings.insert(short, place),
+            None => self.spellings.insert(spelling.into(), place),
+        };
         Ok(place as usize)
     }
 
@@ -147,6 +158,15 @@ impl Clients {
     pub const fn span(&self) -> Option<(i64, i64)> {
         self.busy.span()
     }
+}
+
+/// A short spelling and its length as one number, which is found without a look elsewhere.
+fn short(spelling: &[u8]) -> Option<u128> {
+    let mut bytes = [0; 16];
+    let (last, text) = bytes.split_last_mut()?;
+    text.get_mut(..spelling.len())?.copy_from_slice(spelling);
+    *last = u8::try_from(spelling.len()).ok()?;
+    Some(u128::from_le_bytes(bytes))
 }
 
 /// An address, also in brackets and with a port, as proxies write it.

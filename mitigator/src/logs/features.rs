@@ -108,7 +108,7 @@ impl Features {
             error_urls: client.error_urls.count(),
             missing_in_a_minute: as_f64(client.missing_in_a_minute()),
             pages: client.pages.count(),
-            urls: client.urls.count(),
+            urls: client.urls(),
             agents: client.agents.count(),
             page_share,
             page_per_second: peak * page_share,

@@ -11,14 +11,9 @@ const NAME_BYTES: usize = 120;
 /// Counters of the most asked pages.
 #[derive(Clone, Debug, Default)]
 pub struct Pages {
-    places: [Place; PLACES],
-}
-
-#[derive(Clone, Debug, Default)]
-struct Place {
-    hash: u64,
-    count: u32,
-    name: Option<Box<str>>,
+    /// Hash and count; what each request looks at lies together.
+    places: [(u64, u32); PLACES],
+    names: [Option<Box<str>>; PLACES],
 }
 
 /// The most asked page.
@@ -36,30 +31,33 @@ impl Pages {
     /// Adds a request for a page.
     pub fn add(&mut self, hash: u64, page: &[u8]) {
         let mut free = None;
-        for (number, place) in self.places.iter_mut().enumerate() {
-            if place.count > 0 && place.hash == hash {
-                place.count = place.count.saturating_add(1);
-                if place.count == NAMED_FROM && place.name.is_none() {
+        for (place, name) in self.places.iter_mut().zip(&mut self.names) {
+            let (known, count) = place;
+            if *count > 0 && *known == hash {
+                *count = count.saturating_add(1);
+                if *count == NAMED_FROM && name.is_none() {
                     let start = page.get(..NAME_BYTES.min(page.len())).unwrap_or_default();
-                    place.name = Some(String::from_utf8_lossy(start).into());
+                    *name = Some(String::from_utf8_lossy(start).into());
                 }
                 return;
             }
-            if place.count == 0 {
-                free = Some(number);
+            if *count == 0 {
+                free = Some((place, name));
             }
         }
-        match free.and_then(|number| self.places.get_mut(number)) {
-            Some(place) => *place = Place { hash, count: 1, name: None },
-            None => self.places.iter_mut().for_each(|place| place.count -= 1),
+        if let Some((place, name)) = free {
+            (*place, *name) = ((hash, 1), None);
+        } else {
+            self.places.iter_mut().for_each(|(_, count)| *count -= 1);
         }
     }
 
     /// The page that was asked for most; `None` when there is none with a share worth telling.
     #[must_use]
     pub fn top(&self) -> Option<TopPage<'_>> {
-        let place = self.places.iter().filter(|place| place.count > 0).max_by_key(|place| place.count)?;
-        Some(TopPage { requests: place.count, name: place.name.as_deref(), hash: place.hash })
+        let places = self.places.iter().zip(&self.names).filter(|((_, count), _)| *count > 0);
+        let ((hash, requests), name) = places.max_by_key(|((_, count), _)| *count)?;
+        Some(TopPage { requests: *requests, name: name.as_deref(), hash: *hash })
     }
 }
 

@@ -159,7 +159,7 @@ impl Told {
                 ],
             };
             vec![
-                format!("{} {}", group.sources, if group.sources == 1 { "source" } else { "sources" }),
+                units::counted(group.sources as u64, "source", "sources"),
                 format!("{} {unit}", units::count(group.packets_per_second)),
                 of_all,
                 size,

@@ -1,7 +1,7 @@
 //! Our features beside those of the Python package: which are the same, which cannot be, and why.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -96,7 +96,7 @@ fn key(row: &Row) -> Result<String> {
 /// # Errors
 ///
 /// When a feature differs that is to be the same.
-pub(super) fn compare(peer: &Peer, files: &[&Path]) -> Result<Comparison> {
+pub(super) fn compare(peer: &Peer, files: &[PathBuf]) -> Result<Comparison> {
     let (mut flows, mut unmatched) = (0, 0);
     let mut errors: BTreeMap<String, f64> = BTreeMap::new();
     for file in files {

@@ -4,6 +4,7 @@
 mod comparison;
 mod peer;
 mod report;
+mod rustiflow;
 
 use std::io::{Cursor, sink};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mitigator::capture::{Capture, PcapWriter};
+use mitigator::capture::{Capture, Network, PcapWriter};
 use mitigator::flows::features::{self, Spelling};
 use mitigator::flows::{Extraction, FlowSettings, Tally};
 use mitigator::tabular::{self, Format};
@@ -33,9 +34,12 @@ pub(crate) struct Arguments {
     /// Packets of the load that the Python package gets, which takes a millisecond for each
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     peer_packets: u32,
-    /// Compare features with the Python package on this capture too; may be given several times
-    #[arg(long, value_name = "FILE.pcap")]
+    /// Compare features with the Python package on this capture too, or on those of a folder; may be given several times
+    #[arg(long, value_name = "FILE|DIR")]
     compare_on: Vec<PathBuf>,
+    /// A program `rustiflow` that was built from its source, to be measured as well
+    #[arg(long, value_name = "PROGRAM")]
+    rustiflow: Option<PathBuf>,
 }
 
 /// What the capture holds.
@@ -73,18 +77,32 @@ pub(crate) fn measure(arguments: &Arguments, results: &Path) -> Result<Measured>
             cases.push(Case::new("mitigator", load.name(), format, arguments.packets, flows, &took));
         }
     }
+    let directory = tempfile::tempdir()?;
+    if let Some(program) = &arguments.rustiflow {
+        for load in [Load::Connections, Load::Forged] {
+            let file = directory.path().join("rustiflow.pcap");
+            std::fs::write(&file, capture(load, arguments.packets)?)?;
+            let runs = (0..arguments.rounds).map(|_| rustiflow::flows(program, &file));
+            let runs = runs.collect::<Result<Vec<_>>>()?;
+            let took: Vec<Duration> = runs.iter().map(|(_, took)| *took).collect();
+            let flows = runs.last().map_or(0, |(flows, _)| *flows);
+            let name = rustiflow::NAME;
+            cases.push(Case::new(name, load.name(), Format::Csv, arguments.packets, flows, &took));
+        }
+    }
     let (comparison, without_peer) = match Peer::install(results) {
         Ok(peer) => {
-            let directory = tempfile::tempdir()?;
             let file = directory.path().join("connections.pcap");
             std::fs::write(&file, capture(Load::Connections, arguments.peer_packets)?)?;
             let (flows, took) = peer.flows(&file)?;
             let count = flows.len() as u64;
             let load = Load::Connections.name();
             cases.push(Case::new(peer::NAME, load, Format::Csv, arguments.peer_packets, count, &[took]));
-            let files: Vec<&Path> = std::iter::once(file.as_path())
-                .chain(arguments.compare_on.iter().map(PathBuf::as_path))
-                .collect();
+            let mut files = vec![file];
+            for capture in captures(&arguments.compare_on)? {
+                let name = format!("{}.pcap", files.len());
+                files.push(plain(&capture, directory.path().join(name))?);
+            }
             (Some(comparison::compare(&peer, &files)?), None)
         }
         Err(error) => (None, Some(format!("{error:#}"))),
@@ -167,6 +185,44 @@ fn frame(client: u32, step: u32) -> Result<([u8; 54], u32)> {
     put(36, &to_port);
     put(46, &[0x50, flags, 0x72, 0x10]);
     Ok((frame, 54 + u32::from(payload)))
+}
+
+/// The files, and those in the folders, by name; of a folder, what is called like a capture.
+fn captures(places: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut captures = Vec::new();
+    for place in places {
+        if !place.is_dir() {
+            captures.push(place.clone());
+            continue;
+        }
+        let listed = place.read_dir().with_context(|| format!("cannot list {}", place.display()))?;
+        let mut files = listed.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+        files.retain(|file| file.file_name().is_some_and(|name| name.to_string_lossy().contains(".pcap")));
+        files.sort();
+        ensure!(!files.is_empty(), "there is no capture in {}", place.display());
+        captures.extend(files);
+    }
+    Ok(captures)
+}
+
+/// The same packets as the package reads them: on Ethernet, neither compressed nor as pcapng.
+fn plain(file: &Path, copy: PathBuf) -> Result<PathBuf> {
+    let mut capture = Capture::open(file)?;
+    let out = std::fs::File::create(&copy).with_context(|| format!("cannot make {}", copy.display()))?;
+    let mut writer = PcapWriter::new(std::io::BufWriter::new(out))?;
+    while let Some(packet) = capture.next_packet()? {
+        let frame = match packet.network {
+            Network::Ethernet => packet.bytes.to_vec(),
+            Network::At { ethertype, offset } => {
+                let network = packet.bytes.get(offset..).unwrap_or_default();
+                [&[0; 12], ethertype.to_be_bytes().as_slice(), network].concat()
+            }
+            Network::Cut => continue,
+        };
+        writer.write_cut(packet.at_ns, &frame, packet.wire_bytes)?;
+    }
+    writer.finish()?;
+    Ok(copy)
 }
 
 /// The features of every flow of a file, by name, as ours has them.

@@ -25,21 +25,28 @@ pub(crate) struct Report {
 /// A program, several times over.
 pub(crate) struct Task {
     program: &'static str,
+    clients: u64,
     what: &'static str,
     wanted: Option<f64>,
     pub(crate) took: Vec<Duration>,
 }
 
 impl Task {
-    /// `wanted` are lines/s.
-    pub(crate) const fn new(program: &'static str, what: &'static str, wanted: Option<f64>) -> Self {
-        Self { program, what, wanted, took: Vec::new() }
+    /// Of a log of so many clients; `wanted` are lines/s.
+    pub(crate) const fn new(
+        program: &'static str,
+        clients: u64,
+        what: &'static str,
+        wanted: Option<f64>,
+    ) -> Self {
+        Self { program, clients, what, wanted, took: Vec::new() }
     }
 }
 
 #[derive(Serialize)]
 struct Figures {
     program: &'static str,
+    clients: u64,
     what: &'static str,
     /// How often it ran; 0 where it is not installed.
     samples: usize,
@@ -54,6 +61,7 @@ impl Report {
                 task.took.iter().map(|took| f64::from(lines) / took.as_secs_f64()).collect();
             Figures {
                 program: task.program,
+                clients: task.clients,
                 what: task.what,
                 samples: speeds.len(),
                 lines_per_second: Quartiles::of(speeds),
@@ -64,12 +72,13 @@ impl Report {
         Self { with: MeasuredWith::this(), rounds, lines, bytes, programs }
     }
 
-    fn rows(&self) -> impl Iterator<Item = [String; 5]> {
+    fn rows(&self) -> impl Iterator<Item = [String; 6]> {
         self.programs.iter().map(|figures| {
             let is_there = figures.samples > 0;
             let speed = &figures.lines_per_second;
             [
                 figures.program.to_owned(),
+                figures.clients.to_string(),
                 figures.what.to_owned(),
                 if is_there { speed.text(thousands) } else { "not installed".to_owned() },
                 figures.wanted.map_or_else(
@@ -101,10 +110,11 @@ impl Report {
     /// In all forms.
     pub(crate) fn measured(&self) -> Result<Measured> {
         let figure = |figures: &Figures| {
-            Figure::new(format!("{}, a log", figures.program), "lines/s", figures.lines_per_second)
+            let name = format!("{}, a log of {} clients", figures.program, figures.clients);
+            Figure::new(name, "lines/s", figures.lines_per_second)
         };
         Ok(Measured {
-            text: format!("{}\n\n{}", self.origin(), table::columns(HEADINGS, self.rows(), &[0, 1])),
+            text: format!("{}\n\n{}", self.origin(), table::columns(HEADINGS, self.rows(), &[0, 2])),
             json: serde_json::to_value(self)?,
             section: format!("{}\n\n{METHOD}\n\n{}", self.origin(), table::markdown(HEADINGS, self.rows())),
             plots: Vec::new(),
@@ -113,9 +123,9 @@ impl Report {
     }
 }
 
-const HEADINGS: [&str; 5] = ["program", "what it tells", "lines/s", "wanted", "runs"];
+const HEADINGS: [&str; 6] = ["program", "clients", "what it tells", "lines/s", "wanted", "runs"];
 
 const METHOD: &str = "\
-The log is generated with a seed, in the combined format, with 20,000 clients and 5,000 pages, and is in the page cache. Each program \
-runs on one core, and the time is that of the whole command. `awk` is what the system has by that name; it counts the first \
+Logs are generated with a seed, in the combined format, with 5,000 pages and clients in no order, a few of whom ask for most, and are in the \
+page cache. Each program runs on one core, and the time is that of the whole command. `awk` is what the system has by that name; it counts the first \
 column and knows nothing else. GoAccess writes its report as JSON.";
