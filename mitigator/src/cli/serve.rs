@@ -92,6 +92,7 @@ impl ServeArgs {
         let settings = self.settings()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(settings.limits.threads())
             .build()
             .context("cannot start the runtime")?;
         let is_whole = runtime.block_on(async {
