@@ -34,6 +34,24 @@ fn main() -> ExitCode {
         Trial::new("a_capture_is_judged_as_replay_and_flows_judge_it", Needs::WebClients, captures),
         Trial::new("what_is_no_capture_is_refused_by_name", Needs::WebClients, no_captures),
         Trial::new("limits_of_size_time_and_number_hold", Needs::WebClients, limits),
+        Trial::new("plain_and_odd_requests_get_a_plain_answer", Needs::WebClients, requests),
+        Trial::new(
+            "an_answer_comes_across_also_when_its_sender_has_more_to_send",
+            Needs::WebClients,
+            damaged,
+        ),
+        Trial::new(
+            "captures_and_tables_that_are_sent_slowly_do_not_stop_others",
+            Needs::WebClients,
+            slow_senders,
+        ),
+        Trial::new(
+            "an_answer_that_is_not_read_holds_its_place_until_its_time_is_over",
+            Needs::WebClients,
+            unread,
+        ),
+        Trial::new("a_stream_that_stalls_has_been_told_all_that_it_sent", Needs::WebClients, stall),
+        Trial::new("a_listener_that_does_not_read_costs_little_and_nobody_else", Needs::WebClients, deaf),
         Trial::new("verdicts_of_a_stream_fall_before_it_ends", Needs::WebClients, stream),
         Trial::new("events_are_heard_by_both_kinds_of_listeners", Needs::WebClients, events),
         Trial::new("the_python_example_hears_what_it_uploaded", Needs::WebClients, example),
@@ -66,8 +84,13 @@ impl Stage {
 
     /// As far as two kinds of flows can be told apart, it does.
     fn model(&self) -> Result<PathBuf> {
+        self.model_of("DDoS", "Benign")
+    }
+
+    /// What it is to take each of them for.
+    fn model_of(&self, flood_is: &str, visitors_are: &str) -> Result<PathBuf> {
         let mut table = String::new();
-        for (name, packets, label) in [("flood", flood(), "DDoS"), ("visitors", visitors(), "Benign")] {
+        for (name, packets, label) in [("flood", flood(), flood_is), ("visitors", visitors(), visitors_are)] {
             let capture = self.write(name, pcap(&packets)?)?;
             let flows = run(Command::new(PROGRAM).arg("flows").arg(capture))?;
             let mut lines = flows.lines();
@@ -200,6 +223,21 @@ impl Server {
         self.ask(path, &["--data-binary", &file, "-H", "Content-Type: application/octet-stream"])
     }
 
+    /// A connection on which this was said.
+    fn say(&self, text: &str) -> Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(text.as_bytes())?;
+        Ok(stream)
+    }
+
+    /// Resident memory.
+    fn memory_kib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("memory")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -274,6 +312,19 @@ fn description() -> Result<()> {
     ensure!(server.ask("/api/models", &[])?.json()? == json!({"models": []}), "models of nobody");
     server.ask("/nowhere", &[])?.ensure_refusal(404, "/openapi.json")?;
     server.ask("/api/captures", &[])?.ensure_refusal(405, "method")?;
+    let listed = &description["paths"]["/api/captures"]["post"];
+    ensure!(
+        listed["responses"].get("403").is_some()
+            && listed["responses"].get("421").is_some()
+            && listed["responses"].get("401").is_none(),
+        "{listed}"
+    );
+    ensure!(description["paths"]["/healthz"]["get"]["responses"].get("403").is_none(), "{description}");
+    let parameters: Vec<_> = listed["parameters"].as_array().into_iter().flatten().collect();
+    ensure!(
+        parameters.iter().any(|one| one["name"] == "flows" && one["schema"]["maximum"] == 100_000),
+        "{listed}"
+    );
     ensure!(!health.headers.contains("access-control"), "{health:?}");
     server.end()
 }
@@ -478,6 +529,227 @@ fn limits() -> Result<()> {
     server.end()
 }
 
+fn requests() -> Result<()> {
+    let stage = Stage::new()?;
+    let server = Server::start(&[])?;
+    let get = |path: &str, more: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}Connection: close\r\n\r\n")
+    };
+    let upgrade =
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n";
+    let post = |path: &str, more: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n{more}\r\n{body}"
+        )
+    };
+    for (description, request, status, hint) in [
+        ("HTTP/2 is offered", get("/healthz", upgrade), 200, "\"ok\""),
+        ("no HTTP", "hello\r\n\r\n".to_owned(), 400, ""),
+        ("HTTP/1.0", "GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n".to_owned(), 200, "\"ok\""),
+        ("an endless header", get("/healthz", &format!("X: {}\r\n", "x".repeat(1 << 20))), 431, ""),
+        ("a slash too many", get("/api/models/", ""), 404, "{\"error\":"),
+        ("a path that climbs", get("/../../etc/passwd", ""), 404, "{\"error\":"),
+        ("a wrong method", get("/api/captures", ""), 405, "allow: post"),
+        ("another", post("/api/models", "", ""), 405, "allow: get,head"),
+        ("a form", post("/api/captures", "Content-Type: multipart/form-data; boundary=x\r\n", "--x--\r\n"), 415, "--data-binary"),
+        ("a form to a stream", post("/api/captures/stream", "Content-Type: multipart/form-data\r\n", ""), 415, "--data-binary"),
+        ("what curl -d made of it", post("/api/captures", "Content-Type: application/x-www-form-urlencoded\r\n", "\u{1}\u{2}"), 400, "--data-binary"),
+        ("an odd encoding", post("/api/captures", "Content-Encoding: br\r\n", "x"), 415, "`br`"),
+        ("two lengths", "POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx".to_owned(), 400, ""),
+    ] {
+        let answer = said(&mut server.say(&request)?).with_context(|| description.to_owned())?.to_ascii_lowercase();
+        ensure!(answer.starts_with(&format!("http/1.1 {status}")) || answer.starts_with(&format!("http/1.0 {status}")), "{description}: {answer}");
+        ensure!(answer.contains(hint), "{description}: {answer}");
+    }
+    let head = said(&mut server.say(&get("/healthz", "").replace("GET", "HEAD"))?)?;
+    ensure!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+    // HTTP/2 without asking first is let go without a word.
+    ensure!(said(&mut server.say("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?)?.is_empty(), "HTTP/2");
+    // Who offers HTTP/2 along with a request for events gets events.
+    let mut events = BufReader::new(server.say(&get("/api/events", upgrade))?).lines().map_while(Result::ok);
+    ensure!(events.any(|line| line == "content-type: text/event-stream"), "no events");
+    // Who asks before it sends is told to, or why not.
+    let good = pcap(&visitors())?;
+    let length = good.len();
+    let mut asking = server.say(&format!("POST /api/captures HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"))?;
+    let mut word = [0; 25];
+    asking.read_exact(&mut word)?;
+    ensure!(&word == b"HTTP/1.1 100 Continue\r\n\r\n", "{word:?}");
+    asking.write_all(&good)?;
+    ensure!(said(&mut asking)?.starts_with("HTTP/1.1 200"), "after the word");
+    let asking = format!(
+        "POST /api/captures HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        1_u64 << 40
+    );
+    ensure!(said(&mut server.say(&asking)?)?.starts_with("HTTP/1.1 413"), "before the word");
+    // That what is sent is compressed may also be said.
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&good)?;
+    let gzip = stage.write("gzip", gzip.finish()?)?;
+    let file = format!("@{}", gzip.display());
+    let answer = server.ask("/api/captures", &["--data-binary", &file, "-H", "Content-Encoding: gzip"])?;
+    ensure!(answer.json()?["flows"]["total"] == 300, "{answer:?}");
+    let model = stage.model()?;
+    let server = Server::start(&["--model", model.to_str().context("a path")?])?;
+    server
+        .ask("/api/predictions", &["--data-binary", &file, "-H", "Content-Encoding: gzip", "-H", PANDAS])?
+        .ensure_refusal(415, "`gzip`")?;
+    let long = "POST /api/predictions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 67108865\r\nContent-Type: application/json; format=pandas-split\r\n\r\n";
+    ensure!(said(&mut server.say(long)?)?.starts_with("HTTP/1.1 413"), "before the word");
+    Ok(())
+}
+
+fn damaged() -> Result<()> {
+    let server = Server::start(&[])?;
+    let mut bytes = pcap(&visitors())?;
+    let whole = bytes.len();
+    bytes.resize(whole + (40 << 20), 0xff);
+    for path in ["/api/captures", "/api/captures/stream"] {
+        for _ in 0..3 {
+            let length = bytes.len();
+            let mut upload = server.say(&format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"))?;
+            upload
+                .write_all(&bytes)
+                .with_context(|| format!("{path} was closed while it was being sent to"))?;
+            let answer = said(&mut upload)?;
+            ensure!(
+                answer.starts_with("HTTP/1.1 200") && answer.contains("\"damage\":{"),
+                "{path}: {answer}"
+            );
+        }
+    }
+    // The operator reads who it was, and why.
+    let log = server.log();
+    ensure!(log.contains("a stream ended early") && log.contains("from=127.0.0.1:"), "{log}");
+    server.end()
+}
+
+fn slow_senders() -> Result<()> {
+    let stage = Stage::new()?;
+    let model = stage.model()?;
+    let server = Server::start(&["--model", model.to_str().context("a path")?, "--max-captures", "2"])?;
+    let good = stage.write("good", pcap(&visitors())?)?;
+    let capture = "POST /api/captures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
+    let _captures = [server.say(capture)?, server.say(capture)?];
+    let table = format!(
+        "POST /api/predictions HTTP/1.1\r\nHost: localhost\r\n{PANDAS}\r\nContent-Length: 1000000\r\n\r\n{{"
+    );
+    let _tables: Vec<TcpStream> = (0..8).map(|_| server.say(&table)).collect::<Result<_>>()?;
+    let mut is_full = false;
+    for _ in 0..50 {
+        is_full = server.upload("/api/captures", &good)?.status == 429;
+        if is_full {
+            break;
+        }
+        pause(Duration::from_millis(20));
+    }
+    ensure!(is_full, "two captures are being judged");
+    let csv = run(Command::new(PROGRAM).arg("flows").arg(&good))?;
+    let few: String = csv.lines().take(3).map(|line| format!("{line}\n")).collect();
+    let body = stage.write("table", split_table(&few, &[])?.to_string())?;
+    let body = format!("@{}", body.display());
+    let answer = server.ask("/api/predictions", &["--data-binary", &body, "-H", PANDAS])?;
+    ensure!(answer.text == "[0,0]", "{answer:?}");
+    Ok(())
+}
+
+fn unread() -> Result<()> {
+    let stage = Stage::new()?;
+    let server = Server::start(&["--max-captures", "1", "--timeout", "6s", "--idle-timeout", "1h"])?;
+    // As many flows make an answer that no buffer of the kernel takes in.
+    let packet = |number: u16| {
+        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(EVIL, VICTIM, 64).udp(number, 9_999);
+        (u64::from(number), frame(|bytes| builder.write(bytes, &[7; 20])))
+    };
+    let bytes = pcap(&(0..60_000).map(packet).collect::<Packets>())?;
+    let mut upload = server.say(&format!(
+        "POST /api/captures?flows=100000 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        bytes.len()
+    ))?;
+    upload.write_all(&bytes)?;
+    let mut start = [0; 12];
+    upload.read_exact(&mut start)?;
+    ensure!(&start == b"HTTP/1.1 200", "{start:?}");
+    let few = stage.write("few", pcap(&visitors())?)?;
+    server.upload("/api/captures", &few)?.ensure_refusal(429, "which is the limit")?;
+    // Reading a little now and then does not help for longer than a request may take.
+    let mut is_free = false;
+    for _ in 0..100 {
+        let _ = upload.read(&mut [0; 16]);
+        is_free = server.upload("/api/captures", &few)?.status == 200;
+        if is_free {
+            break;
+        }
+        pause(Duration::from_millis(100));
+    }
+    ensure!(is_free, "who does not read holds the place for ever");
+    ensure!(said(&mut upload).map_or(true, |rest| !rest.ends_with("]}")), "it was cut off");
+    server.end()
+}
+
+fn stall() -> Result<()> {
+    let stage = Stage::new()?;
+    let model = stage.model_of("Benign", "DDoS")?;
+    let server = Server::start(&["--model", model.to_str().context("a path")?])?;
+    // Not nearly as many flows as are classified at a time; a packet by which they are over, and then nothing.
+    let mut packets = visitors();
+    packets.truncate(300);
+    let (_, last) = packets.last().context("a packet")?.clone();
+    packets.push((60_000_000, last));
+    let begin = &pcap(&packets)?[..];
+    let mut upload = server
+        .say("POST /api/captures/stream HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    upload.write_all(&[format!("{:x}\r\n", begin.len()).as_bytes(), begin, b"\r\n"].concat())?;
+    upload.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let lines = BufReader::new(upload.try_clone()?).lines().map_while(Result::ok);
+    let flows = lines.filter(|line| line.starts_with("{\"event\":\"flow\"")).take(20).count();
+    ensure!(flows == 20, "{flows} flows were told");
+    Ok(())
+}
+
+fn deaf() -> Result<()> {
+    const ROUNDS: usize = 8;
+    let stage = Stage::new()?;
+    let model = stage.model()?;
+    let server = Server::start(&["--model", model.to_str().context("a path")?])?;
+    let csv = run(Command::new(PROGRAM).arg("flows").arg(stage.path("flood")))?;
+    let mut table = split_table(&csv, &[])?;
+    let rows = table["data"].as_array().context("rows")?.clone();
+    let count = rows.len() * 10;
+    table["data"] = json!(rows.iter().cycle().take(count).collect::<Vec<_>>());
+    let body = format!("@{}", stage.write("table", table.to_string())?.display());
+    let predict = || server.ask("/api/predictions", &["--data-binary", &body, "-H", PANDAS]);
+    let deaf: Vec<TcpStream> = (0..8)
+        .map(|_| server.say("GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        .collect::<Result<_>>()?;
+    let (mut socket, _) = tungstenite::connect(format!("ws://{}/api/events", server.address))?;
+    let hearing = std::thread::spawn(move || -> Result<usize> {
+        let mut heard = 0;
+        while heard < ROUNDS * count {
+            if let Message::Text(text) = socket.read()? {
+                let event: Value = serde_json::from_str(&text)?;
+                let missed = event["missed"].as_u64().and_then(|missed| usize::try_from(missed).ok());
+                heard += missed.unwrap_or(1);
+            }
+        }
+        Ok(heard)
+    });
+    // What is kept for those who are behind is full after the first two.
+    predict()?;
+    predict()?;
+    let before = server.memory_kib()?;
+    for _ in 2..ROUNDS {
+        ensure!(predict()?.status == 200, "a prediction");
+    }
+    let heard = hearing.join().map_err(|_| anyhow::anyhow!("a panic"))??;
+    ensure!(heard == ROUNDS * count, "{heard} events");
+    let more = server.memory_kib()?.saturating_sub(before);
+    ensure!(more < 48 << 10, "{more} KiB more after {} more events", (ROUNDS - 2) * count);
+    drop(deaf);
+    server.end()
+}
+
 #[expect(clippy::disallowed_methods, reason = "a client that is slow on purpose")]
 fn pause(time: Duration) {
     std::thread::sleep(time);
@@ -554,6 +826,8 @@ fn events() -> Result<()> {
             heard.push(text.to_string());
         }
     }
+    let lines =
+        &mut lines.inspect(|line| assert!(!line.starts_with("id:"), "nobody can ask for what came after it"));
     let data = lines.by_ref().filter_map(|line| line.strip_prefix("data: ").map(str::to_owned));
     let by_stream: Vec<String> = data.take(heard.len()).collect();
     ensure!(by_stream == heard, "both hear the same");
@@ -751,6 +1025,8 @@ fn admission() -> Result<()> {
     );
     let description = closed.ask("/openapi.json", &["-H", &shown])?.json()?;
     ensure!(description["components"]["securitySchemes"]["token"]["scheme"] == "bearer", "{description}");
+    let answers = &description["paths"]["/api/models"]["get"]["responses"];
+    ensure!(answers.get("401").is_some() && answers.get("421").is_none(), "{answers}");
     ensure!(closed.ask("/healthz", &[])?.status == 200, "that it is there, everybody may know");
     ensure!(!closed.log().contains(TOKEN), "the token stands in the log");
     closed.end()

@@ -1,7 +1,7 @@
 //! `mitigator serve`: judges captures and flows for other programs, by HTTP.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -92,6 +92,7 @@ impl ServeArgs {
         let settings = self.settings()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(settings.limits.threads())
             .build()
             .context("cannot start the runtime")?;
         let is_whole = runtime.block_on(async {
@@ -146,13 +147,12 @@ impl ServeArgs {
     fn token(&self) -> Result<Option<Token>> {
         if let Some(file) = &self.token_file {
             let cannot_read = || format!("cannot read the token in `{}`", file.display());
-            let mode = File::open(file)
-                .and_then(|file| file.metadata())
-                .with_context(cannot_read)?
-                .permissions()
-                .mode();
+            // What is read is what was looked at, also when the name is given to another file meanwhile.
+            let mut opened = File::open(file).with_context(cannot_read)?;
+            let mode = opened.metadata().with_context(cannot_read)?.permissions().mode();
             ensure!(mode & 0o077 == 0, "others can read the token in `{}`; `chmod 600` it", file.display());
-            let text = fs::read_to_string(file).with_context(cannot_read)?;
+            let mut text = String::new();
+            opened.read_to_string(&mut text).with_context(cannot_read)?;
             return Token::new(&text)
                 .with_context(|| format!("`{}` holds no token", file.display()))
                 .map(Some);

@@ -10,11 +10,11 @@ use mitigator_common::{Limit, Outcome, PrefixKey, Signature, Source};
 use mitigator_ebpf::counters::{LiveRow, asks};
 use mitigator_ebpf::packet::{Packet, Unparsed};
 use mitigator_ebpf::signature::{LiveLimit, signature_of};
-use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::DataPlane;
 use crate::pipeline::allowlist::{AllowList, Relation};
 use crate::pipeline::blocklist::Changes;
+use crate::pipeline::keyed::{KeyedMap, KeyedSet};
 use crate::pipeline::snapshot::{Order, OutcomeTotals, Snapshot};
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
@@ -27,23 +27,23 @@ const MAX_ADDRESSES: usize = 1_000_000;
 pub struct ReplayDataPlane {
     capacity: usize,
     allowed: AllowList,
-    rows: FxHashMap<Source, Row>,
+    rows: KeyedMap<Source, Row>,
     /// Sources counted since the last reading, each once.
     changed: Vec<Source>,
     /// Sources evicted since the last reading that had been read before.
     gone: Vec<Source>,
-    blocks: FxHashMap<Source, ReplayBlock>,
+    blocks: KeyedMap<Source, ReplayBlock>,
     /// A handful at most.
-    prefixes: FxHashMap<PrefixKey, ReplayBlock>,
-    limits: FxHashMap<Signature, LiveLimit>,
+    prefixes: KeyedMap<PrefixKey, ReplayBlock>,
+    limits: KeyedMap<Signature, LiveLimit>,
     /// How many blocks there may be before those that are over are forgotten.
     blocks_to_sweep: usize,
     /// When each source was first blocked; at most [`MAX_ADDRESSES`].
-    first_blocks: FxHashMap<Source, Timestamp>,
+    first_blocks: KeyedMap<Source, Timestamp>,
     /// The same of prefixes.
-    first_prefixes: FxHashMap<PrefixKey, Timestamp>,
+    first_prefixes: KeyedMap<PrefixKey, Timestamp>,
     outcomes: OutcomeTotals,
-    addresses: FxHashMap<IpAddr, AddressTotals>,
+    addresses: KeyedMap<IpAddr, AddressTotals>,
     unlisted_packets: u64,
 }
 
@@ -83,17 +83,17 @@ impl ReplayDataPlane {
         Self {
             capacity: capacity.max(1),
             allowed,
-            rows: FxHashMap::default(),
+            rows: KeyedMap::default(),
             changed: Vec::new(),
             gone: Vec::new(),
-            blocks: FxHashMap::default(),
-            prefixes: FxHashMap::default(),
-            limits: FxHashMap::default(),
+            blocks: KeyedMap::default(),
+            prefixes: KeyedMap::default(),
+            limits: KeyedMap::default(),
             blocks_to_sweep: FIRST_SWEEP,
-            first_blocks: FxHashMap::default(),
-            first_prefixes: FxHashMap::default(),
+            first_blocks: KeyedMap::default(),
+            first_prefixes: KeyedMap::default(),
             outcomes: OutcomeTotals::default(),
-            addresses: FxHashMap::default(),
+            addresses: KeyedMap::default(),
             unlisted_packets: 0,
         }
     }
@@ -213,7 +213,10 @@ impl ReplayDataPlane {
             self.rows.iter().map(|(source, row)| (row.counters.last_seen_ns(), *source)).collect();
         let quarter = (ages.len() / 4).clamp(1, ages.len());
         ages.select_nth_unstable(quarter - 1);
-        for (_, source) in ages.into_iter().take(quarter) {
+        ages.truncate(quarter);
+        // Who goes first decides who gets which place when it comes back.
+        ages.sort_unstable();
+        for (_, source) in ages {
             if self.rows.remove(&source).is_some_and(|row| row.was_read) {
                 self.gone.push(source);
             }
@@ -252,8 +255,8 @@ impl ReplayDataPlane {
 impl DataPlane for ReplayDataPlane {
     fn read_counters(&mut self, now: Timestamp, watched: &[Source]) -> Result<Snapshot> {
         let mut rows = Vec::with_capacity(self.changed.len());
-        let read: FxHashSet<Source> =
-            if watched.is_empty() { FxHashSet::default() } else { self.changed.iter().copied().collect() };
+        let read: KeyedSet<Source> =
+            if watched.is_empty() { KeyedSet::default() } else { self.changed.iter().copied().collect() };
         for source in self.changed.drain(..) {
             if let Some(row) = self.rows.get_mut(&source) {
                 row.is_changed = false;
@@ -264,8 +267,9 @@ impl DataPlane for ReplayDataPlane {
         let silent = watched.iter().filter(|source| !read.contains(source));
         rows.extend(silent.filter_map(|source| Some((*source, self.rows.get(source)?.counters.totals()))));
         let order = Order::BySource { gone: std::mem::take(&mut self.gone) };
-        let limits: Vec<(Signature, Limit)> =
+        let mut limits: Vec<(Signature, Limit)> =
             self.limits.iter().map(|(signature, limit)| (*signature, limit.read())).collect();
+        limits.sort_unstable_by_key(|(signature, _)| *signature);
         Ok(Snapshot { at: now, rows, order, outcomes: self.outcomes, limits })
     }
 
@@ -368,6 +372,30 @@ mod tests {
             assert!(plane.rows.len() <= 8 && plane.changed.len() <= 8);
         }
         assert!(plane.rows.contains_key(&Source::from_v4_bytes([192, 0, 2, 99])));
+    }
+
+    #[test]
+    fn the_same_packets_give_the_same_in_every_table() {
+        let run = || {
+            let mut plane = ReplayDataPlane::new(64, AllowList::default());
+            let mut readings = Vec::new();
+            for number in 0..250 {
+                // Many of one time, of whom some have to go.
+                plane.arrive(&packet(number), 60, at(u64::from(number) / 100));
+                if number % 20 == 0 {
+                    let snapshot = plane.read_counters(at(u64::from(number)), &[]).unwrap();
+                    let Order::BySource { gone } = snapshot.order else { panic!("places") };
+                    readings
+                        .push((snapshot.rows.iter().map(|(source, _)| *source).collect::<Vec<_>>(), gone));
+                }
+            }
+            readings
+        };
+        let first = run();
+        assert!(first.iter().any(|(_, gone)| gone.len() > 8), "{first:?}");
+        for _ in 0..8 {
+            assert_eq!(run(), first);
+        }
     }
 
     #[test]

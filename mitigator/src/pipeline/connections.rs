@@ -8,15 +8,15 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use mitigator_common::{Source, SourceCounters};
-use rustc_hash::FxHashMap;
 
 use super::features::distinct_ports;
+use super::keyed::KeyedMap;
 use super::rows::SourceActivity;
 
 /// Connections of each source that were opened and not served.
 #[derive(Clone, Debug, Default)]
 pub struct Connections {
-    sources: FxHashMap<Source, Waiting>,
+    sources: KeyedMap<Source, Waiting>,
     /// Of those that were blocked lately.
     blocked: Blocked,
 }
@@ -42,6 +42,10 @@ pub struct Waiting {
     /// Seconds in which there were as many as one of a crowd has.
     stood_s: f64,
 }
+
+/// A sum that is the same in whatever order its parts come, which a rounded one is not. None is negative.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum(u64);
 
 /// What the connections of all sources say together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,22 +191,26 @@ impl Connections {
     /// What the connections of all sources say together.
     #[must_use]
     pub fn pile(&self) -> Pile {
-        let mut piles = self.blocked;
-        let (mut others_wait, mut others_opened) = (0.0, 0.0);
+        let (mut piling, mut piled) = (0.0, Sum::default());
+        let (mut others_wait, mut others_opened) = (Sum::default(), Sum::default());
         for waiting in self.sources.values() {
             if waiting.connections <= A_FEW {
                 // Who never acknowledged may be forged, and says nothing of the server.
                 if waiting.acknowledged <= 0.0 {
                     continue;
                 }
-                others_wait += waiting.connections;
-                others_opened += waiting.opened;
+                others_wait.add(waiting.connections);
+                others_opened.add(waiting.opened);
             } else if waiting.are_most() {
-                piles.add(waiting);
+                piling += 1.0;
+                piled.add(waiting.connections);
             }
         }
+        let sources = self.blocked.sources + piling;
+        let connections = self.blocked.connections + piled.value();
+        let (others_wait, others_opened) = (others_wait.value(), others_opened.value());
         let everybody_waits = others_opened >= ENOUGH && others_wait >= others_opened * 0.5;
-        let is_of_a_crowd = piles.sources >= A_CROWD && piles.connections >= VERY_MANY && !everybody_waits;
+        let is_of_a_crowd = sources >= A_CROWD && connections >= VERY_MANY && !everybody_waits;
         Pile { is_of_a_crowd, everybody_waits }
     }
 
@@ -221,6 +229,25 @@ impl Connections {
         if let Some(waiting) = self.sources.remove(&source).filter(Waiting::is_pile) {
             self.blocked.add(&waiting);
         }
+    }
+}
+
+impl Sum {
+    /// Of one connection: far less than any bound tells apart.
+    const UNITS: f64 = 65_536.0;
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rounds to a unit; what is counted is never negative"
+    )]
+    fn add(&mut self, part: f64) {
+        self.0 = self.0.saturating_add((part * Self::UNITS) as u64);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "rounded once, after all parts")]
+    fn value(self) -> f64 {
+        self.0 as f64 / Self::UNITS
     }
 }
 
@@ -339,6 +366,16 @@ mod tests {
             assert!(!waiting.are_many(false), "{description}");
             assert_eq!(connections.pile().is_of_a_crowd, !description.contains("answered"), "{description}");
         }
+    }
+
+    #[test]
+    fn a_sum_is_the_same_in_every_order() {
+        let parts = || (1..1_000_u32).map(|number| 1e6 / f64::from(number));
+        let (mut forth, mut back) = (Sum::default(), Sum::default());
+        parts().for_each(|part| forth.add(part));
+        parts().rev().for_each(|part| back.add(part));
+        assert_eq!(forth.0, back.0);
+        assert!((forth.value() - parts().sum::<f64>()).abs() < 0.1, "{forth:?}");
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mitigator_common::{Signature, Source, SourceCounters};
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::activity::Activity;
@@ -14,6 +13,7 @@ use super::baseline::services::{ByPort, Services};
 use super::baseline::{Baseline, Normal, Pace, Situation};
 use super::connections::{Connections, MANY_OF_A_CROWD, Pile, Waiting};
 use super::held::Held;
+use super::keyed::KeyedMap;
 use super::meanings;
 use super::paced::{Group, Paced};
 use super::rows::SourceActivity;
@@ -182,7 +182,7 @@ pub struct Gates {
     /// Memory of what was carried before, by vector.
     spare: Vec<Carried>,
     /// Packets to many ports beyond the rate of a scan, by source: leaky buckets.
-    scanned: FxHashMap<Source, f64>,
+    scanned: KeyedMap<Source, f64>,
     /// `None` while the time of day is not known.
     wall_clock: Option<WallClock>,
     /// How long nothing looked like an attack.
@@ -262,7 +262,7 @@ impl Gates {
             states: Vec::new(),
             totals: Vec::new(),
             spare: Vec::new(),
-            scanned: FxHashMap::default(),
+            scanned: KeyedMap::default(),
             wall_clock: None,
             quiet: Duration::ZERO,
             by_port: ByPort::default(),

@@ -18,6 +18,7 @@ pub mod gates;
 pub mod held;
 pub mod history;
 pub mod judge;
+pub(crate) mod keyed;
 mod left_alone;
 pub mod limits;
 pub mod meanings;

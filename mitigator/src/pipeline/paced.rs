@@ -11,11 +11,11 @@
 use std::time::Duration;
 
 use mitigator_common::Source;
-use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::activity::Activity;
 use super::clustering;
 use super::gates::Carried;
+use super::keyed::{KeyedMap, KeyedSet};
 use super::rows::SourceActivity;
 use super::settings::DetectionSettings;
 use super::time::Timestamp;
@@ -92,9 +92,9 @@ type Point = [f64; 2];
 pub struct Paced {
     /// When that began, and when it was last so; `None` while it is not.
     busy: Option<(Timestamp, Timestamp)>,
-    askers: FxHashMap<Source, Asker>,
+    askers: KeyedMap<Source, Asker>,
     /// Who asked in a rush, and is no part of a group any more.
-    hasty: FxHashSet<Source>,
+    hasty: KeyedSet<Source>,
     /// Requests of those, and of sources that there was no room for, lately.
     others: f64,
 }
@@ -246,26 +246,28 @@ impl Paced {
             askers.filter(is_told).map(|asker| u64::from(asker.requests)).sum()
         };
         let all = (requests(&mut self.askers.values()) as f64 + self.others).max(1.0);
-        let even: Vec<&Asker> = self.askers.values().filter(|asker| asker.is_even()).collect();
+        let mut even: Vec<(&Source, &Asker)> =
+            self.askers.iter().filter(|(_, asker)| asker.is_even()).collect();
         // Grouping is for when it may come to something.
-        let of_even = requests(&mut even.iter().copied()) as f64;
+        let of_even = requests(&mut even.iter().map(|(_, asker)| *asker)) as f64;
         if even.len() < settings.crowd || of_even / all < SHARE {
             return None;
         }
-        let points: Vec<Point> = even.iter().map(|asker| asker.point()).collect();
+        even.sort_unstable_by_key(|(source, _)| **source);
+        let points: Vec<Point> = even.iter().map(|(_, asker)| asker.point()).collect();
         let centroid = densest(&points, settings)?;
         let near =
             |point: &Point| Some(squared_distance(point, &centroid)).filter(|square| *square <= FARTHEST);
         let (mut group, mut squares, mut theirs, mut pauses) = (Group::default(), 0.0, 0_u64, 0);
         for (asker, square) in
-            even.iter().zip(&points).filter_map(|(asker, point)| Some((asker, near(point)?)))
+            even.iter().zip(&points).filter_map(|((_, asker), point)| Some((*asker, near(point)?)))
         {
             squares += square;
             group.sources += 1;
             group.per_second += asker.per_second();
             group.unevenness += asker.unevenness.0;
             pauses += asker.unevenness.1;
-            theirs += if is_told(asker) { u64::from(asker.requests) } else { 0 };
+            theirs += if is_told(&asker) { u64::from(asker.requests) } else { 0 };
         }
         if squares > TIGHT * TIGHT * group.sources as f64 {
             return None;
@@ -354,7 +356,7 @@ mod tests {
     /// The group after six seconds of these, which began a minute after the source of `since`.
     fn group_of(crowds: &[Crowd]) -> Option<Group> {
         let mut paced = Paced::default();
-        let mut totals: FxHashMap<Source, SourceCounters> = FxHashMap::default();
+        let mut totals: KeyedMap<Source, SourceCounters> = KeyedMap::default();
         let mut latest = None;
         for tick in 0..24_u64 {
             let at = Timestamp::from_ns((480 + tick) * 250_000_000);

@@ -1,12 +1,21 @@
 //! A capture read once: each packet goes to the replay, for verdicts, and to the flows, for their classes. What is
 //! found is handed over as it is found.
+//!
+//! Two threads: one reads, and may wait for bytes at any time; the other classifies flows, many at a time while there are
+//! many, and those that are there when a moment has passed.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
+use super::body::Wanted;
 use super::limits;
 use super::models::{Chosen, Judged};
 use crate::capture::Capture;
@@ -21,8 +30,10 @@ use crate::tabular::{self, Cell, Column, Format, Kind};
 
 /// Flows that are classified at a time.
 const BATCH: usize = 256;
-/// Packets after which what is left of a batch is classified, so that a slow stream's flows do not wait for others.
-const PATIENCE_PACKETS: u64 = 4_096;
+/// Longest that a flow waits for others to be classified with.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What the reader may be ahead; then it waits.
+const AHEAD: usize = 1_024;
 const SPELLING: Spelling = Spelling::Original2018;
 
 /// What a capture is held against.
@@ -57,49 +68,93 @@ pub(super) struct Analysed {
     pub(super) attacks: u64,
 }
 
-/// Reads a capture to its end, or to where it is damaged.
+/// Reads a capture to its end, or to where it is damaged, or until it is not wanted any more, as when this fails.
 ///
 /// # Errors
 ///
 /// Those of `found`, and of the model.
 pub(super) fn analyse(
-    mut capture: Capture,
+    capture: Capture,
     terms: &Terms<'_>,
+    wanted: &Wanted,
     mut found: impl FnMut(Finding) -> Result<()>,
 ) -> Result<Analysed> {
-    let mut replay = Replay::new(terms.protected, terms.config, |_: Event<'_>| {});
     let mut flows = Flows::new(terms.model);
-    let mut extraction =
-        Extraction::new(&FlowSettings { most_live: limits::LIVE_FLOWS, ..FlowSettings::default() });
-    let mut packets = 0_u64;
-    let damage = loop {
-        match capture.next_packet() {
-            Ok(Some(packet)) => {
-                replay.take(&packet)?;
-                extraction.take(&packet, &mut |flow| flows.take(flow, &mut found))?;
-            }
-            Ok(None) => break None,
-            Err(damage) => break Some(damage),
+    let (sender, findings) = sync_channel(AHEAD);
+    let read = thread::scope(|threads| {
+        let reading = thread::Builder::new()
+            .name("capture".to_owned())
+            .spawn_scoped(threads, move || read(capture, terms, &sender))
+            .context("cannot start a thread")?;
+        let told = flows.tell(&findings, &mut found);
+        if told.is_err() {
+            // Whoever reads may be waiting for bytes, or for room.
+            wanted.lose();
+            drop(findings);
         }
-        hand_over(replay.take_verdicts(), &mut found)?;
-        packets += 1;
-        if packets.is_multiple_of(PATIENCE_PACKETS) {
-            flows.classify(&mut found)?;
-        }
-    };
-    let (tally, clock) = extraction.finish(|flow| flows.take(flow, &mut found))?;
-    flows.classify(&mut found)?;
-    let mut replayed = replay.finish(damage)?;
-    hand_over(std::mem::take(&mut replayed.verdicts), &mut found)?;
+        let read = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
+        told.and(read)
+    })?;
+    let Read { replayed, tally, clock } = read;
     let Flows { classes, attacks, model, .. } = flows;
     Ok(Analysed { replayed, tally, clock, classes: model.map(|_| classes), attacks })
 }
 
-fn hand_over(
-    verdicts: Vec<(Timestamp, Verdict)>,
-    found: &mut impl FnMut(Finding) -> Result<()>,
-) -> Result<()> {
-    verdicts.into_iter().try_for_each(|(at, verdict)| found(Finding::Verdict(at, Box::new(verdict))))
+/// What the reader hands over.
+enum Raw {
+    Verdict(Timestamp, Box<Verdict>),
+    Flow(RawFlow),
+}
+
+/// A flow that has ended.
+struct RawFlow {
+    session: Vec<Cell>,
+    /// Empty without a model.
+    features: Vec<f64>,
+}
+
+/// What the reader knows at the end.
+struct Read {
+    replayed: Replayed,
+    tally: Tally,
+    clock: ClockFaults,
+}
+
+/// Reads all packets.
+fn read(mut capture: Capture, terms: &Terms<'_>, findings: &SyncSender<Raw>) -> Result<Read> {
+    let send = |raw: Raw| findings.send(raw).ok().context("what is found is not wanted any more");
+    let verdicts = |verdicts: Vec<(Timestamp, Verdict)>| -> Result<()> {
+        verdicts.into_iter().try_for_each(|(at, verdict)| send(Raw::Verdict(at, Box::new(verdict))))
+    };
+    let mut cells = Vec::new();
+    let mut flow = |flow: &Flow| {
+        let mut session = Vec::new();
+        sessions::write_row(flow, &mut session);
+        let mut numbers = Vec::new();
+        if terms.model.is_some() {
+            features::write_row(flow, SPELLING, &mut cells);
+            numbers.extend(cells.iter().map(number));
+        }
+        send(Raw::Flow(RawFlow { session, features: numbers }))
+    };
+    let mut replay = Replay::new(terms.protected, terms.config, |_: Event<'_>| {});
+    let mut extraction =
+        Extraction::new(&FlowSettings { most_live: limits::LIVE_FLOWS, ..FlowSettings::default() });
+    let damage = loop {
+        match capture.next_packet() {
+            Ok(Some(packet)) => {
+                replay.take(&packet)?;
+                extraction.take(&packet, &mut flow)?;
+            }
+            Ok(None) => break None,
+            Err(damage) => break Some(damage),
+        }
+        verdicts(replay.take_verdicts())?;
+    };
+    let (tally, clock) = extraction.finish(&mut flow)?;
+    let mut replayed = replay.finish(damage)?;
+    verdicts(std::mem::take(&mut replayed.verdicts))?;
+    Ok(Read { replayed, tally, clock })
 }
 
 /// Flows that wait to be classified.
@@ -110,8 +165,6 @@ struct Flows<'run> {
     columns: Vec<Column>,
     sessions: Vec<Vec<Cell>>,
     features: Vec<Vec<f64>>,
-    /// Of the flow at hand.
-    cells: Vec<Cell>,
     classes: BTreeMap<String, u64>,
     attacks: u64,
 }
@@ -130,21 +183,39 @@ impl<'run> Flows<'run> {
             columns,
             sessions: Vec::new(),
             features: Vec::new(),
-            cells: Vec::new(),
             classes: BTreeMap::new(),
             attacks: 0,
         }
     }
 
-    fn take(&mut self, flow: &Flow, found: &mut impl FnMut(Finding) -> Result<()>) -> Result<()> {
-        let mut session = Vec::with_capacity(self.columns.len());
-        sessions::write_row(flow, &mut session);
-        self.sessions.push(session);
-        if self.model.is_some() {
-            features::write_row(flow, SPELLING, &mut self.cells);
-            self.features.push(self.cells.iter().map(number).collect());
+    /// Tells what the reader hands over until it has no more.
+    fn tell(
+        &mut self,
+        findings: &Receiver<Raw>,
+        found: &mut impl FnMut(Finding) -> Result<()>,
+    ) -> Result<()> {
+        // Of the flow that waits for the longest time.
+        let mut due: Option<Instant> = None;
+        loop {
+            let next = match due {
+                None => findings.recv().map_err(RecvTimeoutError::from),
+                Some(due) => findings.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match next {
+                Ok(Raw::Verdict(at, verdict)) => found(Finding::Verdict(at, verdict))?,
+                Ok(Raw::Flow(RawFlow { session, features })) => {
+                    self.sessions.push(session);
+                    self.features.push(features);
+                    due.get_or_insert_with(|| Instant::now() + PATIENCE);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.classify(found),
+            }
+            if self.sessions.len() >= BATCH || due.is_some_and(|due| due <= Instant::now()) {
+                self.classify(found)?;
+                due = None;
+            }
         }
-        if self.sessions.len() >= BATCH { self.classify(found) } else { Ok(()) }
     }
 
     fn classify(&mut self, found: &mut impl FnMut(Finding) -> Result<()>) -> Result<()> {

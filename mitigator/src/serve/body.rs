@@ -4,16 +4,20 @@
 //! [`Feeder`] takes the pieces off the network, within limits; [`BodyReader`] hands them out on another thread;
 //! [`Rationed`] counts what comes out of the compression.
 
+use std::future::Future;
 use std::io::{self, Read};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::StatusCode;
+use axum::extract::Request;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::{HeaderMap, StatusCode};
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 use super::drain;
@@ -96,6 +100,34 @@ impl Pieces {
     }
 }
 
+/// The length that a body has by its header, if that says one.
+pub(super) fn announced(request: &Request) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// What says itself that it is too long need not be read.
+pub(super) fn refuse_announced(request: &Request, most_bytes: u64) -> Result<(), Refusal> {
+    match announced(request) {
+        Some(length) if length > most_bytes => {
+            Err(Refusal::too_large(format!("the body is {length} bytes long; the limit is {most_bytes}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A body in an encoding that is none of `known` would be taken for what it is not.
+pub(super) fn require_encoding(headers: &HeaderMap, known: &[&str]) -> Result<(), Refusal> {
+    let named = headers.get_all(CONTENT_ENCODING).into_iter();
+    let named = named.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
+    match named.into_iter().find(|name| name != "identity" && !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("a body with the content encoding `{name}` is not understood here; send it as it is"),
+        )),
+    }
+}
+
 /// The whole of a body that is short.
 pub(super) async fn whole(body: Body, patience: Patience) -> Result<Vec<u8>, Fault> {
     let mut pieces = Pieces::of(body, patience);
@@ -129,21 +161,27 @@ pub(super) fn channel() -> (Feeder, BodyReader) {
 }
 
 impl Feeder {
-    /// Feeds the reader until the body ends or the reader has enough. A fault is told to both sides, and of a body that is
-    /// too long some of the rest is read. `stop` breaks it off when it turns true.
+    /// Feeds the reader until the body ends, or the reader has enough or is not wanted any more. A fault is told to both
+    /// sides. Of a body that is too long, or that the reader does not want, some of the rest is read. The end of `stop`
+    /// breaks it off.
     pub(super) async fn feed(
         self,
         body: Body,
         patience: Patience,
-        mut stop: watch::Receiver<bool>,
+        wanted: Wanted,
+        stop: impl Future<Output = ()>,
     ) -> Result<(), Fault> {
         let mut pieces = Pieces::of(body, patience);
+        let mut stop = pin!(stop);
         loop {
             let next = tokio::select! {
                 next = pieces.next() => next,
-                () = self.0.closed() => return Ok(()),
-                // When nobody can stop it any more, nobody does.
-                Ok(_) = stop.wait_for(|is_stopping| *is_stopping) => Err(Fault::Stopped),
+                () = self.0.closed() => {
+                    drain::rest(&mut pieces.body).await;
+                    return Ok(());
+                }
+                () = wanted.lost() => return Ok(()),
+                () = stop.as_mut() => Err(Fault::Stopped),
             };
             let (piece, came_to) = match next {
                 Ok(Some(bytes)) => (Piece::Bytes(bytes), None),
@@ -157,7 +195,10 @@ impl Feeder {
                     return Err(fault);
                 }
                 Some(came_to) => return came_to,
-                None if reader_is_gone => return Ok(()),
+                None if reader_is_gone => {
+                    drain::rest(&mut pieces.body).await;
+                    return Ok(());
+                }
                 None => {}
             }
         }
@@ -180,26 +221,51 @@ impl Read for BodyReader {
     }
 }
 
-/// Tells a thread that nobody waits for it any more, when it is dropped.
-pub(super) struct Waiting(Arc<AtomicBool>);
+/// Tells threads that nobody waits for them any more, when it is dropped.
+pub(super) struct Waiting(Wanted);
 
 impl Waiting {
     pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicBool::new(false)))
+        Self(Wanted::default())
     }
 
-    /// For the thread.
+    /// For whoever works for it.
     pub(super) fn watch(&self) -> Wanted {
-        Wanted(Arc::clone(&self.0))
+        self.0.clone()
     }
 }
 
-/// Whether somebody still waits.
-pub(super) struct Wanted(Arc<AtomicBool>);
-
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.lose();
+    }
+}
+
+/// Whether what is worked out is still wanted.
+#[derive(Clone, Default)]
+pub(super) struct Wanted(Arc<Interest>);
+
+#[derive(Default)]
+struct Interest {
+    is_lost: AtomicBool,
+    loss: Notify,
+}
+
+impl Wanted {
+    /// From now on nobody wants it, be it who asked or who works it out. The one [`Feeder`] ends, and whoever reads
+    /// what it feeds.
+    pub(super) fn lose(&self) {
+        self.0.is_lost.store(true, Ordering::Relaxed);
+        self.0.loss.notify_one();
+    }
+
+    fn is_lost(&self) -> bool {
+        self.0.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Comes to its end when it is lost. For one at a time.
+    async fn lost(&self) {
+        self.0.loss.notified().await;
     }
 }
 
@@ -209,13 +275,13 @@ pub(super) struct Rationed<R> {
     left: u64,
     most_bytes: u64,
     is_exceeded: Arc<AtomicBool>,
-    is_unwanted: Arc<AtomicBool>,
+    wanted: Wanted,
 }
 
 impl<R: Read> Rationed<R> {
     pub(super) fn new(reader: R, most_bytes: u64, wanted: &Wanted) -> Self {
         let is_exceeded = Arc::default();
-        Self { reader, left: most_bytes, most_bytes, is_exceeded, is_unwanted: Arc::clone(&wanted.0) }
+        Self { reader, left: most_bytes, most_bytes, is_exceeded, wanted: wanted.clone() }
     }
 
     /// Turns true when there was more than the limit.
@@ -226,7 +292,7 @@ impl<R: Read> Rationed<R> {
 
 impl<R: Read> Read for Rationed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.is_unwanted.load(Ordering::Relaxed) {
+        if self.wanted.is_lost() {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         let length = self.reader.read(buffer)?;
@@ -243,47 +309,70 @@ impl<R: Read> Read for Rationed<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::future::{FutureExt, pending, ready};
     use std::io::Cursor;
+    use std::sync::Mutex;
 
     const PATIENCE: Patience = Patience { most_bytes: 10, idle: Duration::from_millis(50) };
 
     async fn read(
         pieces: Vec<Result<&'static str, &'static str>>,
-        stop: bool,
     ) -> (Result<(), Fault>, io::Result<String>) {
         let pieces = pieces.into_iter().map(|piece| piece.map(Bytes::from).map_err(io::Error::other));
         let (feeder, mut reader) = channel();
-        let (_sender, stopping) = watch::channel(stop);
         let reading = tokio::task::spawn_blocking(move || {
             let mut text = String::new();
             reader.read_to_string(&mut text).map(|_| text)
         });
         let body = Body::from_stream(futures_util::stream::iter(pieces));
-        let fed = feeder.feed(body, PATIENCE, stopping).await;
+        let fed = feeder.feed(body, PATIENCE, Wanted::default(), pending()).await;
         (fed, reading.await.unwrap())
     }
 
     #[tokio::test]
     async fn a_body_arrives_whole_or_both_sides_hear_why_not() {
-        let (fed, text) = read(vec![Ok("0123"), Ok(""), Ok("456789")], false).await;
+        let (fed, text) = read(vec![Ok("0123"), Ok(""), Ok("456789")]).await;
         assert_eq!((fed, text.unwrap().as_str()), (Ok(()), "0123456789"));
-        let (fed, text) = read(vec![Ok("01234"), Ok("567890")], false).await;
+        let (fed, text) = read(vec![Ok("01234"), Ok("567890")]).await;
         assert_eq!(fed, Err(Fault::TooLong { most_bytes: 10 }));
         assert!(text.unwrap_err().to_string().contains("longer than 10 bytes"));
-        let (fed, text) = read(vec![Ok("0"), Err("cut")], false).await;
+        let (fed, text) = read(vec![Ok("0"), Err("cut")]).await;
         assert!(matches!(fed, Err(Fault::Broken(_))) && text.is_err());
     }
 
     #[tokio::test]
     async fn a_sender_that_pauses_too_long_or_a_stop_ends_it() {
-        let (feeder, reader) = channel();
-        let (stop, stopping) = watch::channel(false);
         let body = || Body::from_stream(futures_util::stream::pending::<io::Result<Bytes>>());
-        assert_eq!(feeder.feed(body(), PATIENCE, stopping.clone()).await, Err(Fault::Idle(PATIENCE.idle)));
-        drop(reader);
-        let (feeder, _reader) = channel();
-        stop.send_replace(true);
-        assert_eq!(feeder.feed(body(), PATIENCE, stopping).await, Err(Fault::Stopped));
+        let (wanted, lost) = (Wanted::default(), Wanted::default());
+        lost.lose();
+        for (description, wanted, stop, expected) in [
+            ("a pause", &wanted, pending().left_future(), Err(Fault::Idle(PATIENCE.idle))),
+            ("a stop", &wanted, ready(()).right_future(), Err(Fault::Stopped)),
+            ("nobody wants it", &lost, pending().left_future(), Ok(())),
+        ] {
+            let (feeder, _reader) = channel();
+            assert_eq!(feeder.feed(body(), PATIENCE, wanted.clone(), stop).await, expected, "{description}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_what_the_reader_does_not_want_the_rest_is_read_within_bounds() {
+        for (description, pieces, is_read_up) in
+            [("a little", 100, true), ("more than is put up with", 100_000, false)]
+        {
+            let (feeder, reader) = channel();
+            drop(reader);
+            let left = Arc::new(Mutex::new(pieces));
+            let count = Arc::clone(&left);
+            let body = Body::from_stream(futures_util::stream::iter((0..pieces).map(move |_| {
+                *count.lock().unwrap() -= 1;
+                Ok::<_, io::Error>(Bytes::from_static(&[0; 1 << 16]))
+            })));
+            let patience = Patience { most_bytes: u64::MAX, idle: Duration::from_secs(9) };
+            let fed = feeder.feed(body, patience, Wanted::default(), pending()).await;
+            assert_eq!(fed, Ok(()), "{description}");
+            assert_eq!(*left.lock().unwrap() == 0, is_read_up, "{description}");
+        }
     }
 
     #[test]

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
-use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::extract::{Extension, Query, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
@@ -21,22 +21,30 @@ use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Service;
 use super::analysis::{self, Analysed, Finding, FlowEvent, Terms, VerdictEvent};
-use super::body::{BodyReader, Patience, Rationed, Waiting, Wanted, channel};
+use super::answer;
+use super::body::{
+    BodyReader, Patience, Rationed, Waiting, Wanted, channel, refuse_announced, require_encoding,
+};
+use super::connections::Peer;
+use super::events::Told;
 use super::limits;
 use super::models::Chosen;
+use super::openapi::{ListedFlows, ModelName, Victim};
 use super::refusal::{ErrorBody, Refusal};
 use crate::capture::{Capture, uncompressed};
 use crate::replay::Protected;
+use crate::report::output::printable;
 use crate::report::replayed::{DamageReport, Listed, ReplayReport};
 
 /// Lines of a stream that wait for a slow reader; with no more room, the capture waits, too.
 const LINES: usize = 256;
 /// Flows that are listed unless somebody asks for more.
-const SHOWN_FLOWS: usize = 1_000;
+pub(super) const SHOWN_FLOWS: usize = 1_000;
 
 /// What may be asked of a capture.
 #[derive(Debug, Deserialize)]
@@ -141,13 +149,16 @@ struct Asked {
     protected: Protected,
     model: Option<Chosen>,
     shown_flows: usize,
-    _place: OwnedSemaphorePermit,
+    /// What may help who sent what is no capture; empty when nothing is known.
+    hint: &'static str,
+    /// Held by whoever works for it, and by the answer until it is sent.
+    place: Arc<OwnedSemaphorePermit>,
 }
 
 /// Why there is no answer.
 enum Failure {
     /// Compressed or not, it is no capture.
-    Unreadable(anyhow::Error),
+    Unreadable(String),
     /// It is longer than it may be, uncompressed.
     TooLong(u64),
     Internal(anyhow::Error),
@@ -156,7 +167,7 @@ enum Failure {
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Unreadable(error) => Self::bad_request(format!("{error:#}")),
+            Failure::Unreadable(why) => Self::bad_request(why),
             Failure::TooLong(most) => Self::too_large(format!(
                 "the capture is longer than {most} bytes uncompressed, which is the limit"
             )),
@@ -169,7 +180,9 @@ impl Asked {
     fn new(
         service: &Arc<Service>,
         CaptureQuery { victim, model, flows: shown_flows }: &CaptureQuery,
+        headers: &HeaderMap,
     ) -> Result<Self, Refusal> {
+        let hint = require_capture(headers)?;
         let shown_flows = *shown_flows;
         if shown_flows > limits::LISTED_FLOWS {
             let why = format!("`flows` is {shown_flows}; it is at most {}", limits::LISTED_FLOWS);
@@ -184,7 +197,12 @@ impl Asked {
             )));
         };
         let number = service.next_capture.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { service: Arc::clone(service), number, protected, model, shown_flows, _place: place })
+        let place = Arc::new(place);
+        Ok(Self { service: Arc::clone(service), number, protected, model, shown_flows, hint, place })
+    }
+
+    fn unreadable(&self, error: &anyhow::Error) -> Failure {
+        Failure::Unreadable(format!("{error:#}{}", self.hint))
     }
 
     fn patience(&self, most_bytes: u64) -> Patience {
@@ -204,14 +222,16 @@ impl Asked {
         let most = self.service.limits.unpacked_bytes;
         let is_exceeded;
         let capture = {
-            let unpacked =
-                uncompressed(reader).context("cannot read the capture").map_err(Failure::Unreadable)?;
+            let unpacked = uncompressed(reader)
+                .context("cannot read the capture")
+                .map_err(|error| self.unreadable(&error))?;
             let rationed = Rationed::new(unpacked, most, wanted);
             is_exceeded = rationed.is_exceeded();
-            Capture::from_uncompressed(Box::new(rationed), "the body").map_err(Failure::Unreadable)?
+            Capture::from_uncompressed(Box::new(rationed), "the body")
+                .map_err(|error| self.unreadable(&error))?
         };
         let (mut verdicts, mut rows) = (Vec::new(), Vec::new());
-        let mut analysed = analysis::analyse(capture, &self.terms(), |finding| {
+        let mut analysed = analysis::analyse(capture, &self.terms(), wanted, |finding| {
             match finding {
                 Finding::Verdict(at, verdict) => {
                     self.tell(VerdictEvent::KIND, &VerdictEvent::new(self.number, at, &verdict))?;
@@ -240,19 +260,19 @@ impl Asked {
         Ok(CaptureBody { capture: self.number, replay, flows })
     }
 
-    fn tell(&self, kind: &'static str, event: &impl Serialize) -> Result<Bytes> {
-        let told = self.service.events.tell(kind, event)?;
-        Ok(Bytes::from(format!("{}\n", told.json.as_str())))
+    fn tell(&self, kind: &'static str, event: &impl Serialize) -> Result<Told> {
+        Ok(self.service.events.tell(kind, event)?)
     }
 
-    /// Sends a line for each verdict and each malicious flow, and one at the end. Blocks.
+    /// Sends a line for each verdict and each malicious flow, and one at the end; returns why the capture ended early, if
+    /// it did. Blocks.
     fn stream(
         &self,
         reader: BodyReader,
         wanted: &Wanted,
         opened: oneshot::Sender<Result<(), Failure>>,
         lines: &mpsc::Sender<Bytes>,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let most = self.service.limits.stream_bytes;
         let open = || -> Result<Capture> {
             let unpacked = uncompressed(reader).context("cannot read the capture")?;
@@ -265,29 +285,31 @@ impl Asked {
                 capture
             }
             Err(error) => {
-                let _ = opened.send(Err(Failure::Unreadable(error)));
-                return Ok(());
+                let _ = opened.send(Err(self.unreadable(&error)));
+                return Ok(None);
             }
         };
-        let send = |line: Bytes| -> Result<()> {
+        let send = |json: &str| -> Result<()> {
+            let line = Bytes::from(format!("{json}\n"));
             Handle::current()
                 .block_on(lines.send_timeout(line, self.service.limits.idle))
                 .map_err(|_| anyhow::anyhow!("who streams the capture does not read the answer"))
         };
         let (mut verdicts, mut is_attack) = (0, false);
-        let analysed = analysis::analyse(capture, &self.terms(), |finding| match finding {
+        let analysed = analysis::analyse(capture, &self.terms(), wanted, |finding| match finding {
             Finding::Verdict(at, verdict) => {
                 verdicts += 1;
                 is_attack |= verdict.vector.is_blocked();
-                send(self.tell(VerdictEvent::KIND, &VerdictEvent::new(self.number, at, &verdict))?)
+                send(&self.tell(VerdictEvent::KIND, &VerdictEvent::new(self.number, at, &verdict))?.json)
             }
             Finding::Flow(flow) if flow.is_attack => {
-                send(self.tell(FlowEvent::KIND, &FlowEvent::new(self.number, &flow.row))?)
+                send(&self.tell(FlowEvent::KIND, &FlowEvent::new(self.number, &flow.row))?.json)
             }
             Finding::Flow(_) => Ok(()),
         })?;
         let flows = FlowsBody::new(&analysed, self.model.as_ref(), Vec::new());
         let replayed = analysed.replayed;
+        let why = replayed.damage.as_ref().map(|damage| damage.what.to_string());
         let end = EndEvent {
             event: "end",
             capture: self.number,
@@ -299,7 +321,8 @@ impl Asked {
             flows,
             damage: replayed.damage.map(DamageReport::from),
         };
-        send(Bytes::from(serde_json::to_string(&end)? + "\n"))
+        send(&serde_json::to_string(&end)?)?;
+        Ok(why)
     }
 }
 
@@ -312,6 +335,23 @@ fn victims(text: &str) -> Result<Protected, Refusal> {
     Ok(Protected::Named(addresses.collect::<Result<_, _>>()?))
 }
 
+/// What is wrapped in something else is refused; of what curl may have changed, a hint is returned for when it is no capture.
+fn require_capture(headers: &HeaderMap) -> Result<&'static str, Refusal> {
+    require_encoding(headers, &["gzip", "x-gzip", "zstd"])?;
+    let kind =
+        headers.get(CONTENT_TYPE).map(|kind| String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase());
+    match kind {
+        Some(kind) if kind.starts_with("multipart/") => Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a form with a file in it is no capture; send the file itself, as `curl --data-binary @FILE` does",
+        )),
+        Some(kind) if kind.starts_with("application/x-www-form-urlencoded") => {
+            Ok("; `curl -d` changes what it sends, `curl --data-binary @FILE` does not")
+        }
+        _ => Ok(""),
+    }
+}
+
 /// Judge a capture
 ///
 /// pcap or pcapng, plain or compressed with gzip or zstd, whatever the content type says. It is parsed as it arrives. A
@@ -320,38 +360,44 @@ fn victims(text: &str) -> Result<Protected, Refusal> {
     post,
     path = "/api/captures",
     tag = "captures",
-    params(
-        ("victim" = Option<String>, Query, description = "Judge only packets to these addresses, separated by commas; without, every packet is judged", example = "192.0.2.1"),
-        ("model" = Option<String>, Query, description = "The model that classifies flows, by its name; without, the first one, if there is any"),
-        ("flows" = Option<u32>, Query, description = "Flows that the answer lists; without, 1000", maximum = 100_000),
-    ),
+    params(Victim, ModelName, ListedFlows),
     request_body(content = CaptureBytes, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "Flows, classes and verdicts", body = CaptureBody),
         (status = 400, description = "Not a capture, or a parameter that is not understood", body = ErrorBody),
         (status = 408, description = "It took too long, or the sender paused for too long", body = ErrorBody),
         (status = 413, description = "Past the limit, as it is sent or uncompressed", body = ErrorBody),
+        (status = 415, description = "A form, or a content encoding that is not known", body = ErrorBody),
         (status = 429, description = "Too many captures at a time", body = ErrorBody),
+        (status = 500, description = "The server failed", body = ErrorBody),
     )
 )]
 pub(super) async fn judge(
     State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
     query: Result<Query<CaptureQuery>, QueryRejection>,
     request: Request,
-) -> Result<Json<CaptureBody>, Refusal> {
+) -> Result<Response, Refusal> {
+    let deadline = Instant::now() + service.limits.request;
     let Query(query) = query.map_err(|error| Refusal::bad_request(error.body_text()))?;
-    let asked = Asked::new(&service, &query)?;
+    let asked = Asked::new(&service, &query, request.headers())?;
+    let place = Arc::clone(&asked.place);
     let patience = asked.patience(service.limits.body_bytes);
     refuse_announced(&request, patience.most_bytes)?;
     let (feeder, reader) = channel();
     // Dropped with this future, which is when nobody waits for the answer any more.
     let waiting = Waiting::new();
     let wanted = waiting.watch();
-    let work = spawn_blocking(move || asked.answer(reader, &wanted));
-    let (fed, answer) =
-        tokio::join!(feeder.feed(request.into_body(), patience, service.never_stopping()), work);
+    let work = spawn_blocking(move || {
+        let body = asked.answer(reader, &wanted)?;
+        // As long as an answer may be, others would wait for it on the thread of the connections.
+        serde_json::to_vec(&body).map_err(|error| Failure::Internal(error.into()))
+    });
+    // What comes to its end by itself, a stop does not break off.
+    let feeding = feeder.feed(request.into_body(), patience, waiting.watch(), pending());
+    let (fed, answer) = tokio::join!(feeding, work);
     fed?;
-    Ok(Json(answer.map_err(Refusal::internal)??))
+    Ok(answer::long(answer.map_err(Refusal::internal)??, place, peer, deadline))
 }
 
 /// Judge a capture while it is being made
@@ -362,27 +408,28 @@ pub(super) async fn judge(
     post,
     path = "/api/captures/stream",
     tag = "captures",
-    params(
-        ("victim" = Option<String>, Query, description = "Judge only packets to these addresses, separated by commas; without, every packet is judged", example = "192.0.2.1"),
-        ("model" = Option<String>, Query, description = "The model that classifies flows, by its name; without, the first one, if there is any"),
-    ),
+    params(Victim, ModelName),
     request_body(content = CaptureBytes, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "Lines of JSON", content_type = "application/x-ndjson", body = String),
         (status = 400, description = "Not a capture, or a parameter that is not understood", body = ErrorBody),
-        (status = 408, description = "The sender paused for 15 minutes before it was known to be a capture", body = ErrorBody),
+        (status = 408, description = "The sender paused for too long before it was known to be a capture", body = ErrorBody),
         (status = 413, description = "Past the limit", body = ErrorBody),
+        (status = 415, description = "A form, or a content encoding that is not known", body = ErrorBody),
         (status = 429, description = "Too many captures at a time", body = ErrorBody),
+        (status = 500, description = "The server failed", body = ErrorBody),
     )
 )]
 pub(super) async fn stream(
     State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
     query: Result<Query<StreamQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let Query(StreamQuery { victim, model }) =
         query.map_err(|error| Refusal::bad_request(error.body_text()))?;
-    let asked = Asked::new(&service, &CaptureQuery { victim, model, flows: 0 })?;
+    let asked = Asked::new(&service, &CaptureQuery { victim, model, flows: 0 }, request.headers())?;
+    let place = Arc::clone(&asked.place);
     let patience = Patience { idle: limits::STREAM_IDLE, ..asked.patience(service.limits.stream_bytes) };
     refuse_announced(&request, patience.most_bytes)?;
     let (feeder, reader) = channel();
@@ -390,10 +437,20 @@ pub(super) async fn stream(
     let (sender, lines) = mpsc::channel(LINES);
     let waiting = Waiting::new();
     let wanted = waiting.watch();
-    let feeding = tokio::spawn(feeder.feed(request.into_body(), patience, service.stopping.clone()));
+    let mut stopping = service.stopping.clone();
+    let stop = async move {
+        let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
+    };
+    let feeding = tokio::spawn(feeder.feed(request.into_body(), patience, waiting.watch(), stop));
     spawn_blocking(move || {
-        if let Err(error) = asked.stream(reader, &wanted, opening, &sender) {
-            tracing::debug!("{} was given up: {error:#}", asked.name());
+        let (from, capture) = (peer.address, asked.number);
+        match asked.stream(reader, &wanted, opening, &sender) {
+            Ok(None) => {}
+            Ok(Some(why)) => tracing::info!(%from, capture, "a stream ended early: {}", printable(&why)),
+            Err(error) => {
+                let why = format!("{error:#}");
+                tracing::warn!(%from, capture, "a stream was given up: {}", printable(&why));
+            }
         }
     });
     match opened.await.map_err(Refusal::internal)? {
@@ -404,26 +461,15 @@ pub(super) async fn stream(
             return Err(failure.into());
         }
     }
-    let body = stream::unfold((lines, waiting, feeding), |(mut lines, waiting, feeding)| async move {
+    let held = (waiting, place);
+    let body = stream::unfold((lines, held, feeding), |(mut lines, held, feeding)| async move {
         let Some(line) = lines.recv().await else {
             // An answer that ends before its sender does may not be read to its end.
             let _ = feeding.await;
             return None;
         };
-        Some((Ok::<_, Infallible>(line), (lines, waiting, feeding)))
+        Some((Ok::<_, Infallible>(line), (lines, held, feeding)))
     });
     let headers = [(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")];
     Ok((StatusCode::OK, headers, Body::from_stream(body)).into_response())
-}
-
-/// What says itself that it is too long need not be read.
-fn refuse_announced(request: &Request, most_bytes: u64) -> Result<(), Refusal> {
-    let announced: Option<u64> =
-        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    match announced {
-        Some(length) if length > most_bytes => {
-            Err(Refusal::too_large(format!("the body is {length} bytes long; the limit is {most_bytes}")))
-        }
-        _ => Ok(()),
-    }
 }

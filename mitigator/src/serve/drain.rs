@@ -1,5 +1,5 @@
-//! What is done with the rest of a body whose request is refused: some of it is read, because a sender that is cut off while
-//! it sends may never come to read why.
+//! What is done with the rest of a body that is not needed, as where its request is refused: some of it is read, because a
+//! sender that is cut off while it sends may never come to read the answer.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +16,8 @@ use futures_util::StreamExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::timeout;
 
-/// Most of the rest that is read.
-const BYTES: usize = 16 << 20;
+/// Most of the rest that is read: a capture of the default limit. It is counted, not kept.
+const BYTES: usize = 256 << 20;
 /// Longest that is read.
 const TIME: Duration = Duration::from_secs(2);
 
@@ -68,8 +68,8 @@ pub(super) async fn drain(request: Request, next: Next) -> Response {
 pub(super) async fn rest(body: &mut BodyDataStream) {
     let mut left = BYTES;
     let _ = timeout(TIME, async {
-        while let Some(Ok(piece)) = body.next().await
-            && left > 0
+        while left > 0
+            && let Some(Ok(piece)) = body.next().await
         {
             left = left.saturating_sub(piece.len());
         }

@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -32,7 +31,6 @@ const LONGEST_MESSAGE_BYTES: usize = 4_096;
 /// Something that was found, as it is told to everybody.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
-    number: u64,
     kind: &'static str,
     /// One object, on one line.
     pub(super) json: Utf8Bytes,
@@ -42,12 +40,11 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) struct Hub {
     sender: broadcast::Sender<Told>,
-    number: AtomicU64,
 }
 
 impl Hub {
     pub(super) fn new() -> Self {
-        Self { sender: broadcast::channel(KEPT).0, number: AtomicU64::new(0) }
+        Self { sender: broadcast::channel(KEPT).0 }
     }
 
     /// Whether anybody listens.
@@ -58,7 +55,7 @@ impl Hub {
     /// Tells everybody who listens; what was told is for whoever asked.
     pub(super) fn tell(&self, kind: &'static str, event: &impl Serialize) -> serde_json::Result<Told> {
         let json = serde_json::to_string(event)?.into();
-        let told = Told { number: self.number.fetch_add(1, Ordering::Relaxed), kind, json };
+        let told = Told { kind, json };
         // That nobody listens is no error.
         let _ = self.sender.send(told.clone());
         Ok(told)
@@ -93,7 +90,7 @@ impl Listener {
                 Err(RecvError::Closed) => None,
                 Err(RecvError::Lagged(missed)) => {
                     let json = serde_json::to_string(&Missed { event: "missed", missed }).unwrap_or_default();
-                    Some(Told { number: 0, kind: "missed", json: json.into() })
+                    Some(Told { kind: "missed", json: json.into() })
                 }
             },
         }
@@ -129,20 +126,26 @@ pub(super) async fn listen(
             .max_message_size(LONGEST_MESSAGE_BYTES)
             .max_frame_size(LONGEST_MESSAGE_BYTES)
             .on_upgrade(|socket| by_socket(socket, listener))),
-        Err(rejection) if headers.contains_key(UPGRADE) => Err(Refusal::new(
+        Err(rejection) if wants_socket(&headers) => Err(Refusal::new(
             StatusCode::BAD_REQUEST,
             format!("this is no good WebSocket request: {rejection}"),
         )),
         Err(_) => {
             let events = stream::unfold(listener, |mut listener| async move {
                 let told = listener.next().await?;
-                let event =
-                    Event::default().event(told.kind).id(told.number.to_string()).data(told.json.as_str());
+                // Without an id: nobody can ask for what came after it.
+                let event = Event::default().event(told.kind).data(told.json.as_str());
                 Some((Ok::<_, Infallible>(event), listener))
             });
             Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(limits::SIGN_OF_LIFE)).into_response())
         }
     }
+}
+
+/// Other protocols that somebody would rather speak, as `h2c`, are passed over.
+fn wants_socket(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(UPGRADE).into_iter().filter_map(|value| value.to_str().ok());
+    named.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("websocket"))
 }
 
 async fn by_socket(mut socket: WebSocket, mut listener: Listener) {

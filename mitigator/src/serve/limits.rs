@@ -8,11 +8,19 @@ pub(super) const HEADER: Duration = Duration::from_secs(15);
 pub(super) const HEADER_BYTES: usize = 64 * 1024;
 /// Requests for predictions that are read and worked out at a time; others wait for their turn.
 pub(super) const PREDICTIONS: usize = 4;
+/// Threads for what the runtime itself does.
+const OTHER_THREADS: usize = 4;
 /// Of a request for predictions: some 150,000 flows.
 pub(super) const PREDICTION_BYTES: u64 = 64 << 20;
+/// Such a request is read without waiting for a turn: of all connections together it is no more than memory has.
+pub(super) const SHORT_PREDICTION_BYTES: u64 = 256 << 10;
+/// Of a row of such a table in an event, which waits for slow listeners.
+pub(super) const EVENT_FLOW_BYTES: usize = 16 << 10;
 /// Rows of such a table, and its columns: more than any spelling has.
 pub(super) const PREDICTION_ROWS: usize = 200_000;
 pub(super) const PREDICTION_COLUMNS: usize = 256;
+/// Of the name of a column; those of CICFlowMeter have 30 at most.
+pub(super) const NAME_BYTES: usize = 64;
 /// Of a text in a cell, which is a time, an address, or a number in quotes.
 pub(super) const CELL_BYTES: usize = 256;
 /// For the next bytes of a stream, in which nothing is while the network is quiet.
@@ -45,6 +53,14 @@ pub struct Limits {
     pub idle: Duration,
     /// For what is under way when the server is to stop.
     pub grace: Duration,
+}
+
+impl Limits {
+    /// Threads that block at a time, at most: with one for each capture and each table none waits for another's.
+    #[must_use]
+    pub const fn threads(&self) -> usize {
+        self.captures.saturating_add(PREDICTIONS).saturating_add(OTHER_THREADS)
+    }
 }
 
 impl Default for Limits {

@@ -2,11 +2,13 @@
 //!
 //! `connections` accepts within `limits`; `admission` lets through who may ask; then there is a module for each kind of
 //! question: `captures` (with `analysis`, which reads one), `predictions` (with `split_table`, which reads one), `events`,
-//! `models`, `openapi`. `body` brings what is sent to the parsers, which block and have threads of their own, and
-//! `refusal` is what is answered when there is no answer, which `drain` brings across. Nothing here touches the kernel or needs rights.
+//! `models`, `openapi`. `body` brings what is sent to the parsers, which block and have threads of their own; `answer` sends
+//! what is long; `refusal` is what is answered when there is no answer, which `drain` brings across. Nothing here touches the
+//! kernel or needs rights.
 
 mod admission;
 mod analysis;
+mod answer;
 mod body;
 mod captures;
 mod connections;
@@ -27,6 +29,7 @@ use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
@@ -71,19 +74,14 @@ struct Service {
     limits: Limits,
     models: Models,
     events: Hub,
+    /// OpenAPI, as JSON.
+    description: Bytes,
     /// Turns true when the server is to stop: who listens or streams without end is let go.
     stopping: watch::Receiver<bool>,
     next_capture: AtomicU64,
     captures: Arc<Semaphore>,
     predictions: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
-}
-
-impl Service {
-    /// For requests that come to an end by themselves.
-    fn never_stopping(&self) -> watch::Receiver<bool> {
-        watch::channel(false).1
-    }
 }
 
 /// A server that listens and does not answer yet.
@@ -106,12 +104,14 @@ impl Server {
             format!("cannot listen on {listen}; `--listen ADDRESS:PORT` names another place")
         })?;
         let (stop, stopping) = watch::channel(false);
+        let description = openapi::description(admission.has_token()).to_json();
         let service = Service {
             admission,
             config,
             limits,
             models: Models::new(models)?,
             events: Hub::new(),
+            description: description.context("cannot write the description as JSON")?.into(),
             stopping,
             next_capture: AtomicU64::new(1),
             captures: Arc::new(Semaphore::new(limits.captures)),
@@ -180,7 +180,7 @@ fn router(service: Arc<Service>) -> Router {
         })
         .layer(admitted)
         .layer(middleware::from_fn(drain::drain))
-        .route("/healthz", get(openapi::health))
+        .route(openapi::HEALTH, get(openapi::health))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             Refusal::internal(said.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic"))

@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
 use super::Service;
-use super::body::{Patience, whole};
+use super::body::{Patience, announced, refuse_announced, require_encoding, whole};
 use super::limits;
 use super::models::{Chosen, Judged};
+use super::openapi::ModelName;
 use super::refusal::{ErrorBody, Refusal};
 use super::split_table::{Given, SplitTable};
 
@@ -52,8 +54,8 @@ struct PredictionEvent<'found> {
     row: usize,
     class: &'found str,
     attack_probability: f64,
-    /// The row as it was given, by the names of its columns.
-    flow: BTreeMap<&'found str, &'found Given>,
+    /// The row as it was given, by the names of its columns; null when that is too long to be kept for listeners.
+    flow: Option<Box<RawValue>>,
 }
 
 /// Tell attacks among flows
@@ -64,14 +66,14 @@ struct PredictionEvent<'found> {
     post,
     path = "/api/predictions",
     tag = "predictions",
-    params(("model" = Option<String>, Query, description = "The model that classifies, by its name; without, the first one")),
+    params(ModelName),
     request_body(content = SplitTableBody, content_type = "application/json; format=pandas-split"),
     responses(
         (status = 200, description = "0 or 1 for each row", body = Vec<u32>, content_type = "application/json"),
         (status = 400, description = "Empty, not JSON, or not such a table; missing and extra columns are named", body = ErrorBody),
         (status = 408, description = "It took too long, or the sender paused for too long", body = ErrorBody),
-        (status = 413, description = "Past the limit of 64 MiB", body = ErrorBody),
-        (status = 415, description = "Another content type", body = ErrorBody),
+        (status = 413, description = "Past the limit", body = ErrorBody),
+        (status = 415, description = "Another content type, or a content encoding", body = ErrorBody),
         (status = 500, description = "The server failed", body = ErrorBody),
         (status = 503, description = "The server was started without a model", body = ErrorBody),
     )
@@ -80,25 +82,37 @@ pub(super) async fn predict(
     State(service): State<Arc<Service>>,
     query: Result<Query<PredictionQuery>, QueryRejection>,
     request: Request,
-) -> Result<Json<Vec<u8>>, Refusal> {
+) -> Result<impl IntoResponse, Refusal> {
     require_content_type(request.headers())?;
+    require_encoding(request.headers(), &[])?;
     let Query(query) = query.map_err(|error| Refusal::bad_request(error.body_text()))?;
-    // Kept until the thread is done, also when nobody waits for it any more.
-    let place = Arc::clone(&service.predictions).acquire_owned().await.map_err(Refusal::internal)?;
     let patience = Patience { most_bytes: limits::PREDICTION_BYTES, idle: service.limits.idle };
+    refuse_announced(&request, patience.most_bytes)?;
+    let model = service.models.required(query.model.as_deref())?;
+    let place = || Arc::clone(&service.predictions).acquire_owned();
+    // Who sends much waits for a place first, so that memory is bounded; who sends little does not wait for those who
+    // take their time to send much.
+    let is_short = announced(&request).is_some_and(|length| length <= limits::SHORT_PREDICTION_BYTES);
+    let early = if is_short { None } else { Some(place().await.map_err(Refusal::internal)?) };
     let body = whole(request.into_body(), patience).await?;
     if body.is_empty() {
         return Err(Refusal::bad_request(
             "the body is empty; send a table in the split form of pandas, as JSON",
         ));
     }
-    let model = service.models.required(query.model.as_deref())?;
+    let place = match early {
+        Some(place) => place,
+        None => place().await.map_err(Refusal::internal)?,
+    };
     let service = Arc::clone(&service);
     let judging = spawn_blocking(move || {
+        // Kept until the thread is done, also when nobody waits for it any more.
         let _place = place;
-        judge(&service, &model, &body)
+        let classes = judge(&service, &model, &body)?;
+        serde_json::to_vec(&classes).map_err(Refusal::internal)
     });
-    Ok(Json(judging.await.map_err(Refusal::internal)??))
+    let json = judging.await.map_err(Refusal::internal)??;
+    Ok(([(CONTENT_TYPE, "application/json")], json))
 }
 
 fn judge(service: &Service, model: &Chosen, body: &[u8]) -> Result<Vec<u8>, Refusal> {
@@ -115,14 +129,16 @@ fn judge(service: &Service, model: &Chosen, body: &[u8]) -> Result<Vec<u8>, Refu
     for (row, Judged { class, attack_probability, .. }) in
         judged.iter().enumerate().filter(|(_, judged)| is_heard && judged.is_attack)
     {
-        let flow = table.columns.iter().map(String::as_str).zip(table.data[row].iter()).collect();
+        let flow: BTreeMap<&str, &Given> =
+            table.columns.iter().map(String::as_str).zip(table.data[row].iter()).collect();
+        let flow = to_raw_value(&flow).map_err(Refusal::internal)?;
         let event = PredictionEvent {
             event: "prediction",
             model: model.name(),
             row,
             class: classes.get(*class).map_or("", String::as_str),
             attack_probability: *attack_probability,
-            flow,
+            flow: Some(flow).filter(|flow| flow.get().len() <= limits::EVENT_FLOW_BYTES),
         };
         service.events.tell("prediction", &event).map_err(Refusal::internal)?;
     }

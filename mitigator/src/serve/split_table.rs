@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::limits::{CELL_BYTES, PREDICTION_COLUMNS, PREDICTION_ROWS};
+use super::limits::{CELL_BYTES, NAME_BYTES, PREDICTION_COLUMNS, PREDICTION_ROWS};
 use crate::flows::features::{self, Spelling};
 use crate::tabular::Kind;
 
@@ -88,7 +88,11 @@ impl SplitTable {
         let table: Self = serde_json::from_slice(bytes)?;
         let Self { columns, index, data } = &table;
         let mut seen = BTreeSet::new();
-        if let Some(twice) = columns.iter().find(|name| !seen.insert(name.as_str())) {
+        // Names may be told with each row.
+        if let Some(name) = columns.iter().find(|name| name.len() > NAME_BYTES) {
+            bail!("a column has a name of {} bytes; the limit is {NAME_BYTES}", name.len());
+        }
+        if let Some(twice) = columns.iter().find(|name| !seen.insert(plain(name))) {
             bail!("the column `{twice}` is there twice");
         }
         if let Some((number, row)) = data.iter().enumerate().find(|(_, row)| row.len() != columns.len()) {
@@ -264,6 +268,7 @@ mod tests {
                 "the index has 2 entries; there are 1 rows",
             ),
             (r#"{"columns":["protocol","protocol"],"data":[]}"#, "`protocol` is there twice"),
+            (r#"{"columns":["protocol","Proto_Col"],"data":[]}"#, "`Proto_Col` is there twice"),
             (r#"{"columns":["protocol","label","colour"],"data":[]}"#, "`label`, `colour`"),
             (r#"{"columns":[1],"data":[]}"#, "expected a string"),
         ] {
@@ -277,6 +282,7 @@ mod tests {
             ("\"protocol\"".to_owned(), many("[6]", PREDICTION_ROWS + 1), "more than 200000 items"),
             ("\"protocol\"".to_owned(), format!("[{}]", many("6", 300)), "more than 256 items"),
             ("\"protocol\"".to_owned(), format!("[\"{}\"]", "x".repeat(CELL_BYTES + 1)), "257 bytes of text"),
+            (format!("\"proto{}col\"", "-".repeat(NAME_BYTES)), String::new(), "a name of 72 bytes"),
             (many("\"y\"", 1), String::new(), "`y`"),
         ] {
             let text = format!("{{\"columns\":[{columns}],\"data\":[{data}]}}");

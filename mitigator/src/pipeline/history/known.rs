@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use mitigator_common::{Source, SourceCounters};
-use rustc_hash::FxHashMap;
 
 use super::Compared;
 use super::settled::{self, Settled, Slot};
+use crate::pipeline::keyed::KeyedMap;
 use crate::pipeline::rows::{Pair, Table, Version, has_changed, is_same_row};
 use crate::pipeline::snapshot::Order;
 
@@ -30,7 +30,7 @@ pub(super) struct Known {
     shared: Vec<Arc<Table>>,
     settled: Settled,
     /// Where sources stand that come without a place.
-    places: FxHashMap<Source, u32>,
+    places: KeyedMap<Source, u32>,
     /// The latest one last, each with the number of the snapshot that told that it is free.
     free_places: VecDeque<(u64, u32)>,
     /// Snapshots so far.
