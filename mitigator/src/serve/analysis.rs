@@ -142,7 +142,7 @@ impl<'run> Flows<'run> {
         self.sessions.push(session);
         if self.model.is_some() {
             features::write_row(flow, SPELLING, &mut self.cells);
-            self.features.push(self.cells.iter().map(number).collect());
+            self.features.push(self.cells.iter().map(Cell::number).collect());
         }
         if self.sessions.len() >= BATCH { self.classify(found) } else { Ok(()) }
     }
@@ -173,17 +173,6 @@ impl<'run> Flows<'run> {
             found(Finding::Flow(FoundFlow { row: RawValue::from_string(line.to_owned())?, is_attack }))?;
         }
         Ok(())
-    }
-}
-
-/// What is no number is missing.
-#[expect(clippy::cast_precision_loss, reason = "features are sums and counts of one flow")]
-fn number(cell: &Cell) -> f64 {
-    match cell {
-        Cell::Integer(number) => *number as f64,
-        Cell::Real(number) => *number,
-        Cell::Flag(is_set) => f64::from(u8::from(*is_set)),
-        Cell::Text(_) | Cell::Time(_) | Cell::Missing => f64::NAN,
     }
 }
 
