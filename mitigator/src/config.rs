@@ -70,8 +70,26 @@ pub struct Config {
     pub detection: DetectionSettings,
     /// Of the blocks.
     pub blocking: BlockingSettings,
+    /// Of the second opinion.
+    pub flow_model: FlowModelSettings,
     /// Who is told, by the verbs that tell.
     pub notify: NotifySettings,
+}
+
+/// Who is asked for a second opinion on verdicts, and how much may be listened to for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowModelSettings {
+    /// The file of a flow model; `None` for no second opinion.
+    pub path: Option<PathBuf>,
+    /// Packets of all interfaces together that the agent takes in for it, 100..=1,000,000; where there are more, those of
+    /// some sources.
+    pub packets_per_second: u32,
+}
+
+impl Default for FlowModelSettings {
+    fn default() -> Self {
+        Self { path: None, packets_per_second: 20_000 }
+    }
 }
 
 impl Default for Config {
@@ -82,6 +100,7 @@ impl Default for Config {
             allow: Vec::new(),
             detection: DetectionSettings::default(),
             blocking: BlockingSettings::default(),
+            flow_model: FlowModelSettings::default(),
             notify: NotifySettings::default(),
         }
     }
@@ -95,7 +114,15 @@ struct File {
     capacities: Capacities,
     detection: DetectionFile,
     blocking: BlockingFile,
+    flow_model: FlowModelFile,
     notify: NotifyFile,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FlowModelFile {
+    path: Option<PathBuf>,
+    packets_per_second: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -200,6 +227,14 @@ impl Config {
         }
         file.detection.apply(&mut config.detection)?;
         file.blocking.apply(&mut config.blocking)?;
+        config.flow_model.path = file.flow_model.path;
+        set(
+            "flow_model.packets_per_second",
+            file.flow_model.packets_per_second,
+            100,
+            1_000_000,
+            &mut config.flow_model.packets_per_second,
+        )?;
         config.notify = file.notify.checked()?;
         in_range("capacities.sources", config.capacities.sources, 65_536, 8_388_608)?;
         in_range("capacities.blocks", config.capacities.blocks, 65_536, 8_388_608)?;
@@ -441,6 +476,7 @@ mod tests {
             ("[detection]\nknown_age = \"99999999h\"", "at most 30 days"),
             ("[blocking]\nduration = \"48h\"", "at most blocking.max_duration"),
             ("[blocking]\nmax_duration = \"99999999h\"", "at most ten years"),
+            ("[flow_model]\npackets_per_second = 1", "must be between 100 and 1000000"),
             ("allow = [\"here\"]", "allow has `here`"),
             ("[notify.command]\ncommand = []", "notify.command.command is empty"),
             ("[notify.webhook]\nurl = \"example.org\"", "must begin with https:// or http://"),
@@ -472,11 +508,14 @@ mod tests {
     #[test]
     fn takes_what_is_in_range() {
         let config = Config::parse(
-            "interval = \"100ms\"\nallow = [\"192.0.2.0/24\", \"2001:db8::1\"]\n[blocking]\nduration = \"1h\"\n",
+            "interval = \"100ms\"\nallow = [\"192.0.2.0/24\", \"2001:db8::1\"]\n[blocking]\nduration = \"1h\"\n\
+             [flow_model]\npath = \"flows.model\"\n",
         )
         .unwrap();
         assert_eq!(config.interval, Duration::from_millis(100));
         assert_eq!(config.allow.len(), 2);
         assert_eq!(config.blocking.duration, Duration::from_hours(1));
+        let path = Some(PathBuf::from("flows.model"));
+        assert_eq!(config.flow_model, FlowModelSettings { path, ..FlowModelSettings::default() });
     }
 }

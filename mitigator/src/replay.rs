@@ -14,7 +14,9 @@ use mitigator_ebpf::packet::Direction;
 use crate::capture::{Capture, CapturedPacket, ClockFault, Damage, TimeOrder};
 use crate::config::Config;
 use crate::control_loop::ControlLoop;
+use crate::flows::FlowPacket;
 use crate::kernel::replay::{AddressTotals, ReplayDataPlane};
+use crate::opinion::{Completeness, Opinions};
 use crate::pipeline::allowlist::{AllowList, host_of};
 use crate::pipeline::asked::Asked;
 use crate::pipeline::snapshot::OutcomeTotals;
@@ -133,10 +135,19 @@ pub fn replay_watched(
     progress: impl FnMut(u64),
     watch: impl FnMut(Event<'_>),
 ) -> Result<Replayed> {
-    replay_asked(capture, protected, config, &[], progress, watch)
+    replay_asked(capture, protected, config, Questions::default(), progress, watch)
 }
 
-/// As [`replay_watched`]; remembers how close each source of `asked` came to a verdict.
+/// What is asked beside what is decided; it changes no decision.
+#[derive(Debug, Default)]
+pub struct Questions {
+    /// How close these sources came to a verdict.
+    pub asked: Vec<Source>,
+    /// Who is asked for a second opinion on verdicts.
+    pub opinions: Option<Opinions>,
+}
+
+/// As [`replay_watched`]; answers `questions`, too.
 ///
 /// # Errors
 ///
@@ -145,12 +156,13 @@ pub fn replay_asked(
     mut capture: Capture,
     protected: &Protected,
     config: &Config,
-    asked: &[Source],
+    questions: Questions,
     mut progress: impl FnMut(u64),
     watch: impl FnMut(Event<'_>),
 ) -> Result<Replayed> {
     let mut run = Replay::new(protected, config, watch);
-    run.control.ask(asked);
+    run.control.ask(&questions.asked);
+    run.opinions = questions.opinions;
     let damage = loop {
         match capture.next_packet() {
             Ok(Some(packet)) => run.take(&packet)?,
@@ -169,6 +181,7 @@ pub struct Replay<W> {
     watch: W,
     protected: Protected,
     control: ControlLoop<ReplayDataPlane>,
+    opinions: Option<Opinions>,
     order: TimeOrder,
     first_ns: Option<u64>,
     /// Latest time seen, since the first packet.
@@ -212,6 +225,7 @@ impl<W: FnMut(Event<'_>)> Replay<W> {
                 config.detection.clone(),
                 config.blocking.clone(),
             ),
+            opinions: None,
             order: TimeOrder::default(),
             first_ns: None,
             now: Timestamp::default(),
@@ -265,6 +279,9 @@ impl<W: FnMut(Event<'_>)> Replay<W> {
         };
         if is_arriving {
             let outcome = self.control.plane().arrive(&packet, u64::from(captured.wire_bytes), self.now);
+            if !outcome.is_drop() && !outcome.is_answer() {
+                self.overhear(captured);
+            }
             self.arrived_since_tick = true;
             (self.watch)(Event::Arrived(Arrival {
                 at: self.now,
@@ -275,6 +292,9 @@ impl<W: FnMut(Event<'_>)> Replay<W> {
         } else {
             self.outgoing_packets += 1;
             self.own_packets += u64::from(is_own);
+            if is_own {
+                self.overhear(captured);
+            }
         }
         // Between hosts of which none is protected, each packet arrives at one side and leaves the other.
         let is_leaving = is_own || self.protected == Protected::Everybody;
@@ -282,6 +302,15 @@ impl<W: FnMut(Event<'_>)> Replay<W> {
             self.control.plane().leave(&packet, self.now);
         }
         Ok(())
+    }
+
+    /// Takes in what a live agent would hear, behind the filter.
+    fn overhear(&mut self, captured: &CapturedPacket<'_>) {
+        if let Some(opinions) = &mut self.opinions
+            && let Ok(packet) = FlowPacket::read(captured)
+        {
+            opinions.take(packet);
+        }
     }
 
     /// Ticks that are due before the packet at `self.now`.
@@ -301,7 +330,10 @@ impl<W: FnMut(Event<'_>)> Replay<W> {
     }
 
     fn tick(&mut self, at: Timestamp) -> Result<()> {
-        let tick = self.control.tick(at)?;
+        let mut tick = self.control.tick(at)?;
+        if let Some(opinions) = &self.opinions {
+            opinions.join(&mut tick.verdicts, Completeness::WHOLE);
+        }
         (self.last_tick, self.pause) = (at, tick.next_in);
         self.arrived_since_tick = false;
         for verdict in &tick.verdicts {

@@ -6,6 +6,7 @@ pub mod chart;
 pub mod ethernet;
 pub mod installation;
 pub mod lab;
+pub mod labelled_flows;
 pub mod machine;
 pub mod numbers;
 pub mod packet;

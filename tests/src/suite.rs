@@ -29,6 +29,8 @@ pub enum Needs {
     NslKdd,
     /// The data sets of CIC, which are not part of the project; see [`cic`].
     Cic,
+    /// Both of these: [`cic`], and [`captures`].
+    CicAndCaptures,
     /// The real access logs that are not part of the project; see [`access_logs`].
     AccessLogs,
     /// A mail server, and what makes it a certificate.
@@ -140,6 +142,7 @@ impl Trial {
             Needs::Captures => "captures",
             Needs::NslKdd => "nsl-kdd",
             Needs::Cic => "cic",
+            Needs::CicAndCaptures => "cic, captures",
             Needs::AccessLogs => "logs",
             Needs::MailServer => "mail",
             Needs::WebClients => "web",
@@ -209,11 +212,16 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
             "the data sets of CIC are not on this machine (MITIGATOR_CIC names their directory)".to_owned(),
         ],
     };
+    let missing_captures = || match captures() {
+        Some(_) => Vec::new(),
+        None => {
+            vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
+        }
+    };
     let missing = |needs: Needs| match needs {
         Needs::Nothing => Vec::new(),
         Needs::Bpf => loading.clone(),
         Needs::Root => rights.clone(),
-        Needs::Captures if captures().is_some() => Vec::new(),
         Needs::MailServer => missing_programs(&["aiosmtpd", "openssl"]),
         Needs::WebClients => missing_programs(&["curl", "python3"]),
         Needs::CicAndWebClients => [missing_cic(), missing_programs(&["curl"])].concat(),
@@ -223,9 +231,8 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::AccessLogs => {
             vec!["the real access logs are not on this machine (MITIGATOR_LOGS names them)".to_owned()]
         }
-        Needs::Captures => {
-            vec!["the real captures are not on this machine (MITIGATOR_CAPTURES names them)".to_owned()]
-        }
+        Needs::Captures => missing_captures(),
+        Needs::CicAndCaptures => [missing_cic(), missing_captures()].concat(),
         Needs::Cic => missing_cic(),
         Needs::NslKdd if nsl_kdd().is_some() => Vec::new(),
         Needs::NslKdd => {
@@ -241,6 +248,7 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
         Needs::Captures,
         Needs::NslKdd,
         Needs::Cic,
+        Needs::CicAndCaptures,
         Needs::AccessLogs,
         Needs::MailServer,
         Needs::WebClients,

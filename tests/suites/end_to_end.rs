@@ -11,8 +11,10 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use mitigator::flows::features::Spelling;
 use mitigator_tests::installation::{self, Agent, Installation};
 use mitigator_tests::lab::{Child, Core, Host, Interface, Lab, scratch_directory};
+use mitigator_tests::labelled_flows::labelled_flows;
 use mitigator_tests::suite::{self, Needs, Trial};
 use mitigator_tests::traffic::{Addressing, Flood, Frames, HttpFlood, Pace, SlowPace};
 use nix::fcntl::{Flock, FlockArg};
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let trial = |name: &'static str, run: fn() -> Result<()>| Trial::new(name, Needs::Root, run);
     suite::run(vec![
         trial("vm_a_flood_is_blocked_and_its_neighbour_is_not", flood_is_blocked),
+        trial("a_flow_model_tells_its_opinion_of_who_is_blocked", second_opinion),
         trial("a_flood_of_forged_senders_is_limited_and_blocks_nobody", forged_flood_is_limited),
         trial("vm_listeners_accept_who_was_answered_with_a_cookie", cookies::native),
         trial("listeners_accept_cookies_in_generic_mode_too", cookies::generic),
@@ -212,6 +215,50 @@ fn flood_is_blocked() -> Result<()> {
     let status = installation.json(&["status"])?;
     let outcomes = status["outcomes"].as_object().context("outcomes")?;
     ensure!(outcomes.values().map(number).sum::<u64>() == number(&status["packets"]), "{status}");
+    agent.end()?;
+    Ok(())
+}
+
+/// SYNs to a closed port, which are flows of two packets each, like the scans that the model learned from.
+fn second_opinion() -> Result<()> {
+    let scene = Scene::set()?;
+    let installation = scene.installation()?;
+    let (flows, model) = (installation.state().join("flows.csv"), installation.state().join("flows.model"));
+    fs::write(&flows, labelled_flows(Spelling::Original2018, 0))?;
+    let [flows, model] = [&flows, &model].map(|path| path.display().to_string());
+    let trained = std::process::Command::new(installation::program(Path::new(PROGRAM)))
+        .args(["train", "flows", &flows, "--output", &model])
+        .stderr(Stdio::null())
+        .status()?;
+    ensure!(trained.success(), "cannot train: {trained}");
+    let mut agent = installation.start(&["-i", scene.victim.name(), "--flow-model", &model])?;
+    let (flood, verdict) = syn_flood(&scene, &mut agent, &[ATTACKER])?;
+    ensure!(verdict["target"] == ATTACKER.to_string() && verdict["decision"] == "block", "{verdict}");
+    flood.finish()?;
+    let explained = installation.json(&["explain", &ATTACKER.to_string()])?;
+    let opinion = &explained["decisions"][0]["evidence"]["second_opinion"];
+    ensure!(*opinion == verdict["evidence"]["second_opinion"], "{opinion}: {verdict}");
+    ensure!(number(&opinion["flows"]) > 10 && number(&opinion["seen_flows"]) > 100, "{opinion}");
+    ensure!(opinion["class"] == "port-scan" && opinion["agrees"] == true, "{opinion}");
+    ensure!(opinion["probability"].as_f64() > Some(0.5), "{opinion}");
+    ensure_told(
+        &installation,
+        &[(
+            ATTACKER,
+            0,
+            &["is blocked.", "Second opinion, which decides nothing: an attack, too. Of ", "flows.model"],
+        )],
+    )?;
+
+    // Without ears it defends all the same, and says so once.
+    let link =
+        |state: &str| scene.victim_host.ip_batch(&[format!("link set {} {state}", scene.victim.name())]);
+    link("down")?;
+    let alarm = agent.wait_for("alarm")?;
+    ensure!(alarm["message"].as_str().is_some_and(|told| told.contains("no second opinion")), "{alarm}");
+    link("up")?;
+    let regained = agent.wait_for("recovered")?;
+    ensure!(regained["message"].as_str().is_some_and(|told| told.contains("second opinion")), "{regained}");
     agent.end()?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use mitigator::flows::features::{self, Spelling};
+use mitigator::flows::features::Spelling;
 use mitigator::learn::balance::Balance;
 use mitigator::learn::classifier::Kind;
 use mitigator::learn::flows::cross::cross_evaluate;
@@ -17,6 +17,7 @@ use mitigator::learn::nsl_kdd::attack::{ATTACKS, Class};
 use mitigator::learn::nsl_kdd::evaluation::Evaluation;
 use mitigator::learn::nsl_kdd::model::{self, Model};
 use mitigator::learn::nsl_kdd::record::Labelled;
+use mitigator_tests::labelled_flows::labelled_flows;
 use mitigator_tests::suite::{self, Needs, Trial};
 use serde_json::Value;
 
@@ -267,50 +268,11 @@ fn promised() -> Result<()> {
     Ok(())
 }
 
-/// Flows of three kinds under a spelling's names: queries that are answered, floods of tiny requests, and scans. Sizes and
-/// times vary; nothing but the shape tells them apart.
-fn flows(spelling: Spelling, first: usize) -> String {
-    let names: Vec<String> =
-        features::columns(spelling).into_iter().map(|column| column.name.into_owned()).collect();
-    let original: Vec<String> = features::columns(Spelling::Original2018)
-        .into_iter()
-        .map(|column| column.name.to_ascii_lowercase().replace([' ', '/'], "_"))
-        .collect();
-    let mut text = names.join(",") + ",Label\n";
-    for number in first..first + 200 {
-        for (label, packets, forward, backward, data, duration) in [
-            ("BENIGN", [8, 9], 600 + number, 20_000 + 10 * number, 4, 800_000 + number),
-            ("DoS Hulk", [4, 3], 20, 900 + number, 1, 6_000_000 + 100 * number),
-            ("PortScan", [1, 1], 0, 0, 0, 20 + number),
-        ] {
-            let value = |name: &str| match name {
-                "protocol" => 6,
-                "tot_fwd_pkts" => packets[0],
-                "tot_bwd_pkts" => packets[1],
-                "totlen_fwd_pkts" => forward,
-                "totlen_bwd_pkts" => backward,
-                "fwd_act_data_pkts" => data,
-                "flow_duration" => duration,
-                "flow_iat_max" => duration / 2,
-                _ => 0,
-            };
-            let cells: Vec<String> = if spelling == Spelling::Original2018 || spelling == Spelling::SnakeCase
-            {
-                original.iter().map(|name| value(name).to_string()).collect()
-            } else {
-                vec!["1".to_owned(); names.len()]
-            };
-            text += &format!("{},{label}\n", cells.join(","));
-        }
-    }
-    text
-}
-
 fn flows_that_differ() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let directory = directory.path();
-    fs::write(directory.join("train.csv"), flows(Spelling::Original2018, 0))?;
-    fs::write(directory.join("test.csv"), flows(Spelling::SnakeCase, 300))?;
+    fs::write(directory.join("train.csv"), labelled_flows(Spelling::Original2018, 0))?;
+    fs::write(directory.join("test.csv"), labelled_flows(Spelling::SnakeCase, 300))?;
     let train = ["train", "flows", "train.csv", "--output", "model", "--json"];
     let report: Value = serde_json::from_str(&done(&train, directory, "")?)?;
     ensure!(report["classes"] == serde_json::json!(["benign", "dos", "port-scan"]), "{report}");
@@ -341,7 +303,7 @@ fn flows_that_differ() -> Result<()> {
 
     // The service's way in: columns of numbers under any spelling, in any order.
     let (_, model) = FlowModel::read(&directory.join("model"))?;
-    let test = flows(Spelling::SnakeCase, 300);
+    let test = labelled_flows(Spelling::SnakeCase, 300);
     let mut lines = test.lines();
     let names: Vec<&str> = lines.next().context("a heading")?.split(',').collect();
     let row =
@@ -356,7 +318,7 @@ fn flows_that_differ() -> Result<()> {
 fn flows_as_written() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let directory = directory.path();
-    let text = flows(Spelling::Original2018, 0);
+    let text = labelled_flows(Spelling::Original2018, 0);
     fs::create_dir(directory.join("day"))?;
     fs::write(directory.join("day/day.csv"), &text)?;
     fs::write(directory.join("day.csv.zst"), zstd::encode_all(text.as_bytes(), 1)?)?;
@@ -390,7 +352,7 @@ fn flows_as_written() -> Result<()> {
 fn bad_flows() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let directory = directory.path();
-    let good = flows(Spelling::Original2018, 0);
+    let good = labelled_flows(Spelling::Original2018, 0);
     let heading = good.lines().next().context("a heading")?.to_owned() + "\n";
     let of = |label: &str| -> String {
         good.lines().filter(|line| line.ends_with(label)).fold(heading.clone(), |all, line| all + line + "\n")

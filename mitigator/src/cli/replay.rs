@@ -17,7 +17,8 @@ use super::explained::{Explanation, Watched};
 use super::progress::byte_bar;
 use crate::capture::{Capture, Damage, protected_host};
 use crate::config::Config;
-use crate::replay::{Event, Protected, replay_asked};
+use crate::opinion::Opinions;
+use crate::replay::{Event, Protected, Questions, replay_asked};
 use crate::report::explanation;
 use crate::report::output::{Align, Ink, print_report, printable, table};
 use crate::report::replayed::{
@@ -45,6 +46,10 @@ pub(super) struct ReplayArgs {
     /// Configuration file (TOML), as for `mitigator run`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Tell with each verdict what this model, of `mitigator train flows`, says of the flows of who is blamed; it decides
+    /// nothing
+    #[arg(long, value_name = "FILE")]
+    flow_model: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -53,13 +58,16 @@ pub(super) struct ReplayArgs {
 impl ReplayArgs {
     pub(super) fn run(&self) -> Result<Answer> {
         let config = Config::load(self.config.as_deref())?;
+        let model = self.flow_model.as_deref().or(config.flow_model.path.as_deref());
+        let opinions = model.map(Opinions::open).transpose()?;
         let protected = self.protected()?;
         let bar = self.progress_bar();
         let capture = self.open(&bar)?;
         let mut watched: Vec<Watched> = self.explain.iter().copied().map(Watched::new).collect();
         let asked: Vec<Source> = watched.iter().map(Watched::source).collect();
+        let questions = Questions { asked, opinions };
         let progress = |packets| bar.set_message(format!("{} packets", units::count(as_f64(packets))));
-        let replayed = replay_asked(capture, &protected, &config, &asked, progress, |event| {
+        let replayed = replay_asked(capture, &protected, &config, questions, progress, |event| {
             if let Event::Arrived(arrival) = event {
                 watched.iter_mut().for_each(|watched| watched.take(&arrival));
             }
@@ -199,7 +207,11 @@ fn verdict_table(verdicts: &[TimedVerdict]) -> String {
         ("DECISION", Align::Left),
         ("SEEN", Align::Right),
         ("TARGET", Align::Left),
+        ("SECOND OPINION", Align::Left),
     ];
+    // Without a model there is no such column.
+    let is_asked = verdicts.iter().any(|timed| timed.verdict.evidence.second_opinion.is_some());
+    let width = if is_asked { heading.len() } else { heading.len() - 1 };
     let rows: Vec<Vec<String>> = verdicts
         .iter()
         .take(SHOWN_ROWS)
@@ -210,10 +222,15 @@ fn verdict_table(verdicts: &[TimedVerdict]) -> String {
                 timed.verdict.decision.name().to_owned(),
                 units::measured(&timed.verdict),
                 timed.verdict.subject.to_string(),
+                timed.verdict.evidence.second_opinion.as_deref().map_or_else(String::new, units::opinion),
             ]
         })
+        .map(|mut row| {
+            row.truncate(width);
+            row
+        })
         .collect();
-    let mut text = table(&heading, &rows);
+    let mut text = table(&heading[..width], &rows);
     if verdicts.len() > SHOWN_ROWS {
         let vectors: BTreeSet<&str> = verdicts.iter().map(|timed| timed.verdict.vector.name()).collect();
         let vectors: Vec<&str> = vectors.into_iter().collect();

@@ -24,6 +24,7 @@ use crate::kernel::blocks::BlockTables;
 use crate::kernel::privileges;
 use crate::kernel::syn_cookies::SynCookies;
 use crate::kernel::xdp::XdpDataPlane;
+use crate::opinion::{Listener, News as Hearing, Opinions};
 use crate::pipeline::allowlist::is_too_wide;
 use crate::pipeline::baseline::saved::Learned;
 use crate::pipeline::blocklist::Changes;
@@ -37,6 +38,8 @@ use crate::watch::{Change, Terms, Watch};
 
 /// Between two looks at what must never be blocked, and at the interfaces.
 const GUARD_PERIOD: Duration = Duration::from_secs(2);
+/// Between two looks at what was heard for the second opinion: some hundred packets, within the budget.
+const LISTEN_PERIOD: Duration = Duration::from_millis(50);
 /// Between two sweeps of blocks that are over.
 const SWEEP_PERIOD: Duration = Duration::from_secs(30);
 
@@ -64,6 +67,10 @@ pub(super) struct RunArgs {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Tell with each verdict what this model, of `mitigator train flows`, says of the flows of who is blamed; it decides
+    /// nothing
+    #[arg(long, value_name = "FILE")]
+    flow_model: Option<PathBuf>,
     /// Tell events as JSON lines on standard output
     #[arg(long)]
     json: bool,
@@ -74,6 +81,8 @@ impl RunArgs {
         let mut config = Config::load(self.config.as_deref())?;
         config.interval = self.interval.unwrap_or(config.interval);
         config.detection.observe_only = self.observe;
+        config.flow_model.path = self.flow_model.clone().or(config.flow_model.path);
+        let opinions = config.flow_model.path.as_deref().map(Opinions::open).transpose()?;
         privileges::require(&places.pin_dir)?;
         can_be_directory(&places.state_dir)?;
         let _lock = AgentLock::take(&places.pins())?.map_err(|holder| {
@@ -96,8 +105,12 @@ impl RunArgs {
             let attached = attach(&interfaces, &terms)?;
             let watch = Watch::over(&interfaces, terms);
             let undefended = undefended(&config.allow);
+            let budget = config.flow_model.packets_per_second;
+            let listener = opinions.map(|opinions| listener(opinions, &interfaces, budget)).transpose()?;
             let mut agent = Agent::new(places, config, interfaces, watch, style)?;
+            agent.listener = listener;
             agent.guard()?;
+            agent.open_ears();
             let news = agent.recall();
             tracing::info!(
                 "forged SYN floods are limited; what is beyond is {}",
@@ -136,6 +149,14 @@ fn can_be_directory(path: &Path) -> Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// What hears the interfaces for the second opinion; nobody outside knows whom it hears under load.
+fn listener(opinions: Opinions, interfaces: &[String], budget: u32) -> Result<Listener> {
+    let mut key = [0_u8; 4];
+    rustix::rand::getrandom(&mut key[..], rustix::rand::GetRandomFlags::empty())
+        .context("the kernel gives no random numbers")?;
+    Ok(Listener::new(opinions, interfaces, u32::from_ne_bytes(key), budget))
 }
 
 /// One warning for each configured prefix that switches most of the defence off.
@@ -198,6 +219,8 @@ fn differences(standing: &Capacities, configured: &Capacities) -> Vec<String> {
 /// The running agent: the control loop with its surroundings.
 struct Agent {
     control: ControlLoop<XdpDataPlane>,
+    /// Of the second opinion, when there is to be one.
+    listener: Option<Listener>,
     memory: Memory,
     /// No block lasts longer.
     longest_block: Duration,
@@ -236,13 +259,27 @@ impl Agent {
         let pause = config.interval;
         let summary = Summary::default();
         let memory = Memory::of(places.state_dir.clone());
-        Ok(Self { control, memory, longest_block, guard, watch, interfaces, pause, style, started, summary })
+        Ok(Self {
+            control,
+            listener: None,
+            memory,
+            longest_block,
+            guard,
+            watch,
+            interfaces,
+            pause,
+            style,
+            started,
+            summary,
+        })
     }
 
     async fn run(mut self, mut stop: StopSignals) -> Result<()> {
         let mut guard = tokio::time::interval(GUARD_PERIOD);
         let mut sweep = tokio::time::interval(SWEEP_PERIOD);
         let mut keep = tokio::time::interval(KEEP_PERIOD);
+        let mut listen = tokio::time::interval(LISTEN_PERIOD);
+        listen.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The first one comes at once, when nothing was learned yet.
         keep.reset();
         let mut next_tick = tokio::time::Instant::now();
@@ -261,7 +298,9 @@ impl Agent {
                     if let Err(error) = self.watch() {
                         tracing::error!("cannot see whether the filter is still attached: {error:#}");
                     }
+                    self.open_ears();
                 }
+                _ = listen.tick(), if self.listener.is_some() => self.listen(),
                 _ = sweep.tick() => self.sweep(),
                 _ = keep.tick() => self.keep(),
             }
@@ -275,7 +314,8 @@ impl Agent {
         let clock = Clock::now();
         self.control.set_wall_clock(Some(clock.wall_clock()));
         match self.control.tick(clock.monotonic()) {
-            Ok(tick) => {
+            Ok(mut tick) => {
+                self.ask_for_second_opinions(&mut tick);
                 self.summary.ticks += 1;
                 self.summary.packets += tick.packets;
                 self.summary.dropped_packets += tick.dropped_packets;
@@ -285,6 +325,45 @@ impl Agent {
                 self.pause = tick.next_in;
             }
             Err(error) => tracing::error!("a tick failed, the next one tries again: {error:#}"),
+        }
+    }
+
+    /// After all is decided and written. Without verdicts there is nothing to ask.
+    fn ask_for_second_opinions(&mut self, tick: &mut Tick) {
+        if tick.verdicts.is_empty() {
+            return;
+        }
+        self.listen();
+        if let Some(listener) = &self.listener {
+            listener.join(&mut tick.verdicts);
+        }
+    }
+
+    fn open_ears(&mut self) {
+        let now = Clock::now().monotonic();
+        let news = self.listener.as_mut().map(|listener| listener.open(now));
+        self.tell_hearing(news.unwrap_or_default());
+    }
+
+    fn listen(&mut self) {
+        let now = Clock::now().monotonic();
+        let news = self.listener.as_mut().map(|listener| listener.listen(now));
+        self.tell_hearing(news.unwrap_or_default());
+    }
+
+    fn tell_hearing(&self, news: Vec<Hearing>) {
+        for news in news {
+            match news {
+                Hearing::Deaf(interface, why) => self.alarm(format!(
+                    "attacks are blocked, but there is no second opinion on those that come by `{interface}`, because of \
+                     this: {why:#}; it is tried again every {}",
+                    humantime::format_duration(GUARD_PERIOD)
+                )),
+                Hearing::Hears(interface) => {
+                    let message = format!("there is a second opinion again on what comes by `{interface}`");
+                    tell(&Event::Recovered { at_unix_ms: Clock::now().unix_ms(), message }, self.style);
+                }
+            }
         }
     }
 

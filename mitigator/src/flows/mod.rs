@@ -17,6 +17,6 @@ mod table;
 
 pub use extraction::{Extraction, Tally};
 pub use flow::{Direction, Endpoint, Flow, FlowEnd};
-pub use packet::FlowPacket;
+pub use packet::{FlowPacket, TcpHeader};
 pub use summary::Summary;
 pub use table::{ClockFaults, FlowSettings, FlowTable, LONGEST_TIMEOUT};

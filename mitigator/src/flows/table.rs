@@ -112,6 +112,22 @@ impl FlowTable {
         self.live.len() + self.lingering.len()
     }
 
+    /// The flows that are not over, as far as they came; the one that was quiet the shortest first.
+    pub fn live(&self) -> impl Iterator<Item = &Flow> {
+        self.live.values().rev()
+    }
+
+    /// The TCP connections that are over but may linger, in the same order.
+    pub fn lingering(&self) -> impl Iterator<Item = &Flow> {
+        self.lingering.values().rev()
+    }
+
+    /// The latest time that a packet had, since the Unix epoch, and since the clock last jumped back.
+    #[must_use]
+    pub const fn latest_ns(&self) -> u64 {
+        self.latest_ns
+    }
+
     /// What was wrong with the clock so far.
     #[must_use]
     pub const fn clock_faults(&self) -> ClockFaults {

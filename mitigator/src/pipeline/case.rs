@@ -434,6 +434,7 @@ impl<'a> Case<'a> {
             cluster: cluster.and_then(|cluster| self.by_loudness.iter().position(|known| *known == cluster)),
             distance: point.zip(cluster).map(|(point, cluster)| self.clusters.distance(point, cluster)),
             note,
+            second_opinion: None,
         }
     }
 

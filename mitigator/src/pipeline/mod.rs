@@ -25,6 +25,7 @@ pub mod meanings;
 pub mod paced;
 pub mod prefixes;
 pub mod rows;
+pub mod second_opinion;
 pub mod settings;
 pub mod snapshot;
 pub mod standing;

@@ -9,6 +9,7 @@ use serde::ser::SerializeStruct;
 
 use super::features::Features;
 use super::gates::Gate;
+use super::second_opinion::SecondOpinion;
 use super::target::Target;
 use super::time::Timestamp;
 use super::vectors::Vector;
@@ -99,6 +100,8 @@ pub struct Evidence {
     pub distance: Option<f64>,
     /// In plain words, what else decided.
     pub note: &'static str,
+    /// What a flow model says, which is asked after all is decided; `None` when there is none, or it was not asked.
+    pub second_opinion: Option<Box<SecondOpinion>>,
 }
 
 /// What the evidence of all sources behind an alarm has in common.
@@ -171,8 +174,8 @@ impl Evidence {
 /// As one flat object.
 impl Serialize for Evidence {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { case, features, cluster, distance, note, .. } = self;
-        let mut fields = serializer.serialize_struct("Evidence", 12)?;
+        let Self { case, features, cluster, distance, note, second_opinion, .. } = self;
+        let mut fields = serializer.serialize_struct("Evidence", 13)?;
         fields.serialize_field("window_s", &case.window_s)?;
         match case.service {
             Some(port) => fields.serialize_field("service", &port)?,
@@ -190,6 +193,10 @@ impl Serialize for Evidence {
         fields.serialize_field("sources", &case.sources)?;
         fields.serialize_field("light_sources", &case.light_sources)?;
         fields.serialize_field("note", note)?;
+        match second_opinion {
+            Some(opinion) => fields.serialize_field("second_opinion", opinion)?,
+            None => fields.skip_field("second_opinion")?,
+        }
         fields.serialize_field("version", env!("CARGO_PKG_VERSION"))?;
         fields.end()
     }
@@ -251,6 +258,7 @@ mod tests {
             cluster: Some(0),
             distance: None,
             note: "a note",
+            second_opinion: None,
         };
         let of_gate = |name| serde_json::json!({"name": name, "value": 2.0, "limit": 1.0, "unit": "packets/s", "passed": true});
         let mut expected = serde_json::json!({

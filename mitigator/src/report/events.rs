@@ -128,9 +128,12 @@ fn log_verdict(verdict: &Verdict, until_unix_ms: Option<u64>) {
     let target = &verdict.subject;
     let vector = verdict.vector.name();
     let measured = units::measured(verdict);
+    let opinion = verdict.evidence.second_opinion.as_deref();
+    let opinion =
+        opinion.map_or_else(String::new, |opinion| format!("; second opinion: {}", units::opinion(opinion)));
     match (verdict.decision, until_unix_ms) {
         (Decision::Block, Some(until)) => {
-            info!(%target, vector, until = %units::unix_ms(until), "blocked at {measured}");
+            info!(%target, vector, until = %units::unix_ms(until), "blocked at {measured}{opinion}");
         }
         (Decision::Limit, _) => {
             let limits: Vec<String> = verdict
@@ -147,7 +150,7 @@ fn log_verdict(verdict: &Verdict, until_unix_ms: Option<u64>) {
             info!(%target, vector, "limited at {measured}; what passes per second: {}{rest}", limits.join(", "));
         }
         (Decision::Block, None) | (Decision::Observe, _) => {
-            info!(%target, vector, "seen at {measured}: {}", verdict.evidence.note);
+            info!(%target, vector, "seen at {measured}: {}{opinion}", verdict.evidence.note);
         }
     }
 }

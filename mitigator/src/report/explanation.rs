@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::output::Ink;
+use super::output::{Ink, printable};
 use super::units;
 use crate::pipeline::features::{Feature, Scale};
 use crate::pipeline::meanings::{self, Reading};
@@ -33,6 +33,7 @@ pub struct Told {
     distance: Option<f64>,
     silhouette: f64,
     note: String,
+    second_opinion: Option<ToldOpinion>,
 }
 
 /// One comparison.
@@ -44,6 +45,23 @@ pub struct ToldGate {
     limit: Option<f64>,
     unit: String,
     passed: bool,
+}
+
+/// What a flow model says.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ToldOpinion {
+    model: String,
+    learned_flows: f64,
+    seen_flows: f64,
+    flows: f64,
+    live_flows: f64,
+    class: Option<String>,
+    class_flows: f64,
+    probability: Option<f64>,
+    agrees: Option<bool>,
+    source_share: f64,
+    lost_packets: f64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -86,6 +104,11 @@ impl Told {
         text.push_str(&self.group_lines(ink));
         if !self.note.is_empty() {
             let _ = writeln!(text, "  Note: {}.", self.note);
+        }
+        if let Some(opinion) = &self.second_opinion {
+            for line in wrapped(&opinion.sentences()).lines() {
+                let _ = writeln!(text, "  {line}");
+            }
         }
         text
     }
@@ -271,6 +294,62 @@ impl Told {
         }
         missing.into_iter().map(|(.., phrase)| phrase).collect()
     }
+}
+
+impl ToldOpinion {
+    /// What is known of a flow that goes on is less than the model learned from.
+    fn haste(&self) -> String {
+        match self.live_flows {
+            live if live <= 0.0 => String::new(),
+            live if live < self.flows => format!(" {} of them were not over yet.", units::count(live)),
+            _ => " None of them was over yet.".to_owned(),
+        }
+    }
+
+    /// What it says, of what, and who says it.
+    fn sentences(&self) -> String {
+        let mut text = "Second opinion, which decides nothing: ".to_owned();
+        // Writing to a string cannot fail.
+        let _ = match (&self.class, self.probability) {
+            (Some(class), Some(probability)) => write!(
+                text,
+                "{} Of {}{}, {} {} {class}, whose mean probability is {probability:.2}.{}",
+                if self.agrees == Some(true) { "an attack, too." } else { "no attack." },
+                of_flows(self.flows),
+                if self.seen_flows > self.flows {
+                    format!(" (of {} that were seen)", units::count(self.seen_flows))
+                } else {
+                    String::new()
+                },
+                units::count(self.class_flows),
+                if self.class_flows == 1.0 { "is" } else { "are" },
+                self.haste()
+            ),
+            _ => write!(text, "none. No flow of it was seen."),
+        };
+        if self.source_share < 1.0 {
+            let _ =
+                write!(text, " Under load, {} of all sources were listened to.", percent(self.source_share));
+        }
+        if self.lost_packets > 0.0 {
+            let _ = write!(
+                text,
+                " There was no room for {} packets, so flows may be longer than they look.",
+                units::count(self.lost_packets)
+            );
+        }
+        let _ = write!(
+            text,
+            " The flow model is {}, learned from {}.",
+            printable(&self.model),
+            of_flows(self.learned_flows)
+        );
+        text
+    }
+}
+
+fn of_flows(count: f64) -> String {
+    format!("{} {}", units::count(count), if count == 1.0 { "flow" } else { "flows" })
 }
 
 /// What was done, as people say it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::pipeline::second_opinion::SecondOpinion;
 use crate::pipeline::verdict::Verdict;
 
 /// `12.3k`, `4.5M`: three significant digits and a decimal prefix.
@@ -37,6 +38,18 @@ pub fn measured(verdict: &Verdict) -> String {
     let (value, unit) =
         verdict.evidence.measure().map_or((0.0, verdict.vector.unit()), |gate| (gate.value, gate.unit));
     format!("{} {unit}", count(value))
+}
+
+/// `ddos 0.93 (37 flows)`: what a flow model says, or that it saw nothing.
+#[must_use]
+pub fn opinion(opinion: &SecondOpinion) -> String {
+    let flows = opinion.flows;
+    match opinion.class.as_deref().zip(opinion.probability) {
+        Some((class, probability)) => {
+            format!("{class} {probability:.2} ({flows} {})", if flows == 1 { "flow" } else { "flows" })
+        }
+        None => "no flows".to_owned(),
+    }
 }
 
 /// Whole seconds at most, `1h 2m 3s`; under ten seconds, with tenths.

@@ -133,7 +133,7 @@ fn read(mut capture: Capture, terms: &Terms<'_>, findings: &SyncSender<Raw>) -> 
         let mut numbers = Vec::new();
         if terms.model.is_some() {
             features::write_row(flow, SPELLING, &mut cells);
-            numbers.extend(cells.iter().map(number));
+            numbers.extend(cells.iter().map(Cell::number));
         }
         send(Raw::Flow(RawFlow { session, features: numbers }))
     };
@@ -244,17 +244,6 @@ impl<'run> Flows<'run> {
             found(Finding::Flow(FoundFlow { row: RawValue::from_string(line.to_owned())?, is_attack }))?;
         }
         Ok(())
-    }
-}
-
-/// What is no number is missing.
-#[expect(clippy::cast_precision_loss, reason = "features are sums and counts of one flow")]
-fn number(cell: &Cell) -> f64 {
-    match cell {
-        Cell::Integer(number) => *number as f64,
-        Cell::Real(number) => *number,
-        Cell::Flag(is_set) => f64::from(u8::from(*is_set)),
-        Cell::Text(_) | Cell::Time(_) | Cell::Missing => f64::NAN,
     }
 }
 

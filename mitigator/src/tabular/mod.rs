@@ -62,6 +62,18 @@ pub enum Cell {
 }
 
 impl Cell {
+    /// As a model takes it; what is no number is NaN, which is missing.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "features are sums and counts of one flow")]
+    pub fn number(&self) -> f64 {
+        match self {
+            Self::Integer(number) => *number as f64,
+            Self::Real(number) => *number,
+            Self::Flag(is_set) => f64::from(u8::from(*is_set)),
+            Self::Text(_) | Self::Time(_) | Self::Missing => f64::NAN,
+        }
+    }
+
     /// Of what column it is; `None` when it fits any.
     #[must_use]
     pub const fn kind(&self) -> Option<Kind> {

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use anyhow::{Result, ensure};
 use rustc_hash::FxHashMap;
 
+use crate::flows::Flow;
 use crate::flows::features::{self, FEATURES, Spelling};
 
 const SPELLINGS: [Spelling; 3] = [Spelling::Original2018, Spelling::Converted2018, Spelling::Corrected2017];
@@ -15,10 +16,14 @@ const SPELLINGS: [Spelling; 3] = [Spelling::Original2018, Spelling::Converted201
 pub const PROTOCOL: &str = "Protocol";
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let has_all = |feature: &&features::Feature| SPELLINGS.iter().all(|of| feature.name(*of).is_some());
-    let common = FEATURES.iter().filter(has_all).filter_map(|feature| feature.name(Spelling::Original2018));
-    std::iter::once(PROTOCOL).chain(common).collect()
+    let names = common().filter_map(|feature| feature.name(Spelling::Original2018));
+    std::iter::once(PROTOCOL).chain(names).collect()
 });
+
+/// The features that every data set has.
+fn common() -> impl Iterator<Item = &'static features::Feature> {
+    FEATURES.iter().filter(|feature| SPELLINGS.iter().all(|of| feature.name(*of).is_some()))
+}
 
 /// Where each spelling stands among [`names`]; spellings are compared without case and what is no letter or digit.
 static PLACES: LazyLock<FxHashMap<String, usize>> = LazyLock::new(|| {
@@ -38,6 +43,11 @@ static PLACES: LazyLock<FxHashMap<String, usize>> = LazyLock::new(|| {
 #[must_use]
 pub fn names() -> &'static [&'static str] {
     &NAMES
+}
+
+/// The quantities of a flow, in the order of [`names`].
+pub fn of(flow: &Flow) -> impl Iterator<Item = f64> {
+    std::iter::once(f64::from(flow.protocol)).chain(common().map(|feature| feature.of(flow).number()))
 }
 
 /// The place of a quantity among [`names`].

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::quantities::{self, Positions};
+use crate::flows::Flow;
 
 /// Quantities of flows, in the order of [`quantities::names`]; what is not a finite number is missing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +38,11 @@ impl FeatureTable {
             table.push(positions.places().iter().map(|place| row[*place]));
         }
         Ok(table)
+    }
+
+    /// Adds a flow, which may not be over.
+    pub fn push_flow(&mut self, flow: &Flow) {
+        self.push(quantities::of(flow));
     }
 
     /// Adds a row.

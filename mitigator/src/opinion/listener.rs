@@ -1,0 +1,111 @@
+//! `Listener`: what the agent hears of its interfaces, for [`Opinions`]. Where nothing can be heard, that is told once, and
+//! tried again.
+
+use anyhow::Error;
+
+use super::{Completeness, Opinions};
+use crate::pipeline::time::Timestamp;
+use crate::pipeline::verdict::Verdict;
+use crate::tap::Tap;
+
+/// How long lost packets are told: as long as flows are remembered.
+const TOLD_NS: u64 = 10_000_000_000;
+
+/// What the operator should hear.
+#[derive(Debug)]
+pub enum News {
+    /// From here on nothing is heard of an interface.
+    Deaf(String, Error),
+    /// What was heard no longer is heard again.
+    Hears(String),
+}
+
+/// The taps of the interfaces, and whom they feed.
+#[derive(Debug)]
+pub struct Listener {
+    opinions: Opinions,
+    places: Vec<Place>,
+    key: u32,
+    /// Of each interface.
+    packets_per_second: u32,
+    lost: Vec<(Timestamp, u64)>,
+}
+
+/// An interface.
+#[derive(Debug)]
+struct Place {
+    interface: String,
+    tap: Option<Tap>,
+    is_told: bool,
+}
+
+impl Listener {
+    /// Hears nothing yet. `key` chooses who is heard when the interfaces bring more than `packets_per_second` together.
+    #[must_use]
+    pub fn new(opinions: Opinions, interfaces: &[String], key: u32, packets_per_second: u32) -> Self {
+        let place = |name: &String| Place { interface: name.clone(), tap: None, is_told: false };
+        let count = u32::try_from(interfaces.len()).unwrap_or(u32::MAX).max(1);
+        Self {
+            opinions,
+            places: interfaces.iter().map(place).collect(),
+            key,
+            packets_per_second: (packets_per_second / count).max(1),
+            lost: Vec::new(),
+        }
+    }
+
+    /// Listens to the interfaces that are not heard.
+    pub fn open(&mut self, now: Timestamp) -> Vec<News> {
+        let mut news = Vec::new();
+        for place in self.places.iter_mut().filter(|place| place.tap.is_none()) {
+            match Tap::open(&place.interface, self.key, self.packets_per_second, now) {
+                Ok(tap) => {
+                    place.tap = Some(tap);
+                    if std::mem::take(&mut place.is_told) {
+                        news.push(News::Hears(place.interface.clone()));
+                    }
+                }
+                Err(error) => news.extend(place.deaf(error)),
+            }
+        }
+        news
+    }
+
+    /// Takes in what came since.
+    pub fn listen(&mut self, now: Timestamp) -> Vec<News> {
+        let mut news = Vec::new();
+        let mut lost = 0;
+        for place in &mut self.places {
+            let Some(tap) = &mut place.tap else { continue };
+            match tap.hear(now, |packet| self.opinions.take(packet)) {
+                Ok(heard) => lost += heard.lost,
+                Err(error) => {
+                    place.tap = None;
+                    news.extend(place.deaf(error));
+                }
+            }
+        }
+        self.lost.retain(|(at, _)| now.ns.saturating_sub(at.ns) < TOLD_NS);
+        if lost > 0 {
+            self.lost.push((now, lost));
+        }
+        news
+    }
+
+    /// Adds to the evidence of each verdict about a target what the model says of its flows.
+    pub fn join(&self, verdicts: &mut [Verdict]) {
+        let shares = self.places.iter().filter_map(|place| place.tap.as_ref().map(Tap::source_share));
+        // Where nothing is heard there is no share, and no flow either.
+        let source_share = shares.reduce(f64::min).unwrap_or(0.0);
+        let lost_packets = self.lost.iter().map(|(_, lost)| lost).sum();
+        self.opinions.join(verdicts, Completeness { source_share, lost_packets });
+    }
+}
+
+impl Place {
+    /// News, unless it was told.
+    fn deaf(&mut self, error: Error) -> Option<News> {
+        let is_told = std::mem::replace(&mut self.is_told, true);
+        (!is_told).then(|| News::Deaf(self.interface.clone(), error))
+    }
+}
