@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Answer;
 use super::learning::{
-    FlowRecipe, confusion_table, draw, make_place, progress_bar, shown_seconds, thousandths, timed,
+    FlowRecipe, Presentation, confusion_table, progress_bar, shown_seconds, thousandths, timed,
 };
 use crate::learn::confusion::Confusion;
 use crate::learn::flows::cross::{CrossEvaluation, cross_evaluate};
@@ -28,16 +28,12 @@ pub(super) struct FlowsArgs {
     #[arg(long, alias = "model-file", value_name = "FILE", required_unless_present = "cross", conflicts_with_all = ["cross", "classes", "balance", "precision", "seed"])]
     model: Option<PathBuf>,
     /// Files of another data set: train on each of the two, and test on the other
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "charts")]
     cross: Vec<PathBuf>,
     #[command(flatten)]
     recipe: FlowRecipe,
-    /// Draw the classes and the confusion matrix into this directory, as SVG
-    #[arg(long, value_name = "DIR", conflicts_with = "cross")]
-    charts: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    presentation: Presentation,
 }
 
 #[derive(Serialize)]
@@ -61,7 +57,7 @@ impl FlowsArgs {
     pub(super) fn run(&self) -> Result<Answer> {
         let mut report = Report { data_set: DATA_SET, evaluation: None, cross: Vec::new() };
         if let Some(file) = &self.model {
-            make_place(self.charts.as_deref())?;
+            self.presentation.prepare()?;
             let (header, model) = FlowModel::read(file)?;
             let flows = Labelled::read(&self.files)?;
             ensure!(
@@ -75,7 +71,7 @@ impl FlowsArgs {
         } else {
             report.cross = self.cross()?;
         }
-        print_report(self.json, &report, || text(&report))?;
+        print_report(self.presentation.json, &report, || text(&report))?;
         Ok(Answer::Done)
     }
 
@@ -98,11 +94,10 @@ impl FlowsArgs {
     }
 
     fn draw(&self, evaluation: &Evaluation) -> Result<()> {
-        let Some(directory) = &self.charts else { return Ok(()) };
         let names: Vec<&str> = evaluation.classes.iter().map(String::as_str).collect();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers of flows")]
         let counts = evaluation.confusion.iter().map(|row| row.iter().sum::<f64>() as u64).collect();
-        draw(directory, &names, &[("flows", counts)], &evaluation.confusion)
+        self.presentation.draw(&names, &[("flows", counts)], &evaluation.confusion)
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Recipe {
     #[arg(long, value_name = "HOW", default_value = model::DEFAULT_BALANCE.name(), help_heading = "Training")]
     pub(super) balance: Balance,
     /// What the probability of `benign` is multiplied with before the largest decides; smaller finds more attacks, and more
-    /// that are none [default: by model and balance]
+    /// that are none [default: 0.5 with balance weights, but 1 for model tree and with any other balance]
     #[arg(long, value_name = "FACTOR", help_heading = "Training")]
     pub(super) benign_factor: Option<f64>,
     /// Of all chance
@@ -78,6 +78,39 @@ impl FlowRecipe {
             "--precision is {precision}; it has to be more than 0 and at most 1"
         );
         Ok(Training { precision, ..Training::new(features, self.classes, self.balance, self.seed) })
+    }
+}
+
+/// How figures are told.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Presentation {
+    /// Draw the classes and the confusion matrix into this directory, as SVG
+    #[arg(long, value_name = "DIR")]
+    charts: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Presentation {
+    /// Makes the directory for charts, before what they show is worked out.
+    pub(super) fn prepare(&self) -> Result<()> {
+        self.charts.as_deref().map_or(Ok(()), |directory| {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("cannot make the directory {}", directory.display()))
+        })
+    }
+
+    /// Draws how many records of each class the files have, and what was taken for what, when charts are asked for.
+    pub(super) fn draw(
+        &self,
+        classes: &[&str],
+        files: &[(&str, Vec<u64>)],
+        confusion: &[Vec<f64>],
+    ) -> Result<()> {
+        let Some(directory) = &self.charts else { return Ok(()) };
+        charts::classes(&directory.join("classes.svg"), classes, files)?;
+        charts::confusion(&directory.join("confusion.svg"), classes, confusion)
     }
 }
 
@@ -145,26 +178,6 @@ pub(super) fn has_place(file: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Makes a directory for plots, before what they show is worked out.
-pub(super) fn make_place(directory: Option<&Path>) -> Result<()> {
-    directory.map_or(Ok(()), |directory| {
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("cannot make the directory {}", directory.display()))
-    })
-}
-
-/// Draws how many records of each class the files have, and what was taken for what, into a directory.
-pub(super) fn draw(
-    directory: &Path,
-    classes: &[&str],
-    files: &[(&str, Vec<u64>)],
-    confusion: &[Vec<f64>],
-) -> Result<()> {
-    make_place(Some(directory))?;
-    charts::classes(&directory.join("classes.svg"), classes, files)?;
-    charts::confusion(&directory.join("confusion.svg"), classes, confusion)
 }
 
 /// Rows are what records are, columns what they were taken for. Shape of `confusion`: (true class, predicted class).

@@ -5,13 +5,12 @@
 use anyhow::{Context, Result};
 use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
-use linfa_ensemble::RandomForestParams;
 use linfa_trees::DecisionTree;
 use ndarray::{Array1, Array2, Axis};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-use super::balance::{Sample, drawn_alike};
+use super::balance::{Sample, drawn, drawn_alike, drawn_without_return};
 use super::classifier::Probabilities;
 use super::table::Table;
 
@@ -75,8 +74,7 @@ impl Tree {
     }
 }
 
-/// Learns a forest. Each tree is given as many records of each class when the sample weighs classes, because linfa's
-/// forests know no weights.
+/// Learns a forest. Each tree is given as many records of each class when the sample weighs classes.
 ///
 /// # Errors
 ///
@@ -89,29 +87,22 @@ pub fn fit_forest(
     mut progress: impl FnMut(),
 ) -> Result<Vec<Tree>> {
     let is_weighted = sample.weights.iter().any(|weight| (weight - 1.0).abs() > f64::EPSILON);
+    let columns: Vec<usize> = (0..sample.table.columns()).collect();
+    let column_count = share_of(columns.len(), settings.column_share);
     let mut forest = Vec::with_capacity(settings.trees);
     for _ in 0..settings.trees {
-        let drawn;
-        let (table, classes) = if is_weighted {
-            let rows = drawn_alike(&sample.classes, class_count, settings.rows, rng);
-            drawn = (sample.table.select(&rows), rows.iter().map(|row| sample.classes[*row]).collect());
-            (&drawn.0, &drawn.1)
+        let rows = if is_weighted {
+            drawn_alike(&sample.classes, class_count, settings.rows, rng)
         } else {
-            (&sample.table, &sample.classes)
+            drawn(sample.table.rows(), settings.rows.min(sample.table.rows()), rng)
         };
-        let data = DatasetBase::new(table.to_array(), Array1::from(classes.clone()));
-        let share = (as_f64(settings.rows) / as_f64(table.rows())).min(1.0);
-        let grown = RandomForestParams::new_fixed_rng(parameters(settings.tree), rng.clone())
-            .ensemble_size(1)
-            .bootstrap_proportion(share)
-            .feature_proportion(settings.column_share)
-            .fit(&data)
+        let columns = drawn_without_return(columns.clone(), column_count, rng);
+        let records = sample.table.select(&rows).to_array().select(Axis(1), &columns);
+        let classes: Array1<usize> = rows.iter().map(|row| sample.classes[*row]).collect();
+        let tree = parameters(settings.tree)
+            .fit(&DatasetBase::new(records, classes))
             .context("cannot train the random forest")?;
-        // linfa works on a copy of the generator.
-        rng.jump();
-        forest.extend(
-            grown.models.into_iter().zip(grown.model_features).map(|(tree, columns)| Tree { tree, columns }),
-        );
+        forest.push(Tree { tree, columns });
         progress();
     }
     Ok(forest)
@@ -143,6 +134,12 @@ fn parameters(settings: TreeSettings) -> linfa_trees::DecisionTreeParams<f64, us
         .max_depth(Some(settings.max_depth))
         .min_weight_leaf(settings.min_leaf_weight)
         .min_weight_split(2.0 * settings.min_leaf_weight)
+}
+
+/// At least 1.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a number of columns")]
+fn share_of(count: usize, share: f64) -> usize {
+    ((as_f64(count) * share).ceil() as usize).clamp(1, count.max(1))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of records")]
