@@ -12,12 +12,13 @@ use serde::Serialize;
 use crate::learn::balance::Balance;
 use crate::learn::classifier::{Kind, Settings};
 use crate::learn::confusion::Confusion;
+use crate::learn::flows::Labelled;
 use crate::learn::flows::model::{Classes, DEFAULT_BALANCE, DEFAULT_PRECISION, Training};
 use crate::learn::flows::shapes::FeatureSet;
 use crate::learn::model_file::Header;
 use crate::learn::nsl_kdd::model;
 use crate::report::charts;
-use crate::report::output::{Align, table};
+use crate::report::output::{Align, complain, table};
 use crate::report::units;
 
 /// How a model is to be trained.
@@ -30,7 +31,7 @@ pub(super) struct Recipe {
     #[arg(long, value_name = "HOW", default_value = model::DEFAULT_BALANCE.name(), help_heading = "Training")]
     pub(super) balance: Balance,
     /// What the probability of `benign` is multiplied with before the largest decides; smaller finds more attacks, and more
-    /// that are none [default: 0.5 with balance weights, but 1 for model tree and with any other balance]
+    /// that are none [default: 0.3 with balance weights, but 1 for model tree and with any other balance]
     #[arg(long, value_name = "FACTOR", help_heading = "Training")]
     pub(super) benign_factor: Option<f64>,
     /// Of all chance
@@ -116,13 +117,22 @@ impl Presentation {
 
 /// What is told of a model that was trained.
 #[derive(Serialize)]
-pub(super) struct TrainingReport {
+pub(super) struct TrainingReport<S> {
     pub(super) output: String,
     #[serde(flatten)]
-    pub(super) header: Header,
+    pub(super) header: Header<S>,
     pub(super) training_s: f64,
     /// Shares of each feature in the decisions, largest first.
     pub(super) importance: Vec<(String, f64)>,
+}
+
+/// Reads labelled flows, and tells of cells that are text where a number should be.
+pub(super) fn labelled(files: &[PathBuf]) -> Result<Labelled> {
+    let flows = Labelled::read(files)?;
+    for text in &flows.texts {
+        complain(format_args!("warning: {text}; such cells are taken for the median of what is learned"));
+    }
+    Ok(flows)
 }
 
 /// `KDDTrain+.txt` in a directory, or the file that is named.

@@ -51,7 +51,7 @@ impl Tree {
     ///
     /// When linfa refuses.
     pub fn fit(sample: &Sample, settings: TreeSettings) -> Result<Self> {
-        let weights: Array1<f32> = sample.weights.iter().map(|weight| as_f32(*weight)).collect();
+        let weights = exact(&sample.weights);
         let data = DatasetBase::new(sample.table.to_array(), Array1::from(sample.classes.clone()))
             .with_weights(weights);
         let tree = parameters(settings).fit(&data).context("cannot train the decision tree")?;
@@ -129,6 +129,17 @@ pub fn importance(trees: &[Tree], columns: usize) -> Vec<f64> {
     importance
 }
 
+/// Weights of which all sums are exact in single precision: multiples of one power of 2, at least one of it each.
+///
+/// linfa moves weights from one side of a split to the other by adding and subtracting. With errors of rounding, a side
+/// that is empty seems to weigh enough for a leaf, and linfa panics.
+fn exact(weights: &[f64]) -> Array1<f32> {
+    let sum: f64 = weights.iter().sum();
+    // A mantissa has 24 bits; one is kept for what rounding adds.
+    let unit = (sum.max(f64::MIN_POSITIVE).log2().ceil() - 23.0).exp2();
+    weights.iter().map(|weight| as_f32((weight / unit).round().max(1.0) * unit)).collect()
+}
+
 fn parameters(settings: TreeSettings) -> linfa_trees::DecisionTreeParams<f64, usize> {
     DecisionTree::params()
         .max_depth(Some(settings.max_depth))
@@ -150,4 +161,32 @@ fn as_f64(count: usize) -> f64 {
 #[expect(clippy::cast_possible_truncation, reason = "linfa's weights have single precision")]
 fn as_f32(weight: f64) -> f32 {
     weight as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::balance::weights;
+
+    /// As of NSL-KDD, whose classes weigh 0.4 to 484 a record.
+    #[test]
+    fn weights_leave_nothing_when_all_are_taken_away() {
+        let sizes = [67_343, 45_927, 11_656, 995, 52];
+        let classes: Vec<usize> =
+            sizes.iter().enumerate().flat_map(|(class, size)| std::iter::repeat_n(class, *size)).collect();
+        let own = weights(&classes, sizes.len());
+        let exact = exact(&own);
+        // As linfa does: a sum for each class, and their sum, from which one record after the other goes.
+        let left = |weights: &[f32]| {
+            let mut sums = [0.0_f32; 5];
+            classes.iter().zip(weights).for_each(|(class, weight)| sums[*class] += weight);
+            weights.iter().fold(sums.iter().sum::<f32>(), |left, weight| left - weight)
+        };
+        assert_eq!(left(&exact.to_vec()), 0.0);
+        let rounded: Vec<f32> = own.iter().map(|weight| as_f32(*weight)).collect();
+        assert!(left(&rounded).abs() > 1.0, "a leaf's weight: {}", left(&rounded));
+        for (weight, exact) in own.iter().zip(&exact) {
+            assert!((weight / f64::from(*exact) - 1.0).abs() < 0.02, "{weight} {exact}");
+        }
+    }
 }
