@@ -1,7 +1,7 @@
 //! `mitigator train`, `evaluate` and `predict`: on records made here, and on NSL-KDD.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode, Output, Stdio};
 
@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         Trial::new("a_model_that_does_not_fit_is_refused", Needs::Nothing, other_models),
         Trial::new("records_that_are_bad_get_file_and_line", Needs::Nothing, bad_records),
         Trial::new("cross_validation_does_without_the_test_file", Needs::Nothing, cross_validation),
+        Trial::new("the_spread_over_seeds_is_told", Needs::Nothing, spread),
+        Trial::new("a_stream_is_answered_before_it_ends", Needs::Nothing, streams),
         Trial::new("a_tenth_of_nsl_kdd_is_enough_for_what_is_known", Needs::NslKdd, known_attacks),
         Trial::new("nsl_kdd_is_classified_as_promised", Needs::NslKdd, promised),
         Trial::new("flows_that_differ_are_told_apart", Needs::Nothing, flows_that_differ),
@@ -174,7 +176,7 @@ fn other_models() -> Result<()> {
     for (bytes, hint) in [
         (b"some text".to_vec(), "is no model; `mitigator train nsl-kdd` writes one"),
         (zstd::encode_all(&b"{}\n{}"[..], 1)?, "is no model"),
-        (changed("\"version\":1", "\"version\":2")?, "is a model of version 2, written by mitigator"),
+        (changed("\"version\":2", "\"version\":1")?, "is a model of version 1, written by mitigator"),
         (
             changed("\"data_set\":\"nsl-kdd\"", "\"data_set\":\"flows\"")?,
             "is a model of flows, not of nsl-kdd",
@@ -233,6 +235,60 @@ fn cross_validation() -> Result<()> {
     refused(&arguments, directory.path(), "", "takes all of KDDTrain+; `spy` is missing")
 }
 
+fn spread() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    data(directory.path())?;
+    let evaluate = ["evaluate", "nsl-kdd", "--data", ".", "--model", "tree", "--seeds", "2"];
+    let report: Value =
+        serde_json::from_str(&done(&[&evaluate[..], &["--json"]].concat(), directory.path(), "")?)?;
+    let figures: Vec<f64> = (0..2).filter_map(|run| report["runs"][run]["macro_f1"].as_f64()).collect();
+    let spread = &report["spread"][0];
+    ensure!(spread["seeds"] == 2 && spread["model"] == "tree" && figures.len() == 2, "{spread}");
+    let told = |key: &str| spread["macro_f1"][key].as_f64().context("a figure");
+    ensure!((told("mean")? - f64::midpoint(figures[0], figures[1])).abs() < 1e-12, "{spread}");
+    ensure!(told("min")? == figures[0].min(figures[1]) && told("max")? == figures[0].max(figures[1]));
+    let text = done(&evaluate, directory.path(), "")?;
+    ensure!(text.contains("SEEDS") && text.contains(" to "), "{text}");
+    Ok(())
+}
+
+/// Who asks about one record waits for its answer before sending the next.
+fn streams() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    data(directory)?;
+    fs::write(directory.join("train.csv"), flows(Spelling::Original2018, 0))?;
+    done(&["train", "nsl-kdd", "--data", ".", "--output", "records", "--model", "tree"], directory, "")?;
+    done(&["train", "flows", "train.csv", "--output", "flows", "--balance", "none"], directory, "")?;
+    let text = flows(Spelling::Original2018, 0);
+    let lines: Vec<&str> = text.lines().take(3).collect();
+    let record = records(0).lines().next().context("a line")?.to_owned();
+    for (arguments, pieces) in [
+        (["predict", "nsl-kdd", "--model-file", "records"], [record.clone(), record]),
+        (
+            ["predict", "flows", "--model", "flows"],
+            [format!("{}\n{}", lines[0], lines[1]), lines[2].to_owned()],
+        ),
+    ] {
+        let mut child = Command::new(PROGRAM)
+            .args(arguments)
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut input = child.stdin.take().context("a pipe")?;
+        let mut answers = BufReader::new(child.stdout.take().context("a pipe")?).lines();
+        for piece in pieces {
+            writeln!(input, "{piece}")?;
+            let answer = answers.next().context("an answer")??;
+            ensure!(!answer.is_empty(), "{arguments:?}");
+        }
+        drop(input);
+        ensure!(answers.next().is_none() && child.wait()?.success(), "{arguments:?}");
+    }
+    Ok(())
+}
+
 fn known_attacks() -> Result<()> {
     let directory = suite::nsl_kdd().context("the data set")?;
     let whole = Labelled::read(&directory.join("KDDTrain+.txt"))?;
@@ -276,6 +332,10 @@ fn flows_that_differ() -> Result<()> {
     let train = ["train", "flows", "train.csv", "--output", "model", "--json"];
     let report: Value = serde_json::from_str(&done(&train, directory, "")?)?;
     ensure!(report["classes"] == serde_json::json!(["benign", "dos", "port-scan"]), "{report}");
+    let settings = &report["settings"];
+    ensure!(settings["features"] == "transferable" && settings["boosting"]["bags"] == 4, "{settings}");
+    ensure!(settings["thresholds"]["attack"].as_f64() >= Some(0.5), "{settings}");
+    ensure!(settings["tree"].is_null() && settings["forest"].is_null(), "of other models: {settings}");
     let columns = report["columns"].to_string();
     ensure!(!columns.contains("Port") && !columns.contains("Win") && !columns.contains("IP"), "{columns}");
     let first = fs::read(directory.join("model"))?;
@@ -289,12 +349,14 @@ fn flows_that_differ() -> Result<()> {
         for figure in ["precision", "recall", "f1", "average_precision"] {
             ensure!(figures[found][figure].as_f64() > Some(0.95), "{found} {figure}: {}", figures[found]);
         }
+        ensure!(figures[found]["false_positive_share"].as_f64() < Some(0.05), "{}", figures[found]);
     }
     ensure!(figures["brier_score"].as_f64() < Some(0.05), "{figures}");
     ensure!(figures["categories"]["port-scan"]["recall"].as_f64() > Some(0.95), "{figures}");
     ensure!(fs::read_to_string(directory.join("charts/confusion.svg"))?.contains("port-scan"));
     let text = done(&evaluate, directory, "")?;
-    for part in ["dos or ddos", "Brier score", "DoS Hulk", "PROBABILITY FROM", "THRESHOLD"] {
+    for part in ["dos or ddos", "FALSE POSITIVES", "Brier score", "DoS Hulk", "PROBABILITY FROM", "THRESHOLD"]
+    {
         ensure!(text.contains(part), "{part}: {text}");
     }
     let binary = ["train", "flows", "train.csv", "--output", "binary", "--classes", "binary", "--json"];
@@ -343,6 +405,11 @@ fn flows_as_written() -> Result<()> {
         ensure!((sum - 1.0).abs() < 1e-9 && classes.len() == 3, "{answer}");
     }
 
+    // Labelled flows may come from a pipe, too, and give the same model.
+    done(&["train", "flows", "day/day.csv", "--output", "of-file"], directory, "")?;
+    done(&["train", "flows", "-", "--output", "of-pipe"], directory, &text)?;
+    ensure!(fs::read(directory.join("of-file"))? == fs::read(directory.join("of-pipe"))?);
+
     // What is no number is the median of training: a flow whose port and flags are unknown is what it was.
     let odd = text.replace(",0\n", ",NaN\n").replace(",0,0,0,0,", ",Infinity,,-inf,nan,");
     ensure!(from_pipe == done(&predict, directory, &odd)?, "missing cells of no weight changed the answers");
@@ -369,6 +436,7 @@ fn bad_flows() -> Result<()> {
         (of(",DoS Hulk"), "0 of 160 flows to learn from are benign"),
         (good.replacen("DoS Hulk", "magic", 1), "flow 2: `magic` is no label"),
         (good.clone() + "1,2\n", "cannot read train.csv"),
+        (good.replace("\n0,0,0,0,0,6,", "\n0,0,0,0,0,tcp,"), "no flow has a number as `Protocol` (`tcp`)"),
     ] {
         fs::write(directory.join("train.csv"), text)?;
         refused(&["train", "flows", "train.csv", "--output", "never"], directory, "", hint)?;
@@ -384,11 +452,26 @@ fn bad_flows() -> Result<()> {
         (&["predict", "nsl-kdd", "--model-file", "model"], "is a model of flows, not of nsl-kdd"),
         (&["predict", "flows", "--model", "model"], "standard input is empty"),
         (&["evaluate", "flows", "train.csv"], "--model"),
-        (&["evaluate", "flows", "-", "--model", "model"], "name a file instead of `-`"),
+        (&["evaluate", "flows", "-", "--model", "model"], "standard input is empty"),
         (&["train", "flows", "train.csv", "--output", "never", "--precision", "0"], "--precision is 0"),
     ] {
         refused(arguments, directory, "", hint)?;
     }
+    let odd = good.replacen("\n0,0,0,0,0,6,", "\n0,0,0,0,0,tcp,", 1);
+    let answered = call(&["predict", "flows", "--model", "model"], directory, &odd)?;
+    let said = String::from_utf8_lossy(&answered.stderr);
+    ensure!(
+        answered.status.success() && said.contains("flow 1: `Protocol` is `tcp`, which is no number"),
+        "{said}"
+    );
+    fs::write(directory.join("odd.csv"), good.replace(",PortScan", ",Botnet"))?;
+    fs::write(directory.join("some.csv"), of(",BENIGN") + &of(",DoS Hulk").replacen(&heading, "", 1))?;
+    let train = ["train", "flows", "some.csv", "--validation", "odd.csv", "--output", "some"];
+    let said = String::from_utf8(call(&train, directory, "")?.stderr)?;
+    ensure!(
+        said.contains("200 flows to validate with are botnet, of which there are none to learn from"),
+        "{said}"
+    );
     let before = good.lines().take(3).fold(String::new(), |all, line| all + line + "\n");
     let answered = call(&["predict", "flows", "--model", "model"], directory, &(before + "1,2\n"))?;
     ensure!(
@@ -410,10 +493,16 @@ fn two_years() -> Result<(Flows, Flows)> {
 fn cross_set() -> Result<()> {
     let (of_2017, of_2018) = two_years()?;
     let training = Training::new(FeatureSet::Transferable, Classes::Categories, DEFAULT_BALANCE, 0);
-    let figures = cross_evaluate(&of_2017, &of_2018, &training, |_, _| {})?;
-    let (own, other) = (figures.in_set.denial_of_service, figures.cross_set.denial_of_service);
-    ensure!(own.precision > 0.97 && own.recall > 0.97, "{own:?}");
-    ensure!(other.precision >= 0.9 && other.recall >= 0.5 && other.average_precision > 0.85, "{other:?}");
+    for (year, own, other) in [("2017", &of_2017, &of_2018), ("2018", &of_2018, &of_2017)] {
+        let figures = cross_evaluate(own, other, &training, |_, _| {})?;
+        let (own, other) = (figures.in_set.denial_of_service, figures.cross_set.denial_of_service);
+        ensure!(own.precision > 0.9 && own.recall > 0.9, "{year}: {own:?}");
+        ensure!(
+            other.precision >= 0.9 && other.recall >= 0.5 && other.average_precision > 0.8,
+            "{year}: {other:?}"
+        );
+        ensure!(other.false_positive_share < 0.05, "{year}: {other:?}");
+    }
     Ok(())
 }
 

@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use super::Answer;
 use super::learning::{
-    FlowRecipe, confusion_table, draw, make_place, progress_bar, shown_seconds, thousandths, timed,
+    FlowRecipe, Presentation, confusion_table, labelled, progress_bar, shown_seconds, thousandths, timed,
 };
 use crate::learn::confusion::Confusion;
 use crate::learn::flows::cross::{CrossEvaluation, cross_evaluate};
 use crate::learn::flows::evaluation::{AtThreshold, Detection, Evaluation};
 use crate::learn::flows::shapes::FeatureSet;
-use crate::learn::flows::{DATA_SET, FlowModel, Labelled};
+use crate::learn::flows::{DATA_SET, FlowModel};
 use crate::report::output::{Align, print_report, printable, table};
 
 /// Arguments of `mitigator evaluate flows`.
@@ -28,16 +28,12 @@ pub(super) struct FlowsArgs {
     #[arg(long, alias = "model-file", value_name = "FILE", required_unless_present = "cross", conflicts_with_all = ["cross", "classes", "balance", "precision", "seed"])]
     model: Option<PathBuf>,
     /// Files of another data set: train on each of the two, and test on the other
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "charts")]
     cross: Vec<PathBuf>,
     #[command(flatten)]
     recipe: FlowRecipe,
-    /// Draw the classes and the confusion matrix into this directory, as SVG
-    #[arg(long, value_name = "DIR", conflicts_with = "cross")]
-    charts: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    presentation: Presentation,
 }
 
 #[derive(Serialize)]
@@ -61,9 +57,9 @@ impl FlowsArgs {
     pub(super) fn run(&self) -> Result<Answer> {
         let mut report = Report { data_set: DATA_SET, evaluation: None, cross: Vec::new() };
         if let Some(file) = &self.model {
-            make_place(self.charts.as_deref())?;
+            self.presentation.prepare()?;
             let (header, model) = FlowModel::read(file)?;
-            let flows = Labelled::read(&self.files)?;
+            let flows = labelled(&self.files)?;
             ensure!(
                 header.data_sha256 != flows.digest,
                 "{} was trained on the very flows that it is to be judged by; `mitigator dataset split` keeps some apart",
@@ -75,13 +71,13 @@ impl FlowsArgs {
         } else {
             report.cross = self.cross()?;
         }
-        print_report(self.json, &report, || text(&report))?;
+        print_report(self.presentation.json, &report, || text(&report))?;
         Ok(Answer::Done)
     }
 
     fn cross(&self) -> Result<Vec<Direction>> {
-        let first = Labelled::read(&self.files)?;
-        let second = Labelled::read(&self.cross)?;
+        let first = labelled(&self.files)?;
+        let second = labelled(&self.cross)?;
         ensure!(first.digest != second.digest, "both data sets are the same; `--cross` takes another one");
         let mut directions = Vec::new();
         for (learned_from, own, other) in [("first", &first, &second), ("second", &second, &first)] {
@@ -98,11 +94,10 @@ impl FlowsArgs {
     }
 
     fn draw(&self, evaluation: &Evaluation) -> Result<()> {
-        let Some(directory) = &self.charts else { return Ok(()) };
         let names: Vec<&str> = evaluation.classes.iter().map(String::as_str).collect();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers of flows")]
         let counts = evaluation.confusion.iter().map(|row| row.iter().sum::<f64>() as u64).collect();
-        draw(directory, &names, &[("flows", counts)], &evaluation.confusion)
+        self.presentation.draw(&names, &[("flows", counts)], &evaluation.confusion)
     }
 }
 
@@ -144,10 +139,12 @@ fn detection_table(rows: &[(&str, &Detection)]) -> String {
         ("PRECISION", Align::Right),
         ("RECALL", Align::Right),
         ("F1", Align::Right),
+        ("FALSE POSITIVES", Align::Right),
         ("AVERAGE PRECISION", Align::Right),
     ];
     let row = |(what, of): &(&str, &Detection)| {
-        let figures = [of.precision, of.recall, of.f1, of.average_precision].map(thousandths);
+        let figures =
+            [of.precision, of.recall, of.f1, of.false_positive_share, of.average_precision].map(thousandths);
         [(*what).to_owned(), of.flows.to_string()].into_iter().chain(figures).collect()
     };
     table(&heading, &rows.iter().map(row).collect::<Vec<_>>())
@@ -205,12 +202,18 @@ fn threshold_table(of: &Evaluation) -> String {
         ("THRESHOLD", Align::Right),
         ("DOS OR DDOS: PRECISION", Align::Right),
         ("RECALL", Align::Right),
+        ("FALSE POSITIVES", Align::Right),
         ("ANY ATTACK: PRECISION", Align::Right),
         ("RECALL", Align::Right),
+        ("FALSE POSITIVES", Align::Right),
     ];
     let row = |own: &AtThreshold| {
-        let dos = [own.denial_of_service_precision, own.denial_of_service_recall];
-        let any = [own.attack_precision, own.attack_recall];
+        let dos = [
+            own.denial_of_service_precision,
+            own.denial_of_service_recall,
+            own.denial_of_service_false_positive_share,
+        ];
+        let any = [own.attack_precision, own.attack_recall, own.attack_false_positive_share];
         [&[own.threshold][..], &dos, &any].concat().into_iter().map(thousandths).collect()
     };
     table(&heading, &of.thresholds.iter().map(row).collect::<Vec<_>>())
@@ -265,6 +268,7 @@ fn direction_table(directions: &[Direction], of: impl Fn(&Evaluation) -> &Detect
         ("PRECISION", Align::Right),
         ("RECALL", Align::Right),
         ("F1", Align::Right),
+        ("FALSE POSITIVES", Align::Right),
         ("AVERAGE PRECISION", Align::Right),
     ];
     let mut rows = Vec::new();
@@ -272,7 +276,8 @@ fn direction_table(directions: &[Direction], of: impl Fn(&Evaluation) -> &Detect
         for (tested_on, evaluation) in [("itself", &figures.in_set), ("the other", &figures.cross_set)] {
             let own = of(evaluation);
             let names = [*learned_from, figures.training.features.name(), tested_on].map(str::to_owned);
-            let shares = [own.precision, own.recall, own.f1, own.average_precision].map(thousandths);
+            let shares = [own.precision, own.recall, own.f1, own.false_positive_share, own.average_precision]
+                .map(thousandths);
             rows.push(names.into_iter().chain([own.flows.to_string()]).chain(shares).collect());
         }
     }

@@ -12,12 +12,13 @@ use serde::Serialize;
 use crate::learn::balance::Balance;
 use crate::learn::classifier::{Kind, Settings};
 use crate::learn::confusion::Confusion;
+use crate::learn::flows::Labelled;
 use crate::learn::flows::model::{Classes, DEFAULT_BALANCE, DEFAULT_PRECISION, Training};
 use crate::learn::flows::shapes::FeatureSet;
 use crate::learn::model_file::Header;
 use crate::learn::nsl_kdd::model;
 use crate::report::charts;
-use crate::report::output::{Align, table};
+use crate::report::output::{Align, complain, table};
 use crate::report::units;
 
 /// How a model is to be trained.
@@ -30,7 +31,7 @@ pub(super) struct Recipe {
     #[arg(long, value_name = "HOW", default_value = model::DEFAULT_BALANCE.name(), help_heading = "Training")]
     pub(super) balance: Balance,
     /// What the probability of `benign` is multiplied with before the largest decides; smaller finds more attacks, and more
-    /// that are none [default: by model and balance]
+    /// that are none [default: 0.3 with balance weights, but 1 for model tree and with any other balance]
     #[arg(long, value_name = "FACTOR", help_heading = "Training")]
     pub(super) benign_factor: Option<f64>,
     /// Of all chance
@@ -81,15 +82,57 @@ impl FlowRecipe {
     }
 }
 
+/// How figures are told.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Presentation {
+    /// Draw the classes and the confusion matrix into this directory, as SVG
+    #[arg(long, value_name = "DIR")]
+    charts: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Presentation {
+    /// Makes the directory for charts, before what they show is worked out.
+    pub(super) fn prepare(&self) -> Result<()> {
+        self.charts.as_deref().map_or(Ok(()), |directory| {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("cannot make the directory {}", directory.display()))
+        })
+    }
+
+    /// Draws how many records of each class the files have, and what was taken for what, when charts are asked for.
+    pub(super) fn draw(
+        &self,
+        classes: &[&str],
+        files: &[(&str, Vec<u64>)],
+        confusion: &[Vec<f64>],
+    ) -> Result<()> {
+        let Some(directory) = &self.charts else { return Ok(()) };
+        charts::classes(&directory.join("classes.svg"), classes, files)?;
+        charts::confusion(&directory.join("confusion.svg"), classes, confusion)
+    }
+}
+
 /// What is told of a model that was trained.
 #[derive(Serialize)]
-pub(super) struct TrainingReport {
+pub(super) struct TrainingReport<S> {
     pub(super) output: String,
     #[serde(flatten)]
-    pub(super) header: Header,
+    pub(super) header: Header<S>,
     pub(super) training_s: f64,
     /// Shares of each feature in the decisions, largest first.
     pub(super) importance: Vec<(String, f64)>,
+}
+
+/// Reads labelled flows, and tells of cells that are text where a number should be.
+pub(super) fn labelled(files: &[PathBuf]) -> Result<Labelled> {
+    let flows = Labelled::read(files)?;
+    for text in &flows.texts {
+        complain(format_args!("warning: {text}; such cells are taken for the median of what is learned"));
+    }
+    Ok(flows)
 }
 
 /// `KDDTrain+.txt` in a directory, or the file that is named.
@@ -145,26 +188,6 @@ pub(super) fn has_place(file: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Makes a directory for plots, before what they show is worked out.
-pub(super) fn make_place(directory: Option<&Path>) -> Result<()> {
-    directory.map_or(Ok(()), |directory| {
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("cannot make the directory {}", directory.display()))
-    })
-}
-
-/// Draws how many records of each class the files have, and what was taken for what, into a directory.
-pub(super) fn draw(
-    directory: &Path,
-    classes: &[&str],
-    files: &[(&str, Vec<u64>)],
-    confusion: &[Vec<f64>],
-) -> Result<()> {
-    make_place(Some(directory))?;
-    charts::classes(&directory.join("classes.svg"), classes, files)?;
-    charts::confusion(&directory.join("confusion.svg"), classes, confusion)
 }
 
 /// Rows are what records are, columns what they were taken for. Shape of `confusion`: (true class, predicted class).

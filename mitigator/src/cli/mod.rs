@@ -26,6 +26,8 @@ mod dataset;
 mod detach;
 mod evaluate;
 mod evaluate_flows;
+mod evaluate_nsl_kdd;
+mod evaluate_nsl_kdd_text;
 mod explain;
 mod explained;
 mod flows;

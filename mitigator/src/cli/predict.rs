@@ -14,8 +14,9 @@ use crate::learn::flows::data::{Batch, FlowRows};
 use crate::learn::nsl_kdd::attack::Class;
 use crate::learn::nsl_kdd::model::Model;
 use crate::learn::nsl_kdd::record::{Record, Records};
+use crate::report::output::complain;
 
-/// Records that are asked about at a time.
+/// Records that are asked about at a time, at most; of a stream that pauses, those that are there.
 const BATCH: usize = 1_024;
 
 /// Arguments of `mitigator predict`.
@@ -100,13 +101,14 @@ impl NslKddArgs {
         let mut out = BufWriter::new(io::stdout().lock());
         let mut answered = false;
         loop {
-            let mut batch = Vec::with_capacity(BATCH);
+            let mut batch = Vec::new();
             let end = loop {
                 match stream.read() {
-                    Ok(Some(record)) if batch.len() + 1 < BATCH => batch.push(record),
                     Ok(Some(record)) => {
                         batch.push(record);
-                        break None;
+                        if batch.len() == BATCH || !stream.is_at_hand() {
+                            break None;
+                        }
                     }
                     Ok(None) => break Some(Ok(())),
                     Err(error) => break Some(Err(error)),
@@ -140,7 +142,12 @@ impl FlowsArgs {
         let mut out = BufWriter::new(io::stdout().lock());
         let mut answered = false;
         loop {
-            let (batch, end) = rows.read(BATCH);
+            let (batch, end) = rows.read_at_hand(BATCH);
+            for text in &batch.texts {
+                complain(format_args!(
+                    "warning: {text}; such cells are taken for the median of what was learned"
+                ));
+            }
             answered |= batch.table.rows() > 0;
             self.answer(&model, &batch, &mut out).context("cannot write the predictions")?;
             if let Some(end) = end {

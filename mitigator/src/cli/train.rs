@@ -7,11 +7,12 @@ use clap::{Args, Subcommand};
 
 use super::Answer;
 use super::learning::{
-    FlowRecipe, Recipe, TrainingReport, has_place, progress_bar, shown_seconds, timed, training_file,
+    FlowRecipe, Recipe, TrainingReport, has_place, labelled, progress_bar, shown_seconds, timed,
+    training_file,
 };
 use crate::learn::flows::cross::KEPT_SHARE;
 use crate::learn::flows::shapes::FeatureSet;
-use crate::learn::flows::{self, FlowModel, Thresholds};
+use crate::learn::flows::{FlowModel, Thresholds};
 use crate::learn::nsl_kdd::model::Model;
 use crate::learn::nsl_kdd::record::Labelled;
 use crate::report::output::{complain, print_report, printable};
@@ -99,7 +100,10 @@ impl NslKddArgs {
         let header = model.write(&self.output, &settings, &data)?;
         let importance = model.importance();
         let report = TrainingReport { output: shown(&self.output), header, training_s, importance };
-        print_report(self.json, &report, || text(&report))?;
+        print_report(self.json, &report, || {
+            let balance = format!("{}, benign factor {}", settings.balance.name(), settings.benign_factor);
+            text(&report, settings.kind.name(), &balance, settings.seed)
+        })?;
         Ok(Answer::Done)
     }
 }
@@ -108,11 +112,11 @@ impl FlowsArgs {
     fn run(&self) -> Result<Answer> {
         let training = self.recipe.training(self.features)?;
         has_place(&self.output)?;
-        let all = flows::Labelled::read(&self.files)?;
+        let all = labelled(&self.files)?;
         let (data, validation) = if self.validation.is_empty() {
             all.part(KEPT_SHARE, self.recipe.seed)
         } else {
-            (all, flows::Labelled::read(&self.validation)?)
+            (all, labelled(&self.validation)?)
         };
         ensure!(
             self.validation.is_empty() || data.digest != validation.digest,
@@ -123,6 +127,12 @@ impl FlowsArgs {
             .context("cannot learn from these flows")?;
         bar.clear();
         let header = model.write(&self.output, &training, &data)?;
+        for (category, count) in model.not_learned(&validation) {
+            complain(format_args!(
+                "warning: {count} flows to validate with are {}, of which there are none to learn from; they were left out",
+                category.name()
+            ));
+        }
         let Thresholds { attack, denial_of_service } = model.thresholds();
         for (what, threshold) in [("attacks", attack), ("dos and ddos", denial_of_service)] {
             if threshold >= 1.0 {
@@ -135,7 +145,9 @@ impl FlowsArgs {
         }
         let importance = model.importance();
         let report = TrainingReport { output: shown(&self.output), header, training_s, importance };
-        print_report(self.json, &report, || text(&report))?;
+        print_report(self.json, &report, || {
+            text(&report, "boosting", self.recipe.balance.name(), self.recipe.seed)
+        })?;
         Ok(Answer::Done)
     }
 }
@@ -144,15 +156,11 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn text(report: &TrainingReport) -> String {
-    let settings = &report.header.settings;
+fn text<S>(report: &TrainingReport<S>, kind: &str, balance: &str, seed: u64) -> String {
     format!(
-        "{}: {} of {} records, balance {}, seed {}, trained in {}\n",
+        "{}: {kind} of {} records, balance {balance}, seed {seed}, trained in {}\n",
         printable(&report.output),
-        settings.kind.name(),
         report.header.records,
-        settings.balance.name(),
-        settings.seed,
         shown_seconds(report.training_s)
     )
 }

@@ -1,15 +1,15 @@
 //! `Source`: the CSV files of a directory as one table, read as often as it takes.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{Context, Result, ensure};
-use csv::{ByteRecord, ReaderBuilder, StringRecord};
+use csv::StringRecord;
 
-use crate::capture::uncompressed;
+use super::csv_rows::{Counted, CsvRows};
 
 const ENDINGS: [&str; 3] = [".csv", ".csv.gz", ".csv.zst"];
 
@@ -106,19 +106,13 @@ impl Source {
         let mut repeated_headings = 0;
         let mut done = 0;
         for file in &self.files {
-            let own_heading = read_names(file)?;
             let cannot_read = |error| anyhow::anyhow!("cannot read {}: {error}", file.display());
-            let (source, position) = open(file)?;
-            let mut reader = ReaderBuilder::new().trim(csv::Trim::All).from_reader(source);
-            let mut record = ByteRecord::new();
-            while reader.read_byte_record(&mut record).map_err(cannot_read)? {
-                if record.iter().eq(own_heading.iter()) {
-                    repeated_headings += 1;
-                    continue;
-                }
-                row(&StringRecord::from_byte_record_lossy(std::mem::take(&mut record)))?;
+            let (mut rows, position) = open(file)?;
+            while let Some(record) = rows.read().map_err(cannot_read)? {
+                row(&record)?;
                 progress(done + position.load(Relaxed));
             }
+            repeated_headings += rows.repeated_headings();
             done += position.load(Relaxed);
         }
         Ok(repeated_headings)
@@ -151,39 +145,19 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
 /// A second column of a name gets a number, as pandas does it: some published data sets have one.
 fn read_heading(file: &Path) -> Result<Heading> {
     let mut names: Vec<String> = Vec::new();
-    for name in &read_names(file)? {
-        let name = String::from_utf8_lossy(name);
+    for name in open(file)?.0.heading() {
         let numbered = (1..).map(|number| format!("{name}.{number}"));
-        let mut spellings = std::iter::once(name.to_string()).chain(numbered);
+        let mut spellings = std::iter::once(name.clone()).chain(numbered);
         names.extend(spellings.find(|spelling| !names.contains(spelling)));
     }
     ensure!(!names.is_empty(), "{} is empty", file.display());
     Ok(Heading(names))
 }
 
-fn read_names(file: &Path) -> Result<ByteRecord> {
-    let mut reader = ReaderBuilder::new().trim(csv::Trim::All).from_reader(open(file)?.0);
-    Ok(reader.byte_headers().with_context(|| format!("cannot read {}", file.display()))?.clone())
-}
-
-/// The text of a file, and how many of its bytes were read so far.
-fn open(file: &Path) -> Result<(Box<dyn Read + Send>, Arc<AtomicU64>)> {
-    let cannot_open = || format!("cannot open {}", file.display());
-    let position = Arc::new(AtomicU64::new(0));
-    let counted =
-        Counted { inner: File::open(file).with_context(cannot_open)?, position: Arc::clone(&position) };
-    Ok((uncompressed(BufReader::new(counted)).with_context(cannot_open)?, position))
-}
-
-struct Counted {
-    inner: File,
-    position: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.position.fetch_add(read as u64, Relaxed);
-        Ok(read)
-    }
+/// The rows of a file, and how many of its bytes were read so far.
+fn open(file: &Path) -> Result<(CsvRows, Arc<AtomicU64>)> {
+    let own = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    let (counted, position) = Counted::new(own);
+    let rows = CsvRows::new(BufReader::new(counted));
+    Ok((rows.with_context(|| format!("cannot read {}", file.display()))?, position))
 }

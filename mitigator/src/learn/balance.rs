@@ -16,7 +16,8 @@ const NEIGHBOURS: usize = 5;
 pub enum Balance {
     /// Nothing.
     None,
-    /// Records of a class together weigh as much as those of any other.
+    /// Records of a class together weigh as much as those of any other. Forests, and boosting in bags, draw as many records of
+    /// each class instead.
     Weights,
     /// Of a class with more records than the median class, as many as that has.
     Undersample,
@@ -137,6 +138,21 @@ pub fn drawn_alike(
         .collect()
 }
 
+/// `count` of so many rows, drawn with return.
+pub fn drawn(rows: usize, count: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<usize> {
+    (0..count).map(|_| below(rows, rng)).collect()
+}
+
+/// `count` of these, or all when there are fewer, none of them twice.
+pub fn drawn_without_return(mut these: Vec<usize>, count: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<usize> {
+    for place in 0..count.min(these.len()) {
+        let other = place + below(these.len() - place, rng);
+        these.swap(place, other);
+    }
+    these.truncate(count);
+    these
+}
+
 /// The rows of each class.
 fn rows_of(classes: &[usize], class_count: usize) -> Vec<Vec<usize>> {
     let mut rows = vec![Vec::new(); class_count];
@@ -151,15 +167,6 @@ fn median_size(rows: &[Vec<usize>]) -> usize {
     let mut sizes: Vec<usize> = rows.iter().map(Vec::len).filter(|size| *size > 0).collect();
     sizes.sort_unstable();
     sizes.get(sizes.len() / 2).copied().unwrap_or(0)
-}
-
-fn drawn_without_return(mut rows: Vec<usize>, count: usize, rng: &mut Xoshiro256PlusPlus) -> Vec<usize> {
-    for place in 0..count.min(rows.len()) {
-        let other = place + below(rows.len() - place, rng);
-        rows.swap(place, other);
-    }
-    rows.truncate(count);
-    rows
 }
 
 /// Records on the lines between records and their nearest neighbours among `rows`, by Euclidean distance of the columns
@@ -191,10 +198,11 @@ fn between_neighbours(
         .map(|_| {
             let start = below(rows.len(), rng);
             let neighbours = nearest[start].get_or_insert_with(|| {
-                let mut others: Vec<usize> = rows.iter().copied().filter(|row| *row != rows[start]).collect();
-                others.sort_by(|a, b| distance(rows[start], *a).total_cmp(&distance(rows[start], *b)));
-                others.truncate(NEIGHBOURS);
-                others
+                let others = rows.iter().copied().filter(|row| *row != rows[start]);
+                let mut others: Vec<(f64, usize)> =
+                    others.map(|row| (distance(rows[start], row), row)).collect();
+                others.sort_by(|a, b| a.0.total_cmp(&b.0));
+                others.into_iter().take(NEIGHBOURS).map(|(_, row)| row).collect()
             });
             let neighbour = neighbours[below(neighbours.len(), rng)];
             let share = share(rng);

@@ -19,10 +19,11 @@ use super::table::Table;
 /// How boosters are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BoostingSettings {
-    /// Boosters for each class, each on records of its own; 1 is on the sample as it is.
+    /// Boosters for each class.
     pub bags: usize,
-    /// Records that each of several boosters learns from, as many of each class, drawn with return.
-    pub bag_rows: usize,
+    /// Records that each of them learns from, as many of each class, drawn with return; `None` is the sample as it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bag_rows: Option<usize>,
     /// Trees of each booster.
     pub rounds: usize,
     /// How far each tree goes.
@@ -39,7 +40,7 @@ pub struct BoostingSettings {
     pub column_share: f64,
     /// Trees after the best one, by the logarithmic loss on a validation sample, with which training stops; `None` goes on to
     /// the last.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub patience: Option<usize>,
 }
 
@@ -73,16 +74,15 @@ impl Boosters {
     ) -> Result<Self> {
         let mut bags = Vec::with_capacity(settings.bags);
         for _ in 0..settings.bags {
-            let bag = if settings.bags == 1 {
-                sample.clone()
-            } else {
-                let rows = drawn_alike(&sample.classes, class_count, settings.bag_rows, rng);
+            let drawn = settings.bag_rows.map(|count| {
+                let rows = drawn_alike(&sample.classes, class_count, count, rng);
                 Sample {
                     table: sample.table.select(&rows),
                     classes: rows.iter().map(|row| sample.classes[*row]).collect(),
                     weights: vec![1.0; rows.len()],
                 }
-            };
+            });
+            let bag = drawn.as_ref().unwrap_or(sample);
             let matrix = Matrix::new(bag.table.values(), bag.table.rows(), bag.table.columns());
             let mut boosters = Vec::with_capacity(class_count);
             for class in 0..class_count {

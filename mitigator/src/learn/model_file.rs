@@ -16,14 +16,14 @@ use crate::report::file::write_file;
 
 const FORMAT: &str = "mitigator model";
 /// Of the format; another one is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const COMPRESSION_LEVEL: i32 = 9;
 /// More than any header, less than what would hurt.
 const LONGEST_HEADER_BYTES: u64 = 1 << 20;
 
-/// What a model is.
+/// What a model is; how it was trained is `S`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Header {
+pub struct Header<S = Settings> {
     format: String,
     version: u32,
     /// Version of mitigator that wrote it.
@@ -35,21 +35,21 @@ pub struct Header {
     /// Names of the columns of the table that it reads.
     pub columns: Vec<String>,
     /// How it was trained.
-    pub settings: Settings,
+    pub settings: S,
     /// Records that it was trained on.
     pub records: usize,
     /// SHA-256 of the file that it was trained on, uncompressed.
     pub data_sha256: String,
 }
 
-impl Header {
+impl<S> Header<S> {
     /// Of a model that this mitigator writes.
     #[must_use]
     pub fn new(
         data_set: &str,
         classes: Vec<String>,
         columns: Vec<String>,
-        settings: Settings,
+        settings: S,
         records: usize,
         data_sha256: String,
     ) -> Self {
@@ -81,7 +81,7 @@ struct Origin {
 /// # Errors
 ///
 /// When it cannot be written.
-pub fn write(path: &Path, header: &Header, model: &impl Serialize) -> Result<()> {
+pub fn write<S: Serialize>(path: &Path, header: &Header<S>, model: &impl Serialize) -> Result<()> {
     write_file(path, |out| {
         let mut out = zstd::Encoder::new(out, COMPRESSION_LEVEL)?;
         out.include_checksum(true)?;
@@ -99,7 +99,11 @@ pub fn write(path: &Path, header: &Header, model: &impl Serialize) -> Result<()>
 /// # Errors
 ///
 /// When it cannot be read, is no model, or one of another version or data set.
-pub fn read<M: DeserializeOwned>(path: &Path, data_set: &str) -> Result<(Header, M)> {
+pub fn read<S, M>(path: &Path, data_set: &str) -> Result<(Header<S>, M)>
+where
+    S: DeserializeOwned,
+    M: DeserializeOwned,
+{
     let name = path.display();
     let file = File::open(path).with_context(|| format!("cannot open the model {name}"))?;
     let is_damaged =

@@ -5,13 +5,12 @@
 use anyhow::{Context, Result};
 use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
-use linfa_ensemble::RandomForestParams;
 use linfa_trees::DecisionTree;
 use ndarray::{Array1, Array2, Axis};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
-use super::balance::{Sample, drawn_alike};
+use super::balance::{Sample, drawn, drawn_alike, drawn_without_return};
 use super::classifier::Probabilities;
 use super::table::Table;
 
@@ -52,7 +51,7 @@ impl Tree {
     ///
     /// When linfa refuses.
     pub fn fit(sample: &Sample, settings: TreeSettings) -> Result<Self> {
-        let weights: Array1<f32> = sample.weights.iter().map(|weight| as_f32(*weight)).collect();
+        let weights = exact(&sample.weights);
         let data = DatasetBase::new(sample.table.to_array(), Array1::from(sample.classes.clone()))
             .with_weights(weights);
         let tree = parameters(settings).fit(&data).context("cannot train the decision tree")?;
@@ -75,8 +74,7 @@ impl Tree {
     }
 }
 
-/// Learns a forest. Each tree is given as many records of each class when the sample weighs classes, because linfa's
-/// forests know no weights.
+/// Learns a forest. Each tree is given as many records of each class when the sample weighs classes.
 ///
 /// # Errors
 ///
@@ -89,29 +87,22 @@ pub fn fit_forest(
     mut progress: impl FnMut(),
 ) -> Result<Vec<Tree>> {
     let is_weighted = sample.weights.iter().any(|weight| (weight - 1.0).abs() > f64::EPSILON);
+    let columns: Vec<usize> = (0..sample.table.columns()).collect();
+    let column_count = share_of(columns.len(), settings.column_share);
     let mut forest = Vec::with_capacity(settings.trees);
     for _ in 0..settings.trees {
-        let drawn;
-        let (table, classes) = if is_weighted {
-            let rows = drawn_alike(&sample.classes, class_count, settings.rows, rng);
-            drawn = (sample.table.select(&rows), rows.iter().map(|row| sample.classes[*row]).collect());
-            (&drawn.0, &drawn.1)
+        let rows = if is_weighted {
+            drawn_alike(&sample.classes, class_count, settings.rows, rng)
         } else {
-            (&sample.table, &sample.classes)
+            drawn(sample.table.rows(), settings.rows.min(sample.table.rows()), rng)
         };
-        let data = DatasetBase::new(table.to_array(), Array1::from(classes.clone()));
-        let share = (as_f64(settings.rows) / as_f64(table.rows())).min(1.0);
-        let grown = RandomForestParams::new_fixed_rng(parameters(settings.tree), rng.clone())
-            .ensemble_size(1)
-            .bootstrap_proportion(share)
-            .feature_proportion(settings.column_share)
-            .fit(&data)
+        let columns = drawn_without_return(columns.clone(), column_count, rng);
+        let records = sample.table.select(&rows).to_array().select(Axis(1), &columns);
+        let classes: Array1<usize> = rows.iter().map(|row| sample.classes[*row]).collect();
+        let tree = parameters(settings.tree)
+            .fit(&DatasetBase::new(records, classes))
             .context("cannot train the random forest")?;
-        // linfa works on a copy of the generator.
-        rng.jump();
-        forest.extend(
-            grown.models.into_iter().zip(grown.model_features).map(|(tree, columns)| Tree { tree, columns }),
-        );
+        forest.push(Tree { tree, columns });
         progress();
     }
     Ok(forest)
@@ -138,11 +129,28 @@ pub fn importance(trees: &[Tree], columns: usize) -> Vec<f64> {
     importance
 }
 
+/// Weights of which all sums are exact in single precision: multiples of one power of 2, at least one of it each.
+///
+/// linfa moves weights from one side of a split to the other by adding and subtracting. With errors of rounding, a side
+/// that is empty seems to weigh enough for a leaf, and linfa panics.
+fn exact(weights: &[f64]) -> Array1<f32> {
+    let sum: f64 = weights.iter().sum();
+    // A mantissa has 24 bits; one is kept for what rounding adds.
+    let unit = (sum.max(f64::MIN_POSITIVE).log2().ceil() - 23.0).exp2();
+    weights.iter().map(|weight| as_f32((weight / unit).round().max(1.0) * unit)).collect()
+}
+
 fn parameters(settings: TreeSettings) -> linfa_trees::DecisionTreeParams<f64, usize> {
     DecisionTree::params()
         .max_depth(Some(settings.max_depth))
         .min_weight_leaf(settings.min_leaf_weight)
         .min_weight_split(2.0 * settings.min_leaf_weight)
+}
+
+/// At least 1.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a number of columns")]
+fn share_of(count: usize, share: f64) -> usize {
+    ((as_f64(count) * share).ceil() as usize).clamp(1, count.max(1))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of records")]
@@ -153,4 +161,32 @@ fn as_f64(count: usize) -> f64 {
 #[expect(clippy::cast_possible_truncation, reason = "linfa's weights have single precision")]
 fn as_f32(weight: f64) -> f32 {
     weight as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::balance::weights;
+
+    /// As of NSL-KDD, whose classes weigh 0.4 to 484 a record.
+    #[test]
+    fn weights_leave_nothing_when_all_are_taken_away() {
+        let sizes = [67_343, 45_927, 11_656, 995, 52];
+        let classes: Vec<usize> =
+            sizes.iter().enumerate().flat_map(|(class, size)| std::iter::repeat_n(class, *size)).collect();
+        let own = weights(&classes, sizes.len());
+        let exact = exact(&own);
+        // As linfa does: a sum for each class, and their sum, from which one record after the other goes.
+        let left = |weights: &[f32]| {
+            let mut sums = [0.0_f32; 5];
+            classes.iter().zip(weights).for_each(|(class, weight)| sums[*class] += weight);
+            weights.iter().fold(sums.iter().sum::<f32>(), |left, weight| left - weight)
+        };
+        assert_eq!(left(&exact.to_vec()), 0.0);
+        let rounded: Vec<f32> = own.iter().map(|weight| as_f32(*weight)).collect();
+        assert!(left(&rounded).abs() > 1.0, "a leaf's weight: {}", left(&rounded));
+        for (weight, exact) in own.iter().zip(&exact) {
+            assert!((weight / f64::from(*exact) - 1.0).abs() < 0.02, "{weight} {exact}");
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub fn cross_evaluate(
     training: &Training,
     progress: impl FnMut(u64, u64),
 ) -> Result<CrossEvaluation> {
-    let seed = training.settings.seed;
+    let seed = training.seed;
     let (rest, test) = own.part(KEPT_SHARE, seed);
     let (learned, validation) = rest.part(KEPT_SHARE, seed.wrapping_add(1));
     let model = FlowModel::fit(&learned, &validation, training, progress)?;

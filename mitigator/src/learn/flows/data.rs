@@ -1,13 +1,14 @@
 //! Flows in files: CSV, plain or compressed, and Parquet, under any of the spellings; with labels, or without.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::hash::Hasher;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
-use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
@@ -15,14 +16,16 @@ use rustc_hash::FxHasher;
 use sha2::{Digest, Sha256};
 
 use super::category::Category;
-use super::quantities::Positions;
+use super::quantities::{self, Positions};
 use super::table::FeatureTable;
-use crate::capture::compression::uncompressed;
+use crate::dataset::CsvRows;
 
 /// How a Parquet file begins.
 const PARQUET: &[u8] = b"PAR1";
 /// As every data set calls the column of labels, in one case or another.
 const LABEL: &str = "label";
+/// Characters of a cell that are told.
+const TOLD: usize = 40;
 
 /// The flows of a file, as they are read.
 pub struct FlowRows {
@@ -30,12 +33,41 @@ pub struct FlowRows {
     positions: Positions,
     label: Option<usize>,
     name: String,
+    flows: u64,
+    /// What is known of the cells of each quantity. Shape (quantities).
+    cells: Vec<Cells>,
 }
 
 enum Rows {
-    /// With the heading, which may stand among the rows once more.
-    Csv(Box<csv::Reader<Box<dyn Read + Send>>>, ByteRecord),
+    Csv(Box<CsvRows>),
     Parquet(RowIter<'static>),
+}
+
+/// Of one quantity.
+#[derive(Clone, Debug, Default)]
+struct Cells {
+    has_number: bool,
+    /// The first that is neither a number nor empty.
+    text: Option<Text>,
+}
+
+/// A cell of text where a number should be: the first of its column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    file: String,
+    column: &'static str,
+    flow: u64,
+    cell: String,
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, flow {}: `{}` is `{}`, which is no number",
+            self.file, self.flow, self.column, self.cell
+        )
+    }
 }
 
 /// Some flows, and the label of each; `None` when the file has no column of labels.
@@ -45,10 +77,12 @@ pub struct Batch {
     pub table: FeatureTable,
     /// One for each row, or `None`.
     pub labels: Option<Vec<String>>,
+    /// Columns in which text stood for the first time.
+    pub texts: Vec<Text>,
 }
 
-impl std::fmt::Debug for FlowRows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for FlowRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FlowRows").field("name", &self.name).finish_non_exhaustive()
     }
 }
@@ -60,8 +94,13 @@ impl FlowRows {
     ///
     /// When it cannot be read, is empty, or lacks features, by name.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_digested(path, &SharedDigest::default())
+    }
+
+    /// As [`FlowRows::open`]; `digest` is told all bytes as they are read.
+    fn open_digested(path: &Path, digest: &SharedDigest) -> Result<Self> {
         if path.as_os_str() == "-" {
-            return Self::from_csv(io::stdin(), "standard input");
+            return Self::from_csv(digest.of(io::stdin()), "standard input");
         }
         let name = path.display().to_string();
         let cannot_read = || format!("cannot read {name}");
@@ -69,11 +108,17 @@ impl FlowRows {
         let mut start = Vec::new();
         // A pipe cannot be rewound, and Parquet cannot come from one.
         if !file.metadata().with_context(cannot_read)?.is_file() {
-            return Self::from_csv(file, &name);
+            return Self::from_csv(digest.of(file), &name);
         }
         file.by_ref().take(PARQUET.len() as u64).read_to_end(&mut start).with_context(cannot_read)?;
         file.rewind().with_context(cannot_read)?;
-        if start == PARQUET { Self::from_parquet(file, &name) } else { Self::from_csv(file, &name) }
+        if start != PARQUET {
+            return Self::from_csv(digest.of(file), &name);
+        }
+        // Parquet is not read from its begin to its end.
+        io::copy(&mut digest.of(&file), &mut io::sink()).with_context(cannot_read)?;
+        file.rewind().with_context(cannot_read)?;
+        Self::from_parquet(file, &name)
     }
 
     /// Of CSV with a heading, plain or compressed with zstd or gzip.
@@ -82,14 +127,10 @@ impl FlowRows {
     ///
     /// As [`FlowRows::open`].
     pub fn from_csv(reader: impl Read + Send + 'static, name: &str) -> Result<Self> {
-        let cannot_read = || format!("cannot read {name}");
-        let plain = uncompressed(reader).with_context(cannot_read)?;
-        let mut reader = ReaderBuilder::new().trim(csv::Trim::All).from_reader(plain);
-        let first = reader.byte_headers().with_context(cannot_read)?.clone();
-        let heading: Vec<String> =
-            first.iter().map(|column| String::from_utf8_lossy(column).into_owned()).collect();
+        let rows = CsvRows::new(reader).with_context(|| format!("cannot read {name}"))?;
+        let heading = rows.heading();
         ensure!(!heading.is_empty(), "{name} is empty; flows are CSV with a heading, or Parquet");
-        Self::with_heading(Rows::Csv(Box::new(reader), first), &heading, name)
+        Self::with_heading(Rows::Csv(Box::new(rows)), &heading, name)
     }
 
     fn from_parquet(file: File, name: &str) -> Result<Self> {
@@ -102,14 +143,34 @@ impl FlowRows {
     fn with_heading(rows: Rows, heading: &[String], name: &str) -> Result<Self> {
         let positions = Positions::find(heading).with_context(|| format!("cannot read flows from {name}"))?;
         let label = heading.iter().position(|column| column.eq_ignore_ascii_case(LABEL));
-        Ok(Self { rows, positions, label, name: name.to_owned() })
+        let cells = vec![Cells::default(); quantities::names().len()];
+        Ok(Self { rows, positions, label, name: name.to_owned(), flows: 0, cells })
     }
 
     /// The next flows, at most `most`, and how it ended: `None` when there may be more, or else why there are no more,
     /// with file and line.
     pub fn read(&mut self, most: usize) -> (Batch, Option<Result<()>>) {
-        let mut batch = Batch { table: FeatureTable::default(), labels: self.label.map(|_| Vec::new()) };
-        while batch.table.rows() < most {
+        self.read_while(|_, batch| batch.table.rows() < most)
+    }
+
+    /// As [`FlowRows::read`], but of a stream that pauses no more than what is there, and at least one.
+    pub fn read_at_hand(&mut self, most: usize) -> (Batch, Option<Result<()>>) {
+        self.read_while(|rows, batch| {
+            let read = batch.table.rows();
+            read == 0 || (read < most && rows.is_at_hand())
+        })
+    }
+
+    fn is_at_hand(&self) -> bool {
+        match &self.rows {
+            Rows::Csv(rows) => rows.is_at_hand(),
+            Rows::Parquet(_) => true,
+        }
+    }
+
+    fn read_while(&mut self, goes_on: impl Fn(&Self, &Batch) -> bool) -> (Batch, Option<Result<()>>) {
+        let mut batch = Batch { labels: self.label.map(|_| Vec::new()), ..Batch::default() };
+        while goes_on(self, &batch) {
             match self.read_into(&mut batch) {
                 Ok(true) => {}
                 Ok(false) => return (batch, Some(Ok(()))),
@@ -124,47 +185,103 @@ impl FlowRows {
     /// `false` at the end.
     fn read_into(&mut self, batch: &mut Batch) -> Result<bool> {
         let places = self.positions.places();
-        let label = match &mut self.rows {
-            Rows::Csv(reader, heading) => {
-                let mut record = ByteRecord::new();
-                // As where files were put together.
-                let is_there = loop {
-                    let is_there = reader.read_byte_record(&mut record)?;
-                    if !is_there || record != *heading {
-                        break is_there;
-                    }
-                };
-                if !is_there {
-                    return Ok(false);
-                }
-                let record = StringRecord::from_byte_record_lossy(record);
-                let cell = |place: &usize| record.get(*place).map_or(f64::NAN, number);
-                batch.table.push(places.iter().map(cell));
-                self.label.and_then(|label| record.get(label)).map(str::to_owned)
+        let (values, label): (Vec<Result<f64, String>>, _) = match &mut self.rows {
+            Rows::Csv(rows) => {
+                let Some(record) = rows.read()? else { return Ok(false) };
+                let cell = |place: &usize| number(record.get(*place).unwrap_or_default());
+                let label = self.label.and_then(|label| record.get(label)).map(str::to_owned);
+                (places.iter().map(cell).collect(), label)
             }
             Rows::Parquet(rows) => {
                 let Some(row) = rows.next() else { return Ok(false) };
                 let row = row?;
                 let cells: Vec<&Field> = row.get_column_iter().map(|(_, field)| field).collect();
-                batch.table.push(places.iter().map(|place| number_of(cells[*place])));
-                self.label.map(|label| text_of(cells[label]))
+                let label = self.label.map(|label| text_of(cells[label]));
+                (places.iter().map(|place| number_of(cells[*place])).collect(), label)
             }
         };
+        self.flows += 1;
+        for (place, value) in values.iter().enumerate() {
+            let cells = &mut self.cells[place];
+            match value {
+                Ok(number) => cells.has_number |= number.is_finite(),
+                Err(cell) if cells.text.is_none() => {
+                    let text = Text {
+                        file: self.name.clone(),
+                        column: quantities::names()[place],
+                        flow: self.flows,
+                        cell: cell.chars().take(TOLD).collect(),
+                    };
+                    batch.texts.push(text.clone());
+                    cells.text = Some(text);
+                }
+                Err(_) => {}
+            }
+        }
+        batch.table.push(values.into_iter().map(|value| value.unwrap_or(f64::NAN)));
         if let Some(labels) = &mut batch.labels {
             labels.push(label.unwrap_or_default());
         }
         Ok(true)
     }
+
+    /// A column that is nothing but text is another one than its heading says.
+    fn has_numbers(&self) -> Result<()> {
+        let texts =
+            self.cells.iter().filter(|cells| !cells.has_number).filter_map(|cells| cells.text.as_ref());
+        let columns: Vec<String> = texts.map(|text| format!("`{}` (`{}`)", text.column, text.cell)).collect();
+        ensure!(
+            columns.is_empty(),
+            "{}: no flow has a number as {}; these columns have to be numbers, and may be empty",
+            self.name,
+            columns.join(", ")
+        );
+        Ok(())
+    }
 }
 
-/// What a cell says; NaN when that is no number.
-fn number(cell: &str) -> f64 {
-    cell.parse().unwrap_or(f64::NAN)
+/// SHA-256 of what several readers read, one behind the other.
+#[derive(Clone, Default)]
+struct SharedDigest(Arc<Mutex<Sha256>>);
+
+impl SharedDigest {
+    fn of<R>(&self, inner: R) -> Digested<R> {
+        Digested { inner, digest: self.clone() }
+    }
+
+    fn update(&self, bytes: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).update(bytes);
+    }
+
+    /// In hexadecimal digits.
+    fn finish(&self) -> String {
+        let digest = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+struct Digested<R> {
+    inner: R,
+    digest: SharedDigest,
+}
+
+impl<R: Read> Read for Digested<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.digest.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+/// What a cell says: NaN when it is empty; text that is no number as it is.
+fn number(cell: &str) -> Result<f64, String> {
+    if cell.is_empty() { Ok(f64::NAN) } else { cell.parse().map_err(|_| cell.to_owned()) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sums of bytes and durations are below 2^53")]
-fn number_of(field: &Field) -> f64 {
-    match field {
+fn number_of(field: &Field) -> Result<f64, String> {
+    Ok(match field {
+        Field::Null => f64::NAN,
         Field::Bool(is_set) => f64::from(u8::from(*is_set)),
         Field::Byte(number) => f64::from(*number),
         Field::Short(number) => f64::from(*number),
@@ -176,9 +293,9 @@ fn number_of(field: &Field) -> f64 {
         Field::ULong(number) => *number as f64,
         Field::Float(number) => f64::from(*number),
         Field::Double(number) => *number,
-        Field::Str(text) => number(text),
-        _ => f64::NAN,
-    }
+        Field::Str(text) => return number(text.trim()),
+        other => return Err(other.to_string()),
+    })
 }
 
 fn text_of(field: &Field) -> String {
@@ -200,31 +317,30 @@ pub struct Labelled {
     pub categories: Vec<Category>,
     /// SHA-256 of the files as they lie there, one behind the other, in hexadecimal digits.
     pub digest: String,
+    /// Columns with cells of text, which are missing.
+    pub texts: Vec<Text>,
 }
 
 impl Labelled {
-    /// Reads files to their ends, one behind the other; they may be spelled differently.
+    /// Reads files to their ends, one behind the other, each once; they may be spelled differently.
     ///
     /// # Errors
     ///
-    /// As [`FlowRows::open`], and when a row cannot be read, when there are no flows, or when a label is missing or not known.
+    /// As [`FlowRows::open`], and when a row cannot be read, when there are no flows, when a label is missing or not known, or
+    /// when a feature is text in all flows of a file.
     pub fn read(files: &[PathBuf]) -> Result<Self> {
         let mut all = Self {
             table: FeatureTable::default(),
             labels: Vec::new(),
             categories: Vec::new(),
             digest: String::new(),
+            texts: Vec::new(),
         };
-        let mut digest = Sha256::new();
+        let digest = SharedDigest::default();
         for file in files {
-            ensure!(
-                file.as_os_str() != "-",
-                "labelled flows are read more than once; name a file instead of `-`"
-            );
-            all.append(FlowRows::open(file)?)?;
-            digest.update(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?);
+            all.append(FlowRows::open_digested(file, &digest)?)?;
         }
-        all.digest = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        all.digest = digest.finish();
         Ok(all)
     }
 
@@ -232,6 +348,8 @@ impl Labelled {
         let (batch, end) = rows.read(usize::MAX);
         end.unwrap_or(Ok(()))?;
         ensure!(batch.table.rows() > 0, "{} has no flows", rows.name);
+        rows.has_numbers()?;
+        self.texts.extend(batch.texts);
         let labels = batch.labels.with_context(|| {
             format!("{} has no column `Label`; to learn and to evaluate takes one", rows.name)
         })?;
@@ -258,20 +376,25 @@ impl Labelled {
             labels: rows.iter().map(|row| self.labels[*row].clone()).collect(),
             categories: rows.iter().map(|row| self.categories[*row]).collect(),
             digest: self.digest.clone(),
+            texts: self.texts.clone(),
         }
     }
 
-    /// Parts the flows: about `share` of each label are kept from the rest. Flows with equal quantities stay together, so
-    /// that nothing is judged that was learned by heart.
+    /// Parts the flows: about `share` of each label are kept from the rest. Flows with equal quantities stay together,
+    /// whatever their labels, so that nothing is judged that was learned by heart.
     #[must_use]
     pub fn part(&self, share: f64, seed: u64) -> (Self, Self) {
-        let mut groups: BTreeMap<(&str, u64), Vec<usize>> = BTreeMap::new();
-        for (row, label) in self.labels.iter().enumerate() {
-            groups.entry((label, self.key(row, seed))).or_default().push(row);
+        let mut equal: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for row in 0..self.labels.len() {
+            equal.entry(self.key(row, seed)).or_default().push(row);
         }
+        // Of several labels, equal flows count as the first of the alphabet.
+        let mut groups: BTreeMap<(&str, u64), Vec<usize>> = BTreeMap::new();
         let mut rows: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-        for ((label, _), group) in &groups {
+        for (key, group) in equal {
+            let Some(label) = group.iter().map(|row| self.labels[*row].as_str()).min() else { continue };
             rows.entry(label).or_default().0 += group.len();
+            groups.insert((label, key), group);
         }
         let (mut rest, mut kept) = (Vec::new(), Vec::new());
         for ((label, _), group) in groups {
@@ -301,4 +424,65 @@ impl Labelled {
 #[expect(clippy::cast_precision_loss, reason = "numbers of flows")]
 fn as_f64(count: usize) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// CSV of flows: what stands in the first quantity, and the label.
+    fn csv(flows: &[(&str, &str)]) -> String {
+        let rest = vec!["1"; quantities::names().len() - 1].join(",");
+        let lines = flows.iter().map(|(first, label)| format!("{first},{rest},{label}\n"));
+        format!("{},Label\n{}", quantities::names().join(","), lines.collect::<String>())
+    }
+
+    fn labelled(flows: &[(&str, &str)]) -> Result<Labelled> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), csv(flows)).unwrap();
+        Labelled::read(&[file.path().to_owned()])
+    }
+
+    #[test]
+    fn equal_flows_stay_together_whatever_their_labels() {
+        let numbers: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let twice = numbers.iter().flat_map(|number| [(number.as_str(), "BENIGN"), (number, "DoS")]);
+        let all = labelled(&twice.collect::<Vec<_>>()).unwrap();
+        for seed in 0..5 {
+            let (rest, kept) = all.part(0.2, seed);
+            let first = |of: &Labelled| -> BTreeSet<u64> {
+                (0..of.table.rows()).map(|row| of.table.row(row)[0].to_bits()).collect()
+            };
+            assert!(first(&rest).is_disjoint(&first(&kept)), "seed {seed}");
+            assert_eq!((rest.labels.len(), kept.labels.len()), (160, 40), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn text_is_told_and_a_column_of_nothing_else_is_refused() {
+        let flows = labelled(&[("6", "DoS"), ("tcp", "BENIGN"), ("udp", "DoS"), ("", "DoS")]).unwrap();
+        let told: Vec<String> = flows.texts.iter().map(Text::to_string).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].ends_with("flow 2: `Protocol` is `tcp`, which is no number"), "{told:?}");
+        assert!(flows.table.row(1)[0].is_nan());
+        let error = labelled(&[("tcp", "DoS"), ("NaN", "BENIGN"), ("", "DoS")]).unwrap_err().to_string();
+        assert!(error.contains("no flow has a number as `Protocol` (`tcp`)"), "{error}");
+        let missing = labelled(&[("Infinity", "DoS"), ("NaN", "BENIGN"), ("", "DoS")]).unwrap();
+        assert_eq!(missing.texts, []);
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_bytes_compressed_as_they_are() {
+        let plain = csv(&[("6", "DoS")]).into_bytes();
+        for bytes in [plain.clone(), zstd::encode_all(&plain[..], 1).unwrap()] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            let path = file.path().to_owned();
+            let twice = bytes.repeat(2);
+            let expected: String = Sha256::digest(twice).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(Labelled::read(&[path.clone(), path]).unwrap().digest, expected);
+        }
+    }
 }

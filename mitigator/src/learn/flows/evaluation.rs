@@ -55,6 +55,8 @@ pub struct Detection {
     pub recall: f64,
     /// Harmonic mean of both.
     pub f1: f64,
+    /// Share of the benign flows that were called so; 0 when there are none.
+    pub false_positive_share: f64,
     /// Mean precision over all recalls, whatever the threshold.
     pub average_precision: f64,
 }
@@ -108,10 +110,14 @@ pub struct AtThreshold {
     pub attack_precision: f64,
     /// Share of the attacks that are over it.
     pub attack_recall: f64,
+    /// Share of the benign flows that are over it as any attack.
+    pub attack_false_positive_share: f64,
     /// Share of what is over it as dos or ddos that is one of the two.
     pub denial_of_service_precision: f64,
     /// Share of dos and ddos that is over it.
     pub denial_of_service_recall: f64,
+    /// Share of the benign flows that are over it as dos or ddos.
+    pub denial_of_service_false_positive_share: f64,
 }
 
 impl Evaluation {
@@ -125,6 +131,7 @@ impl Evaluation {
         let truly: Vec<usize> = data.categories.iter().map(|category| own.of(*category)).collect();
         let attack: Vec<f64> = probabilities.rows().into_iter().map(attack_of).collect();
         let is_attack: Vec<bool> = truly.iter().map(|class| *class > 0).collect();
+        let is_benign: Vec<bool> = truly.iter().map(|class| *class == 0).collect();
         let is_called: Vec<bool> = predicted.iter().map(|class| *class > 0).collect();
         let rows = || probabilities.rows().into_iter();
         let called_dos: Vec<bool> = rows().map(|row| model.is_denial_of_service(model.decide(row))).collect();
@@ -135,23 +142,25 @@ impl Evaluation {
         let thresholds = THRESHOLDS.map(|threshold| {
             let called = |scores: &[f64], is_it: &[bool]| {
                 let is_called: Vec<bool> = scores.iter().map(|score| *score >= threshold).collect();
-                detection(&is_called, scores, is_it)
+                detection(&is_called, scores, is_it, &is_benign)
             };
             let (any, dos) = (called(&attack, &is_attack), called(&dos, &is_dos));
             AtThreshold {
                 threshold,
                 attack_precision: any.precision,
                 attack_recall: any.recall,
+                attack_false_positive_share: any.false_positive_share,
                 denial_of_service_precision: dos.precision,
                 denial_of_service_recall: dos.recall,
+                denial_of_service_false_positive_share: dos.false_positive_share,
             }
         });
         Self {
             flows: truly.len(),
             data_sha256: data.digest.clone(),
             model_thresholds: model.thresholds(),
-            attack: detection(&is_called, &attack, &is_attack),
-            denial_of_service: detection(&called_dos, &dos, &is_dos),
+            attack: detection(&is_called, &attack, &is_attack, &is_benign),
+            denial_of_service: detection(&called_dos, &dos, &is_dos, &is_benign),
             brier_score: brier_score(&attack, &is_attack),
             reliability: reliability(&attack, &is_attack),
             thresholds: thresholds.to_vec(),
@@ -240,15 +249,17 @@ fn by_label(data: &Labelled, is_called: &[bool], called_dos: &[bool]) -> Vec<Lab
     figures.into_values().collect()
 }
 
-fn detection(is_called: &[bool], scores: &[f64], is_it: &[bool]) -> Detection {
+fn detection(is_called: &[bool], scores: &[f64], is_it: &[bool], is_benign: &[bool]) -> Detection {
     let flows = count(is_it.iter().copied());
     let called = count(is_called.iter().copied());
-    let right = count(is_called.iter().zip(is_it).map(|(called, is)| *called && *is));
+    let both = |of: &[bool]| count(is_called.iter().zip(of).map(|(called, is)| *called && *is));
+    let right = both(is_it);
     Detection {
         flows,
         precision: share(right, called),
         recall: share(right, flows),
         f1: share(2 * right, flows + called),
+        false_positive_share: share(both(is_benign), count(is_benign.iter().copied())),
         average_precision: average_precision(scores, is_it),
     }
 }
@@ -347,7 +358,12 @@ mod tests {
     fn figures_are_those_counted_by_hand() {
         // Steps: 1 of 1, 2 of 3, 3 of 4, 3 of 5, 3 of 6.
         near(average_precision(&SCORES, &IS_IT), (1.0 + 2.0 / 3.0 + 3.0 / 4.0) / 3.0);
-        let found = detection(&SCORES.map(|score| score >= 0.7), &SCORES, &IS_IT);
+        // The third is another attack.
+        let is_benign = [false, false, false, false, true, true];
+        let found = detection(&SCORES.map(|score| score >= 0.2), &SCORES, &IS_IT, &is_benign);
+        near(found.false_positive_share, 0.5);
+        let found = detection(&SCORES.map(|score| score >= 0.7), &SCORES, &IS_IT, &is_benign);
+        near(found.false_positive_share, 0.0);
         near(found.precision, 2.0 / 3.0);
         near(found.recall, 2.0 / 3.0);
         near(found.f1, 2.0 / 3.0);

@@ -19,10 +19,9 @@ use super::table::FeatureTable;
 use super::variation::Conversation;
 use crate::learn::balance::{Balance, Sample, balanced};
 use crate::learn::boosting::{Boosters, BoostingSettings};
-use crate::learn::classifier::{Kind, Probabilities, Settings};
+use crate::learn::classifier::Probabilities;
 use crate::learn::model_file::{self, Header};
 use crate::learn::table::Table;
-use crate::learn::trees::{ForestSettings, TreeSettings};
 
 /// As the command line and model files spell it.
 pub const DATA_SET: &str = "flows";
@@ -57,33 +56,42 @@ pub struct Training {
     pub features: FeatureSet,
     /// What it tells apart.
     pub classes: Classes,
+    /// What is done about categories of different size.
+    pub balance: Balance,
+    /// Of all chance.
+    pub seed: u64,
     /// How often each flow is learned from in another form; the full features have no other form.
     pub variations: usize,
     /// Share of what it calls an attack on validation flows that has to be one.
     pub precision: f64,
-    /// Of boosting.
-    pub settings: Settings,
+    /// Of the models whose mean decides.
+    pub boosting: BoostingSettings,
+}
+
+/// What a model's file says of how it was trained, and of what came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// How it was trained.
+    #[serde(flatten)]
+    pub training: Training,
+    /// From which probabilities on a flow is what.
+    pub thresholds: Thresholds,
 }
 
 impl Training {
     /// How a model is trained unless something else is asked for.
     #[must_use]
     pub fn new(features: FeatureSet, classes: Classes, balance: Balance, seed: u64) -> Self {
-        let settings = Settings {
-            kind: Kind::Boosting,
+        Self {
+            features,
+            classes,
             balance,
             seed,
-            benign_factor: 1.0,
-            tree: TreeSettings { max_depth: 0, min_leaf_weight: 0.0 },
-            forest: ForestSettings {
-                trees: 0,
-                tree: TreeSettings { max_depth: 0, min_leaf_weight: 0.0 },
-                rows: 0,
-                column_share: 0.0,
-            },
+            variations: if features == FeatureSet::Transferable { VARIATIONS } else { 0 },
+            precision: DEFAULT_PRECISION,
             boosting: BoostingSettings {
                 bags: BAGS,
-                bag_rows: 0,
+                bag_rows: None,
                 rounds: 100,
                 learning_rate: 0.15,
                 max_depth: 5,
@@ -93,8 +101,7 @@ impl Training {
                 column_share: 0.5,
                 patience: Some(15),
             },
-        };
-        Self { features, classes, variations: VARIATIONS, precision: DEFAULT_PRECISION, settings }
+        }
     }
 }
 
@@ -126,7 +133,8 @@ pub struct FlowModel {
 }
 
 impl FlowModel {
-    /// Learns from `data`; `validation` says when to stop, and from which probability on a flow is an attack.
+    /// Learns from `data`; `validation` says when to stop, and from which probability on a flow is an attack. Its flows of
+    /// categories that `data` has not are left out.
     ///
     /// # Errors
     ///
@@ -137,7 +145,11 @@ impl FlowModel {
         training: &Training,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
-        for (name, flows) in [("to learn from", data), ("to validate with", validation)] {
+        let classes = classes_of(data, training.classes);
+        let medians = data.table.medians();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(training.seed);
+        let validation = known(validation, &classes);
+        for (name, flows) in [("to learn from", data), ("to validate with", &validation)] {
             let benign = flows.categories.iter().filter(|category| **category == Category::Benign).count();
             let all = flows.categories.len();
             ensure!(
@@ -145,16 +157,14 @@ impl FlowModel {
                 "there is nothing to tell apart: {benign} of {all} flows {name} are benign; it takes benign flows and attacks"
             );
         }
-        let classes = classes_of(data, training.classes);
-        let medians = data.table.medians();
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(training.settings.seed);
-        let seen = sample(validation, &classes, &medians, training, &mut rng);
-        let boosting = BoostingSettings { bags: 1, ..training.settings.boosting };
-        let steps = (training.settings.boosting.bags * classes.len()) as u64;
+        let seen = training.varied(&training.seen(&validation, &classes, &medians), &mut rng);
+        let boosting = BoostingSettings { bags: 1, ..training.boosting };
+        let steps = (training.boosting.bags * classes.len()) as u64;
         let mut done = 0;
         let mut bags = Vec::new();
-        for _ in 0..training.settings.boosting.bags {
-            let learned = sample(data, &classes, &medians, training, &mut rng);
+        for _ in 0..training.boosting.bags {
+            let learned = training.learned(data, &classes, &medians, &mut rng);
+            let learned = training.varied(&learned, &mut rng);
             let step = || {
                 done += 1;
                 progress(done, steps);
@@ -211,6 +221,16 @@ impl FlowModel {
         &self.classes
     }
 
+    /// How many flows are of each category that the model has not learned, and says nothing right of.
+    #[must_use]
+    pub fn not_learned(&self, flows: &Labelled) -> BTreeMap<Category, usize> {
+        let mut counts = BTreeMap::new();
+        for category in flows.categories.iter().filter(|own| class_of(**own, &self.classes).is_none()) {
+            *counts.entry(*category).or_default() += 1;
+        }
+        counts
+    }
+
     /// Names of the features that decide.
     #[must_use]
     pub fn features(&self) -> Vec<&'static str> {
@@ -248,15 +268,18 @@ impl FlowModel {
     }
 
     /// The class of a flow with these probabilities: the more probable of dos and ddos when both together reach their
-    /// threshold, or another attack when all together reach theirs, or benign. Shape (classes).
+    /// threshold; or the most probable other attack, when it is more probable than those two together, and all attacks together
+    /// reach theirs; or benign. So what looks like dos or ddos, and not surely enough, is given no other name. Shape (classes).
     #[must_use]
     pub fn decide(&self, probabilities: ArrayView1<'_, f64>) -> usize {
         if self.denial_of_service_of(probabilities) >= self.thresholds.denial_of_service {
             self.most_probable(probabilities, |class| self.is_denial_of_service(class))
-        } else if attack_of(probabilities) >= self.thresholds.attack {
-            self.most_probable(probabilities, |class| class > 0 && !self.is_denial_of_service(class))
         } else {
-            0
+            let other =
+                self.most_probable(probabilities, |class| class > 0 && !self.is_denial_of_service(class));
+            let is_it = probabilities[other] > self.denial_of_service_of(probabilities)
+                && attack_of(probabilities) >= self.thresholds.attack;
+            if is_it { other } else { 0 }
         }
     }
 
@@ -290,13 +313,13 @@ impl FlowModel {
     /// # Errors
     ///
     /// When the file cannot be written.
-    pub fn write(&self, path: &Path, training: &Training, data: &Labelled) -> Result<Header> {
+    pub fn write(&self, path: &Path, training: &Training, data: &Labelled) -> Result<Header<Trained>> {
         let columns = self.features().into_iter().map(str::to_owned).collect();
         let header = Header::new(
             DATA_SET,
             self.classes.clone(),
             columns,
-            training.settings.clone(),
+            Trained { training: training.clone(), thresholds: self.thresholds },
             data.categories.len(),
             data.digest.clone(),
         );
@@ -309,11 +332,12 @@ impl FlowModel {
     /// # Errors
     ///
     /// When there is none that fits this mitigator.
-    pub fn read(path: &Path) -> Result<(Header, Self)> {
-        let (header, model): (Header, Self) = model_file::read(path, DATA_SET)?;
+    pub fn read(path: &Path) -> Result<(Header<Trained>, Self)> {
+        let (header, model): (Header<Trained>, Self) = model_file::read(path, DATA_SET)?;
         ensure!(
             header.classes == model.classes
                 && header.columns == model.features()
+                && header.settings.thresholds == model.thresholds
                 && model.classes.first().is_some_and(|class| class == Category::Benign.name())
                 && model.medians.len() == quantities::names().len()
                 && model.thresholds.are_sound()
@@ -343,49 +367,80 @@ fn classes_of(data: &Labelled, classes: Classes) -> Vec<String> {
     }
 }
 
-/// The class of a category; an attack that a model does not know is one of its attacks, or it would count as benign.
-fn class_of(category: Category, classes: &[String]) -> usize {
-    let own = classes.iter().position(|class| class == category.name());
-    own.unwrap_or(usize::from(category != Category::Benign))
+/// The class of a category; `None` when the model has learned no flow of it.
+fn class_of(category: Category, classes: &[String]) -> Option<usize> {
+    let is_binary = classes.last().is_some_and(|class| class == ATTACK);
+    if is_binary {
+        return Some(usize::from(category != Category::Benign));
+    }
+    classes.iter().position(|class| class == category.name())
 }
 
-/// What boosters learn from: balanced, and with the variations of each flow.
-fn sample(
-    data: &Labelled,
-    classes: &[String],
-    medians: &[f64],
-    training: &Training,
-    rng: &mut Xoshiro256PlusPlus,
-) -> Sample {
-    let own: Vec<usize> = data.categories.iter().map(|category| class_of(*category, classes)).collect();
+/// The flows of categories that have a class: of others nothing can be right.
+fn known(flows: &Labelled, classes: &[String]) -> Labelled {
+    let is_known = |row: &usize| class_of(flows.categories[*row], classes).is_some();
+    flows.select(&(0..flows.categories.len()).filter(is_known).collect::<Vec<_>>())
+}
+
+/// The flows as they are: all quantities, and weights of 1. All of them have a class.
+fn plain(flows: &Labelled, classes: &[String], medians: &[f64]) -> Sample {
     let rows: Vec<Vec<f64>> =
-        (0..data.table.rows()).map(|row| imputed(data.table.row(row), medians)).collect();
+        (0..flows.table.rows()).map(|row| imputed(flows.table.row(row), medians)).collect();
     let names: Vec<String> = quantities::names().iter().map(|name| (*name).to_owned()).collect();
-    let width = names.len();
-    let values = (0..width).flat_map(|column| rows.iter().map(move |row| row[column])).collect();
-    let table = Table::new(names, rows.len(), values);
-    let mut sample = balanced(&table, &own, classes.len(), training.settings.balance, rng);
-    if training.settings.balance == Balance::Weights {
-        sample.weights = weights(&own, &data.labels);
+    let values = (0..names.len()).flat_map(|column| rows.iter().map(move |row| row[column])).collect();
+    Sample {
+        table: Table::new(names, rows.len(), values),
+        classes: flows.categories.iter().filter_map(|category| class_of(*category, classes)).collect(),
+        weights: vec![1.0; rows.len()],
     }
-    match training.features {
-        FeatureSet::Full => sample,
-        FeatureSet::Transferable => {
-            let row = |row: usize| -> Vec<f64> {
-                (0..width).map(|column| sample.table.value(row, column)).collect()
-            };
-            let plain: Vec<Conversation> =
-                (0..sample.table.rows()).map(|number| Conversation::of(&row(number))).collect();
-            let mut all = plain.clone();
-            for _ in 0..training.variations {
-                all.extend(plain.iter().map(|of| of.varied(rng)));
-            }
-            let times = training.variations + 1;
-            Sample {
-                table: FeatureSet::of_conversations(&all),
-                classes: sample.classes.repeat(times),
-                weights: sample.weights.repeat(times),
-            }
+}
+
+impl Training {
+    /// What boosters learn from: balanced. Shape of its table: (rows, quantities).
+    fn learned(
+        &self,
+        flows: &Labelled,
+        classes: &[String],
+        medians: &[f64],
+        rng: &mut Xoshiro256PlusPlus,
+    ) -> Sample {
+        let plain = plain(flows, classes, medians);
+        if self.balance == Balance::Weights {
+            return Sample { weights: weights(&plain.classes, &flows.labels), ..plain };
+        }
+        balanced(&plain.table, &plain.classes, classes.len(), self.balance, rng)
+    }
+
+    /// What boosters stop by and thresholds are chosen with: each flow once, as it is. Where classes are balanced to be
+    /// learned, they weigh alike here: stopping minimises the loss that is learned by.
+    fn seen(&self, flows: &Labelled, classes: &[String], medians: &[f64]) -> Sample {
+        let plain = plain(flows, classes, medians);
+        if self.balance == Balance::None {
+            return plain;
+        }
+        Sample { weights: weights(&plain.classes, &flows.labels), ..plain }
+    }
+
+    /// With the variations of each flow, as the features that a model sees.
+    fn varied(&self, sample: &Sample, rng: &mut Xoshiro256PlusPlus) -> Sample {
+        if self.features == FeatureSet::Full {
+            return sample.clone();
+        }
+        let table = &sample.table;
+        let row = |row: usize| -> Vec<f64> {
+            (0..table.columns()).map(|column| table.value(row, column)).collect()
+        };
+        let plain: Vec<Conversation> =
+            (0..table.rows()).map(|number| Conversation::of(&row(number))).collect();
+        let mut all = plain.clone();
+        for _ in 0..self.variations {
+            all.extend(plain.iter().map(|of| of.varied(rng)));
+        }
+        let times = self.variations + 1;
+        Sample {
+            table: FeatureSet::of_conversations(&all),
+            classes: sample.classes.repeat(times),
+            weights: sample.weights.repeat(times),
         }
     }
 }
@@ -443,6 +498,62 @@ mod tests {
             (weights[1], 4.0 / 3.0),
         ] {
             assert!((weight - expected).abs() < 1e-9, "{weight} is not {expected}: {weights:?}");
+        }
+    }
+
+    #[test]
+    fn an_attack_is_called_what_it_most_likely_is_or_nothing() {
+        let model = |classes: &[&str], attack, denial_of_service| FlowModel {
+            features: FeatureSet::Full,
+            classes: classes.iter().map(|class| (*class).to_owned()).collect(),
+            medians: Vec::new(),
+            thresholds: Thresholds { attack, denial_of_service },
+            bags: Vec::new(),
+        };
+        let known = ["benign", "dos", "ddos", "port-scan"];
+        for (description, probabilities, expected) in [
+            ("dos and ddos together", [0.4, 0.2, 0.4, 0.0], "ddos"),
+            ("below their threshold", [0.45, 0.5, 0.0, 0.05], "benign"),
+            ("which another attack beside them does not change", [0.05, 0.3, 0.2, 0.45], "benign"),
+            ("unless it is more likely than both", [0.05, 0.25, 0.1, 0.6], "port-scan"),
+            ("and all together are enough", [0.55, 0.0, 0.0, 0.45], "benign"),
+        ] {
+            let model = model(&known, 0.5, 0.6);
+            let decided = model.decide(ndarray::aview1(&probabilities));
+            assert_eq!(known[decided], expected, "{description}");
+        }
+        let binary = model(&["benign", "attack"], 0.7, 0.7);
+        assert_eq!(binary.decide(ndarray::aview1(&[0.31, 0.69])), 0);
+        assert_eq!(binary.decide(ndarray::aview1(&[0.29, 0.71])), 1);
+    }
+
+    #[test]
+    fn validation_flows_stay_as_they_are() {
+        let mut row = vec![1.0; quantities::names().len()];
+        let mut flows = Labelled {
+            table: FeatureTable::default(),
+            labels: Vec::new(),
+            categories: Vec::new(),
+            digest: String::new(),
+            texts: Vec::new(),
+        };
+        for (number, label) in
+            (0_u32..).zip(["BENIGN", "BENIGN", "BENIGN", "BENIGN", "DoS", "PortScan", "PortScan"])
+        {
+            row[0] = f64::from(number);
+            flows.table.push(row.iter().copied());
+            flows.labels.push(label.to_owned());
+            flows.categories.extend(Category::of_label(label));
+        }
+        let classes = ["benign", "dos"].map(str::to_owned);
+        let known = known(&flows, &classes);
+        assert_eq!(known.labels.len(), 5, "what was not learned is left out");
+        for balance in Balance::ALL {
+            let training = Training::new(FeatureSet::Full, Classes::Categories, balance, 0);
+            let seen = training.seen(&known, &classes, &row);
+            assert_eq!(seen.table.column(0), [0.0, 1.0, 2.0, 3.0, 4.0], "{balance:?}");
+            assert_eq!(seen.classes, [0, 0, 0, 0, 1]);
+            assert_eq!(seen.weights[4] > seen.weights[0], balance != Balance::None, "{balance:?}");
         }
     }
 

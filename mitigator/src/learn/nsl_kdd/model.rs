@@ -31,7 +31,7 @@ pub fn settings(kind: Kind, balance: Balance, seed: u64) -> Settings {
         kind,
         balance,
         seed,
-        benign_factor: if kind != Kind::Tree && balance == Balance::Weights { 0.5 } else { 1.0 },
+        benign_factor: if kind != Kind::Tree && balance == Balance::Weights { 0.3 } else { 1.0 },
         tree: TreeSettings { max_depth: 30, min_leaf_weight: 1.0 },
         forest: ForestSettings {
             trees: 50,
@@ -41,7 +41,7 @@ pub fn settings(kind: Kind, balance: Balance, seed: u64) -> Settings {
         },
         boosting: BoostingSettings {
             bags: if balance == Balance::Weights { 8 } else { 1 },
-            bag_rows: 20_000,
+            bag_rows: (balance == Balance::Weights).then_some(20_000),
             rounds: 50,
             learning_rate: 0.15,
             max_depth: 6,

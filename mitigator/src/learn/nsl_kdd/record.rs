@@ -200,6 +200,12 @@ impl Records {
         }
     }
 
+    /// Whether the next line is there and need not be waited for.
+    #[must_use]
+    pub fn is_at_hand(&self) -> bool {
+        self.lines.buffer().contains(&b'\n')
+    }
+
     /// SHA-256 of what was read so far, uncompressed, in hexadecimal digits.
     #[must_use]
     pub fn digest(&self) -> String {
