@@ -257,10 +257,10 @@ fn streams() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let directory = directory.path();
     data(directory)?;
-    fs::write(directory.join("train.csv"), flows(Spelling::Original2018, 0))?;
+    fs::write(directory.join("train.csv"), labelled_flows(Spelling::Original2018, 0))?;
     done(&["train", "nsl-kdd", "--data", ".", "--output", "records", "--model", "tree"], directory, "")?;
     done(&["train", "flows", "train.csv", "--output", "flows", "--balance", "none"], directory, "")?;
-    let text = flows(Spelling::Original2018, 0);
+    let text = labelled_flows(Spelling::Original2018, 0);
     let lines: Vec<&str> = text.lines().take(3).collect();
     let record = records(0).lines().next().context("a line")?.to_owned();
     for (arguments, pieces) in [
