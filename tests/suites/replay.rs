@@ -10,6 +10,7 @@ use mitigator::flows::features::Spelling;
 use mitigator::learn::flows::model::{Classes, DEFAULT_BALANCE};
 use mitigator::learn::flows::shapes::FeatureSet;
 use mitigator::learn::flows::{FlowModel, Labelled, Training};
+use mitigator::learn::model_file::VERSION;
 use mitigator_tests::labelled_flows::labelled_flows;
 use mitigator_tests::suite::{self, Needs, Trial};
 use serde_json::Value;
@@ -253,16 +254,16 @@ fn bad_flow_models() -> Result<()> {
         );
         zstd::encode_all(line.as_bytes(), 1)
     };
-    std::fs::write(place("nsl-kdd"), header(1, "nsl-kdd")?)?;
-    std::fs::write(place("newer"), header(2, "flows")?)?;
-    std::fs::write(place("damaged"), header(1, "flows")?)?;
+    std::fs::write(place("nsl-kdd"), header(VERSION, "nsl-kdd")?)?;
+    std::fs::write(place("newer"), header(VERSION + 1, "flows")?)?;
+    std::fs::write(place("damaged"), header(VERSION, "flows")?)?;
     std::fs::write(place("capture.pcap"), PcapWriter::new(Vec::new())?.finish()?)?;
     let (capture, pins) = (place("capture.pcap"), place("pins"));
     for (name, hint) in [
         ("missing", "cannot open the model"),
         ("text", "is no model; `mitigator train flows` writes one"),
         ("nsl-kdd", "is a model of nsl-kdd, not of flows"),
-        ("newer", "is a model of version 2"),
+        ("newer", "train it again"),
         ("damaged", "is damaged"),
     ] {
         let model = place(name);

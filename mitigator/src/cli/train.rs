@@ -10,6 +10,7 @@ use super::learning::{
     FlowRecipe, Recipe, TrainingReport, has_place, labelled, progress_bar, shown_seconds, timed,
     training_file,
 };
+use crate::learn::flows::category::Category;
 use crate::learn::flows::cross::KEPT_SHARE;
 use crate::learn::flows::shapes::FeatureSet;
 use crate::learn::flows::{FlowModel, Thresholds};
@@ -134,8 +135,17 @@ impl FlowsArgs {
             ));
         }
         let Thresholds { attack, denial_of_service } = model.thresholds();
-        for (what, threshold) in [("attacks", attack), ("dos and ddos", denial_of_service)] {
-            if threshold >= 1.0 {
+        let has = |is_it: fn(Category) -> bool| validation.categories.iter().any(|own| is_it(*own));
+        for (what, threshold, is_there) in [
+            ("attacks", attack, has(|own| own != Category::Benign)),
+            ("dos and ddos", denial_of_service, has(Category::is_denial_of_service)),
+        ] {
+            if !is_there {
+                complain(format_args!(
+                    "warning: there are no {what} to validate with; they are called so from the probability {threshold} on, and \
+                     how precise that is nobody knows"
+                ));
+            } else if threshold >= 1.0 {
                 complain(format_args!(
                     "warning: of {what}, no threshold reached a precision of {} on the flows to validate with, so that none will be \
                      found; ask for less with `--precision`, or give more flows",

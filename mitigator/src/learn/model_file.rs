@@ -16,7 +16,7 @@ use crate::report::file::write_file;
 
 const FORMAT: &str = "mitigator model";
 /// Of the format; another one is refused.
-const VERSION: u32 = 2;
+pub const VERSION: u32 = 2;
 const COMPRESSION_LEVEL: i32 = 9;
 /// More than any header, less than what would hurt.
 const LONGEST_HEADER_BYTES: u64 = 1 << 20;

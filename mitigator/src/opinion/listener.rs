@@ -1,6 +1,8 @@
 //! `Listener`: what the agent hears of its interfaces, for [`Opinions`]. Where nothing can be heard, that is told once, and
 //! tried again.
 
+use std::collections::VecDeque;
+
 use anyhow::Error;
 
 use super::{Completeness, Opinions};
@@ -8,7 +10,7 @@ use crate::pipeline::time::Timestamp;
 use crate::pipeline::verdict::Verdict;
 use crate::tap::Tap;
 
-/// How long lost packets are told: as long as flows are remembered.
+/// How long lost packets and sources that were not heard are told: as long as flows are remembered.
 const TOLD_NS: u64 = 10_000_000_000;
 
 /// What the operator should hear.
@@ -28,7 +30,8 @@ pub struct Listener {
     key: u32,
     /// Of each interface.
     packets_per_second: u32,
-    lost: Vec<(Timestamp, u64)>,
+    /// Of each look: packets that were lost, and the share of sources that was heard.
+    looks: VecDeque<(Timestamp, u64, f64)>,
 }
 
 /// An interface.
@@ -50,7 +53,7 @@ impl Listener {
             places: interfaces.iter().map(place).collect(),
             key,
             packets_per_second: (packets_per_second / count).max(1),
-            lost: Vec::new(),
+            looks: VecDeque::new(),
         }
     }
 
@@ -85,20 +88,27 @@ impl Listener {
                 }
             }
         }
-        self.lost.retain(|(at, _)| now.ns.saturating_sub(at.ns) < TOLD_NS);
-        if lost > 0 {
-            self.lost.push((now, lost));
+        let is_old = |(at, ..): &(Timestamp, u64, f64)| now.ns.saturating_sub(at.ns) >= TOLD_NS;
+        while self.looks.front().is_some_and(is_old) {
+            self.looks.pop_front();
         }
+        self.looks.push_back((now, lost, self.source_share()));
         news
     }
 
     /// Adds to the evidence of each verdict about a target what the model says of its flows.
     pub fn join(&self, verdicts: &mut [Verdict]) {
-        let shares = self.places.iter().filter_map(|place| place.tap.as_ref().map(Tap::source_share));
-        // Where nothing is heard there is no share, and no flow either.
-        let source_share = shares.reduce(f64::min).unwrap_or(0.0);
-        let lost_packets = self.lost.iter().map(|(_, lost)| lost).sum();
-        self.opinions.join(verdicts, Completeness { source_share, lost_packets });
+        let completeness = Completeness {
+            source_share: self.looks.iter().map(|(.., share)| *share).fold(self.source_share(), f64::min),
+            lost_packets: self.looks.iter().map(|(_, lost, _)| lost).sum(),
+            deaf_interfaces: self.places.iter().filter(|place| place.tap.is_none()).count(),
+        };
+        self.opinions.join(verdicts, completeness);
+    }
+
+    /// The least of the interfaces that are heard.
+    fn source_share(&self) -> f64 {
+        self.places.iter().filter_map(|place| place.tap.as_ref().map(Tap::source_share)).fold(1.0, f64::min)
     }
 }
 

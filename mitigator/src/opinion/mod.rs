@@ -36,11 +36,13 @@ pub struct Completeness {
     pub source_share: f64,
     /// Packets of these that were lost lately.
     pub lost_packets: u64,
+    /// Interfaces that could not be listened to.
+    pub deaf_interfaces: usize,
 }
 
 impl Completeness {
     /// Every packet was taken in.
-    pub const WHOLE: Self = Self { source_share: 1.0, lost_packets: 0 };
+    pub const WHOLE: Self = Self { source_share: 1.0, lost_packets: 0, deaf_interfaces: 0 };
 }
 
 /// A flow model with the flows that it may be asked about.
@@ -115,7 +117,10 @@ impl Opinions {
         completeness: Completeness,
     ) -> SecondOpinion {
         let decided: Vec<usize> = probabilities.iter().map(|row| self.model.decide(*row)).collect();
-        let common = most_common(&decided, probabilities);
+        let attack_flows = decided.iter().filter(|class| **class > 0).count();
+        let agrees = 2 * attack_flows > decided.len();
+        let sided: Vec<usize> = decided.into_iter().filter(|class| (*class > 0) == agrees).collect();
+        let common = most_common(&sided, probabilities);
         SecondOpinion {
             model: self.name.clone(),
             learned_flows: self.learned_flows,
@@ -125,9 +130,11 @@ impl Opinions {
             class: common.and_then(|common| self.model.classes().get(common.class)).cloned(),
             class_flows: common.map_or(0, |common| common.flows),
             probability: common.map(|common| common.probability),
-            agrees: common.map(|common| common.class > 0),
+            attack_flows,
+            agrees: common.map(|_| agrees),
             source_share: completeness.source_share,
             lost_packets: completeness.lost_packets,
+            deaf_interfaces: completeness.deaf_interfaces,
         }
     }
 }

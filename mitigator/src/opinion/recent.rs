@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use crate::flows::{Flow, FlowPacket, FlowSettings, FlowTable};
+use crate::flows::{Flow, FlowEnd, FlowPacket, FlowSettings, FlowTable};
 
 /// How long a flow is remembered after its last packet, once it is over.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -43,12 +43,18 @@ impl RecentFlows {
     pub(super) fn take(&mut self, packet: FlowPacket) {
         let Self { live, ended } = self;
         let Ok(()) = live.take::<Infallible>(packet, &mut |flow| {
-            ended.push_back(flow);
+            // What a clock that jumped back ended is dated in the future.
+            if flow.end != FlowEnd::Clock {
+                if ended.len() >= MOST_ENDED {
+                    ended.pop_front();
+                }
+                ended.push_back(flow);
+            }
             Ok(())
         });
         let since_ns = self.since_ns();
         let is_old = |flow: &Flow| flow.last_ns < since_ns;
-        while self.ended.len() > MOST_ENDED || self.ended.front().is_some_and(is_old) {
+        while self.ended.front().is_some_and(is_old) {
             self.ended.pop_front();
         }
     }

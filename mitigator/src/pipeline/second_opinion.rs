@@ -16,16 +16,20 @@ pub struct SecondOpinion {
     pub flows: usize,
     /// Of these, those that were not over: the model learned from whole ones.
     pub live_flows: usize,
-    /// The class that it gives to most of them; `None` when there are no flows.
+    /// How many of them it calls attacks, of whatever kind.
+    pub attack_flows: usize,
+    /// Of those on the side of the more, the class that most have; `None` when there are no flows.
     pub class: Option<String>,
     /// How many it gives that class to.
     pub class_flows: usize,
     /// The probability of that class, on average over all `flows`, 0..=1.
     pub probability: Option<f64>,
-    /// Whether that class is an attack.
+    /// Whether more than half are attacks.
     pub agrees: Option<bool>,
-    /// Of how many sources packets were looked at; below 1 under load.
+    /// Of how many sources packets were looked at, the least of the last seconds; below 1 under load.
     pub source_share: f64,
     /// Packets of these that there was no room for lately, whosever: flows may be longer than they look.
     pub lost_packets: u64,
+    /// Interfaces of the agent that could not be listened to.
+    pub deaf_interfaces: usize,
 }

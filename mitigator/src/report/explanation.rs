@@ -62,6 +62,9 @@ struct ToldOpinion {
     agrees: Option<bool>,
     source_share: f64,
     lost_packets: f64,
+    /// Of opinions that were stored before there was such a count, none.
+    #[serde(default)]
+    deaf_interfaces: f64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -301,7 +304,11 @@ impl ToldOpinion {
     fn haste(&self) -> String {
         match self.live_flows {
             live if live <= 0.0 => String::new(),
-            live if live < self.flows => format!(" {} of them were not over yet.", units::count(live)),
+            live if live < self.flows => {
+                let were = if live == 1.0 { "was" } else { "were" };
+                format!(" {} of them {were} not over yet.", units::count(live))
+            }
+            1.0 => " It was not over yet.".to_owned(),
             _ => " None of them was over yet.".to_owned(),
         }
     }
@@ -313,7 +320,7 @@ impl ToldOpinion {
         let _ = match (&self.class, self.probability) {
             (Some(class), Some(probability)) => write!(
                 text,
-                "{} Of {}{}, {} {} {class}, whose mean probability is {probability:.2}.{}",
+                "{} Of {}{}, {} {} {}, whose mean probability is {probability:.2}.{}",
                 if self.agrees == Some(true) { "an attack, too." } else { "no attack." },
                 of_flows(self.flows),
                 if self.seen_flows > self.flows {
@@ -323,6 +330,7 @@ impl ToldOpinion {
                 },
                 units::count(self.class_flows),
                 if self.class_flows == 1.0 { "is" } else { "are" },
+                printable(class),
                 self.haste()
             ),
             _ => write!(text, "none. No flow of it was seen."),
@@ -334,9 +342,14 @@ impl ToldOpinion {
         if self.lost_packets > 0.0 {
             let _ = write!(
                 text,
-                " There was no room for {} packets, so flows may be longer than they look.",
-                units::count(self.lost_packets)
+                " There was no room for {} {}, so flows may be longer than they look.",
+                units::count(self.lost_packets),
+                if self.lost_packets == 1.0 { "packet" } else { "packets" }
             );
+        }
+        if self.deaf_interfaces > 0.0 {
+            let are = if self.deaf_interfaces == 1.0 { "interface" } else { "interfaces" };
+            let _ = write!(text, " {} {are} could not be listened to.", units::count(self.deaf_interfaces));
         }
         let _ = write!(
             text,

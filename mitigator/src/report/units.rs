@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::output::printable;
 use crate::pipeline::second_opinion::SecondOpinion;
 use crate::pipeline::verdict::Verdict;
 
@@ -46,7 +47,7 @@ pub fn opinion(opinion: &SecondOpinion) -> String {
     let flows = opinion.flows;
     match opinion.class.as_deref().zip(opinion.probability) {
         Some((class, probability)) => {
-            format!("{class} {probability:.2} ({flows} {})", if flows == 1 { "flow" } else { "flows" })
+            format!("{} {probability:.2} ({})", printable(class), counted(flows as u64, "flow", "flows"))
         }
         None => "no flows".to_owned(),
     }

@@ -106,23 +106,29 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// When the interface is down or gone. What came before was handed over.
+    /// When the interface is down or gone. What waited in the queue is lost then.
     pub fn hear(&mut self, now: Timestamp, mut take: impl FnMut(FlowPacket)) -> Result<Heard> {
         let mut heard = Heard::default();
         let mut buffer = [0; SNAP_BYTES];
-        for _ in 0..MOST_AT_A_TIME {
+        // What is merged is as much work as its pieces.
+        let mut pieces = 0;
+        while pieces < MOST_AT_A_TIME {
             let Some((length, at_ns)) = receive(&self.socket, &mut buffer)? else { break };
-            let packet = buffer.get(..length).and_then(|bytes| read(bytes, at_ns));
-            if let Some(packet) = packet {
-                heard.packets += 1;
-                merged::pieces(packet, self.mtu).for_each(&mut take);
+            let Some(packet) = buffer.get(..length).and_then(|bytes| read(bytes, at_ns)) else {
+                pieces += 1;
+                continue;
+            };
+            heard.packets += 1;
+            for piece in merged::pieces(packet, self.mtu) {
+                pieces += 1;
+                take(piece);
             }
         }
         let statistics = getsockopt(&self.socket, PacketStatistics).context("cannot count what was lost")?;
         heard.lost = statistics.tp_drops.into();
         let elapsed = now.since(self.heard_at).max(Duration::from_millis(1));
         self.heard_at = now;
-        if self.sampling.adapt(statistics.tp_packets, elapsed) {
+        if self.sampling.adapt(statistics.tp_packets.max(pieces), elapsed) {
             self.choose().context("cannot choose who is listened to")?;
         }
         Ok(heard)

@@ -182,12 +182,16 @@ impl FlowModel {
         Ok(model)
     }
 
-    /// The lowest that are precise on `seen`, where what is looked for weighs as much as all else.
+    /// The lowest that are precise on `seen`, where what is looked for weighs as much as all else; with none of it there, the
+    /// least that may be.
     fn choose_thresholds(&self, seen: &Sample, precision: f64) -> Thresholds {
         let probabilities = self.mean(&seen.table);
         let choose = |score: &dyn Fn(ArrayView1<'_, f64>) -> f64, is_it: &dyn Fn(usize) -> bool| {
             let scores: Vec<f64> = probabilities.rows().into_iter().map(score).collect();
             let is_it: Vec<bool> = seen.classes.iter().map(|class| is_it(*class)).collect();
+            if !is_it.contains(&true) {
+                return LEAST_THRESHOLD;
+            }
             let lowest = lowest_threshold(&scores, &is_it, &even_odds(&is_it, &seen.weights), precision);
             lowest.map_or(1.0, |lowest| lowest.max(LEAST_THRESHOLD))
         };
@@ -268,18 +272,16 @@ impl FlowModel {
     }
 
     /// The class of a flow with these probabilities: the more probable of dos and ddos when both together reach their
-    /// threshold; or the most probable other attack, when it is more probable than those two together, and all attacks together
-    /// reach theirs; or benign. So what looks like dos or ddos, and not surely enough, is given no other name. Shape (classes).
+    /// threshold; or the most probable other attack when all attacks together reach theirs; or benign. So what looks like dos or
+    /// ddos, and not surely enough, still is an attack, though it bears another name. Shape (classes).
     #[must_use]
     pub fn decide(&self, probabilities: ArrayView1<'_, f64>) -> usize {
         if self.denial_of_service_of(probabilities) >= self.thresholds.denial_of_service {
             self.most_probable(probabilities, |class| self.is_denial_of_service(class))
+        } else if attack_of(probabilities) >= self.thresholds.attack {
+            self.most_probable(probabilities, |class| class > 0 && !self.is_denial_of_service(class))
         } else {
-            let other =
-                self.most_probable(probabilities, |class| class > 0 && !self.is_denial_of_service(class));
-            let is_it = probabilities[other] > self.denial_of_service_of(probabilities)
-                && attack_of(probabilities) >= self.thresholds.attack;
-            if is_it { other } else { 0 }
+            0
         }
     }
 
@@ -502,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attack_is_called_what_it_most_likely_is_or_nothing() {
+    fn what_is_surely_an_attack_bears_the_name_of_one() {
         let model = |classes: &[&str], attack, denial_of_service| FlowModel {
             features: FeatureSet::Full,
             classes: classes.iter().map(|class| (*class).to_owned()).collect(),
@@ -513,10 +515,10 @@ mod tests {
         let known = ["benign", "dos", "ddos", "port-scan"];
         for (description, probabilities, expected) in [
             ("dos and ddos together", [0.4, 0.2, 0.4, 0.0], "ddos"),
-            ("below their threshold", [0.45, 0.5, 0.0, 0.05], "benign"),
-            ("which another attack beside them does not change", [0.05, 0.3, 0.2, 0.45], "benign"),
-            ("unless it is more likely than both", [0.05, 0.25, 0.1, 0.6], "port-scan"),
-            ("and all together are enough", [0.55, 0.0, 0.0, 0.45], "benign"),
+            ("not surely enough, and an attack all the same", [0.45, 0.5, 0.0, 0.05], "port-scan"),
+            ("another", [0.05, 0.25, 0.1, 0.6], "port-scan"),
+            ("none that is sure", [0.55, 0.0, 0.0, 0.45], "benign"),
+            ("nor all together", [0.55, 0.2, 0.2, 0.05], "benign"),
         ] {
             let model = model(&known, 0.5, 0.6);
             let decided = model.decide(ndarray::aview1(&probabilities));
