@@ -140,11 +140,14 @@ impl Evaluation {
         let dos: Vec<f64> = rows().map(|row| model.denial_of_service_of(row)).collect();
         let confusion = Confusion::of(own.names.len(), &truly, &predicted);
         let thresholds = THRESHOLDS.map(|threshold| {
-            let called = |scores: &[f64], is_it: &[bool]| {
-                let is_called: Vec<bool> = scores.iter().map(|score| *score >= threshold).collect();
+            let both = Thresholds { attack: threshold, denial_of_service: threshold };
+            let decided: Vec<usize> = rows().map(|row| model.decide_by(both, row)).collect();
+            let called = |is_called: &dyn Fn(usize) -> bool, scores: &[f64], is_it: &[bool]| {
+                let is_called: Vec<bool> = decided.iter().map(|class| is_called(*class)).collect();
                 detection(&is_called, scores, is_it, &is_benign)
             };
-            let (any, dos) = (called(&attack, &is_attack), called(&dos, &is_dos));
+            let any = called(&|class| class > 0, &attack, &is_attack);
+            let dos = called(&|class| model.is_denial_of_service(class), &dos, &is_dos);
             AtThreshold {
                 threshold,
                 attack_precision: any.precision,

@@ -272,17 +272,23 @@ impl FlowModel {
     }
 
     /// The class of a flow with these probabilities: the more probable of dos and ddos when both together reach their
-    /// threshold; or the most probable other attack when all attacks together reach theirs; or benign. So what looks like dos or
-    /// ddos, and not surely enough, still is an attack, though it bears another name. Shape (classes).
+    /// threshold; or the most probable other attack, when it is more probable than those two together, and all attacks together
+    /// reach theirs; or benign. So what looks like dos or ddos, and not surely enough, is given no other name. Shape (classes).
     #[must_use]
     pub fn decide(&self, probabilities: ArrayView1<'_, f64>) -> usize {
-        if self.denial_of_service_of(probabilities) >= self.thresholds.denial_of_service {
-            self.most_probable(probabilities, |class| self.is_denial_of_service(class))
-        } else if attack_of(probabilities) >= self.thresholds.attack {
-            self.most_probable(probabilities, |class| class > 0 && !self.is_denial_of_service(class))
-        } else {
-            0
+        self.decide_by(self.thresholds, probabilities)
+    }
+
+    /// The same with other thresholds.
+    #[must_use]
+    pub fn decide_by(&self, thresholds: Thresholds, probabilities: ArrayView1<'_, f64>) -> usize {
+        let denial_of_service = self.denial_of_service_of(probabilities);
+        if denial_of_service >= thresholds.denial_of_service {
+            return self.most_probable(probabilities, |class| self.is_denial_of_service(class));
         }
+        let other = self.most_probable(probabilities, |class| class > 0 && !self.is_denial_of_service(class));
+        let is_it = probabilities[other] > denial_of_service && attack_of(probabilities) >= thresholds.attack;
+        if is_it { other } else { 0 }
     }
 
     fn sum(&self, probabilities: ArrayView1<'_, f64>, is_wanted: impl Fn(usize) -> bool) -> f64 {
@@ -504,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_surely_an_attack_bears_the_name_of_one() {
+    fn an_attack_is_called_what_it_most_likely_is_or_nothing() {
         let model = |classes: &[&str], attack, denial_of_service| FlowModel {
             features: FeatureSet::Full,
             classes: classes.iter().map(|class| (*class).to_owned()).collect(),
@@ -515,10 +521,10 @@ mod tests {
         let known = ["benign", "dos", "ddos", "port-scan"];
         for (description, probabilities, expected) in [
             ("dos and ddos together", [0.4, 0.2, 0.4, 0.0], "ddos"),
-            ("not surely enough, and an attack all the same", [0.45, 0.5, 0.0, 0.05], "port-scan"),
-            ("another", [0.05, 0.25, 0.1, 0.6], "port-scan"),
-            ("none that is sure", [0.55, 0.0, 0.0, 0.45], "benign"),
-            ("nor all together", [0.55, 0.2, 0.2, 0.05], "benign"),
+            ("below their threshold", [0.45, 0.5, 0.0, 0.05], "benign"),
+            ("which another attack beside them does not change", [0.05, 0.3, 0.2, 0.45], "benign"),
+            ("unless it is more likely than both", [0.05, 0.25, 0.1, 0.6], "port-scan"),
+            ("and all together are enough", [0.55, 0.0, 0.0, 0.45], "benign"),
         ] {
             let model = model(&known, 0.5, 0.6);
             let decided = model.decide(ndarray::aview1(&probabilities));
