@@ -578,7 +578,7 @@ fn unblock_is_undone() -> Result<()> {
     let attacker = ATTACKER.to_string();
     let run = ["-i", scene.victim.name()];
     let mut agent = installation.start(&run)?;
-    let flood = scene.flood(&[ATTACKER], 5_000, Duration::from_secs(60))?;
+    let flood = scene.flood(&[ATTACKER], 5_000, Duration::from_secs(120))?;
     ensure!(next_verdict(&mut agent)?.0 == "block", "not blocked");
     let unblocked = installation.json(&["unblock", &attacker])?;
     let until = number(&unblocked["left_alone"][0]["until_unix_ms"]);
