@@ -225,7 +225,7 @@ fn plain(file: &Path, copy: PathBuf) -> Result<PathBuf> {
     let out = std::fs::File::create(&copy).with_context(|| format!("cannot make {}", copy.display()))?;
     let mut writer = PcapWriter::new(std::io::BufWriter::new(out))?;
     while let Some(packet) = capture.next_packet()? {
-        let frame = match packet.network {
+        let mut frame = match packet.network {
             Network::Ethernet => packet.bytes.to_vec(),
             Network::At { ethertype, offset } => {
                 let network = packet.bytes.get(offset..).unwrap_or_default();
@@ -233,6 +233,8 @@ fn plain(file: &Path, copy: PathBuf) -> Result<PathBuf> {
             }
             Network::Cut => continue,
         };
+        // The package takes what was captured for all there was.
+        frame.resize(frame.len().max(packet.wire_bytes as usize), 0);
         writer.write_cut(packet.at_ns, &frame, packet.wire_bytes)?;
     }
     writer.finish()?;
