@@ -233,12 +233,24 @@ fn plain(file: &Path, copy: PathBuf) -> Result<PathBuf> {
             }
             Network::Cut => continue,
         };
-        // The package takes what was captured for all there was.
-        frame.resize(frame.len().max(packet.wire_bytes as usize), 0);
+        // The package takes what was captured for all there was, and the padding of short frames for payload.
+        let whole = ip_frame_bytes(&frame).unwrap_or(packet.wire_bytes.max(1) as usize);
+        frame.resize(whole, 0);
         writer.write_cut(packet.at_ns, &frame, packet.wire_bytes)?;
     }
     writer.finish()?;
     Ok(copy)
+}
+
+/// How long an untagged frame of IP is without padding; `None` of others, and where the header does not say.
+fn ip_frame_bytes(frame: &[u8]) -> Option<usize> {
+    let number = |at: usize| frame.get(at..at + 2)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+    let bytes = match number(12)? {
+        0x0800 => usize::from(number(16)?),
+        0x86dd => 40 + usize::from(number(18).filter(|payload| *payload > 0)?),
+        _ => return None,
+    };
+    (bytes >= 20).then_some(14 + bytes)
 }
 
 /// The features of every flow of a file, by name, as ours has them.
