@@ -30,8 +30,16 @@ pub struct Listener {
     key: u32,
     /// Of each interface.
     packets_per_second: u32,
-    /// Of each look: packets that were lost, and the share of sources that was heard.
-    looks: VecDeque<(Timestamp, u64, f64)>,
+    /// Those of the last seconds.
+    looks: VecDeque<Look>,
+}
+
+/// What a look at all queues came to.
+#[derive(Debug)]
+struct Look {
+    at: Timestamp,
+    lost_packets: u64,
+    source_share: f64,
 }
 
 /// An interface.
@@ -77,30 +85,30 @@ impl Listener {
     /// Takes in what came since.
     pub fn listen(&mut self, now: Timestamp) -> Vec<News> {
         let mut news = Vec::new();
-        let mut lost = 0;
+        let mut lost_packets = 0;
         for place in &mut self.places {
             let Some(tap) = &mut place.tap else { continue };
             match tap.hear(now, |packet| self.opinions.take(packet)) {
-                Ok(heard) => lost += heard.lost,
+                Ok(heard) => lost_packets += heard.lost,
                 Err(error) => {
                     place.tap = None;
                     news.extend(place.deaf(error));
                 }
             }
         }
-        let is_old = |(at, ..): &(Timestamp, u64, f64)| now.ns.saturating_sub(at.ns) >= TOLD_NS;
+        let is_old = |look: &Look| now.ns.saturating_sub(look.at.ns) >= TOLD_NS;
         while self.looks.front().is_some_and(is_old) {
             self.looks.pop_front();
         }
-        self.looks.push_back((now, lost, self.source_share()));
+        self.looks.push_back(Look { at: now, lost_packets, source_share: self.source_share() });
         news
     }
 
     /// Adds to the evidence of each verdict about a target what the model says of its flows.
     pub fn join(&self, verdicts: &mut [Verdict]) {
         let completeness = Completeness {
-            source_share: self.looks.iter().map(|(.., share)| *share).fold(self.source_share(), f64::min),
-            lost_packets: self.looks.iter().map(|(_, lost, _)| lost).sum(),
+            source_share: self.looks.iter().map(|look| look.source_share).fold(self.source_share(), f64::min),
+            lost_packets: self.looks.iter().map(|look| look.lost_packets).sum(),
             deaf_interfaces: self.places.iter().filter(|place| place.tap.is_none()).count(),
         };
         self.opinions.join(verdicts, completeness);

@@ -62,8 +62,6 @@ struct ToldOpinion {
     agrees: Option<bool>,
     source_share: f64,
     lost_packets: f64,
-    /// Of opinions that were stored before there was such a count, none.
-    #[serde(default)]
     deaf_interfaces: f64,
 }
 
@@ -322,7 +320,7 @@ impl ToldOpinion {
                 text,
                 "{} Of {}{}, {} {} {}, whose mean probability is {probability:.2}.{}",
                 if self.agrees == Some(true) { "an attack, too." } else { "no attack." },
-                of_flows(self.flows),
+                counted(self.flows, "flow", "flows"),
                 if self.seen_flows > self.flows {
                     format!(" (of {} that were seen)", units::count(self.seen_flows))
                 } else {
@@ -342,27 +340,27 @@ impl ToldOpinion {
         if self.lost_packets > 0.0 {
             let _ = write!(
                 text,
-                " There was no room for {} {}, so flows may be longer than they look.",
-                units::count(self.lost_packets),
-                if self.lost_packets == 1.0 { "packet" } else { "packets" }
+                " There was no room for {}, so flows may be longer than they look.",
+                counted(self.lost_packets, "packet", "packets")
             );
         }
         if self.deaf_interfaces > 0.0 {
-            let are = if self.deaf_interfaces == 1.0 { "interface" } else { "interfaces" };
-            let _ = write!(text, " {} {are} could not be listened to.", units::count(self.deaf_interfaces));
+            let deaf = counted(self.deaf_interfaces, "interface", "interfaces");
+            let _ = write!(text, " {deaf} could not be listened to.");
         }
         let _ = write!(
             text,
             " The flow model is {}, learned from {}.",
             printable(&self.model),
-            of_flows(self.learned_flows)
+            counted(self.learned_flows, "flow", "flows")
         );
         text
     }
 }
 
-fn of_flows(count: f64) -> String {
-    format!("{} {}", units::count(count), if count == 1.0 { "flow" } else { "flows" })
+/// Shortened where it is many.
+fn counted(count: f64, one: &str, more: &str) -> String {
+    format!("{} {}", units::count(count), if count == 1.0 { one } else { more })
 }
 
 /// What was done, as people say it.

@@ -64,7 +64,7 @@ impl Load {
 pub(crate) fn measure(arguments: &Arguments, results: &Path) -> Result<Measured> {
     let mut cases = Vec::new();
     for load in [Load::Connections, Load::Forged] {
-        let bytes: Arc<[u8]> = capture(load, arguments.packets, Frames::Cut)?.into();
+        let bytes: Arc<[u8]> = capture(load, arguments.packets)?.into();
         for format in [Format::Csv, Format::Parquet] {
             let mut took = Vec::new();
             let mut flows = 0;
@@ -81,7 +81,7 @@ pub(crate) fn measure(arguments: &Arguments, results: &Path) -> Result<Measured>
     if let Some(program) = &arguments.rustiflow {
         for load in [Load::Connections, Load::Forged] {
             let file = directory.path().join("rustiflow.pcap");
-            std::fs::write(&file, capture(load, arguments.packets, Frames::Cut)?)?;
+            std::fs::write(&file, capture(load, arguments.packets)?)?;
             let runs = (0..arguments.rounds).map(|_| rustiflow::flows(program, &file));
             let runs = runs.collect::<Result<Vec<_>>>()?;
             let took: Vec<Duration> = runs.iter().map(|(_, took)| *took).collect();
@@ -92,9 +92,9 @@ pub(crate) fn measure(arguments: &Arguments, results: &Path) -> Result<Measured>
     }
     let (comparison, without_peer) = match Peer::install(results) {
         Ok(peer) => {
-            let file = directory.path().join("connections.pcap");
-            // The package takes what was captured for all there was.
-            std::fs::write(&file, capture(Load::Connections, arguments.peer_packets, Frames::Whole)?)?;
+            let cut = directory.path().join("cut.pcap");
+            std::fs::write(&cut, capture(Load::Connections, arguments.peer_packets)?)?;
+            let file = plain(&cut, directory.path().join("connections.pcap"))?;
             let (flows, took) = peer.flows(&file)?;
             let count = flows.len() as u64;
             let load = Load::Connections.name();
@@ -137,17 +137,8 @@ fn extract(bytes: &Arc<[u8]>, format: Format) -> Result<(Tally, Duration)> {
 const AT_A_TIME: u32 = 500;
 const PER_CONNECTION: u32 = 20;
 
-/// What was captured of packets.
-#[derive(Clone, Copy, PartialEq)]
-enum Frames {
-    /// The headers.
-    Cut,
-    /// All.
-    Whole,
-}
-
-/// A capture of so many packets, a microsecond apart.
-fn capture(load: Load, packets: u32, frames: Frames) -> Result<Vec<u8>> {
+/// A capture of so many packets, a microsecond apart, of which the headers were captured.
+fn capture(load: Load, packets: u32) -> Result<Vec<u8>> {
     let mut writer = PcapWriter::new(Vec::new())?;
     for number in 0..packets {
         let at_ns = 1_700_000_000_000_000_000 + u64::from(number) * 1_000;
@@ -159,10 +150,6 @@ fn capture(load: Load, packets: u32, frames: Frames) -> Result<Vec<u8>> {
             }
         };
         let (frame, wire_bytes) = frame(client, step)?;
-        let mut frame = frame.to_vec();
-        if frames == Frames::Whole {
-            frame.resize(wire_bytes as usize, 0);
-        }
         writer.write_cut(at_ns, &frame, wire_bytes)?;
     }
     Ok(writer.finish()?)

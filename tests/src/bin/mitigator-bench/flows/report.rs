@@ -142,5 +142,5 @@ impl Report {
 
 const METHOD: &str = "\
 A capture in memory, of which the headers were captured, becomes a table that is thrown away; all on one thread. The package \
-(`cicflowmeter` of PyPI) reads a smaller capture of the same kind from a file; the time to start Python is left out. So does RustiFlow, \
-where a program built from its source is given (`--rustiflow`): from a file to a file, started anew each time, with one worker, on one core.";
+(`cicflowmeter` of PyPI) reads a smaller capture of the same kind from a file; the time to start Python is left out. RustiFlow, \
+where a program built from its source is given (`--rustiflow`), goes from a file to a file, started anew each time, with one worker, on one core.";
