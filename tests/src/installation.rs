@@ -177,12 +177,13 @@ impl Agent {
     ///
     /// When the agent ends, or says nothing of the kind in time.
     pub fn wait_for(&mut self, kind: &str) -> Result<Value> {
+        let mut others = Vec::new();
         loop {
             match self.events.recv_timeout(PATIENCE) {
                 Ok(event) if event["event"] == kind => return Ok(event),
-                Ok(_) => {}
+                Ok(event) => others.push(event),
                 Err(_) => {
-                    bail!("no event `{kind}`: {}", self.log())
+                    bail!("no event `{kind}`, only {}; its log: {}", Value::Array(others), self.log())
                 }
             }
         }

@@ -578,7 +578,7 @@ fn unblock_is_undone() -> Result<()> {
     let attacker = ATTACKER.to_string();
     let run = ["-i", scene.victim.name()];
     let mut agent = installation.start(&run)?;
-    let flood = scene.flood(&[ATTACKER], 5_000, Duration::from_secs(60))?;
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(60))?;
     ensure!(next_verdict(&mut agent)?.0 == "block", "not blocked");
     let unblocked = installation.json(&["unblock", &attacker])?;
     let until = number(&unblocked["left_alone"][0]["until_unix_ms"]);
@@ -596,7 +596,7 @@ fn unblock_is_undone() -> Result<()> {
 
     // A generator runs for a minute at most, and this machine may be slow.
     drop(flood);
-    let flood = scene.flood(&[ATTACKER], 5_000, Duration::from_secs(60))?;
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(60))?;
     installation.done(&["unblock", &attacker])?;
     agent.kill()?;
     installation.done(&["block", &attacker])?;
@@ -656,7 +656,7 @@ fn full_disk() -> Result<()> {
     let disk = SmallDisk::on(installation.state())?;
     let run = ["-i", scene.victim.name()];
     let mut agent = installation.start(&run)?;
-    let flood = scene.flood(&[ATTACKER], 5_000, Duration::from_secs(50))?;
+    let flood = scene.flood(&[ATTACKER], 20_000, Duration::from_secs(50))?;
     ensure!(next_verdict(&mut agent)?.0 == "block", "not blocked");
     pause(Duration::from_millis(300));
     installation.done(&["unblock", &ATTACKER.to_string()])?;

@@ -82,6 +82,16 @@ impl Core {
         self.pin(nix::unistd::Pid::from_raw(0))
     }
 
+    /// Keeps the calling thread on this core, and before most of what else wants to run there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Core::pin_this_thread`], and without the right to a higher priority.
+    pub fn favour_this_thread(self) -> Result<()> {
+        self.pin_this_thread()?;
+        system::favour_this_thread().context("cannot raise the priority of a thread")
+    }
+
     /// Keeps the process `command` will start on this core.
     pub fn pin_command(self, command: &mut Command) {
         system::pin_to_core(command, self);

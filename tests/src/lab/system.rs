@@ -88,6 +88,14 @@ pub(super) fn prefer_over_processes(thread: Pid) -> io::Result<()> {
     .map(drop)
 }
 
+/// Gives the calling thread most of a core that it has to share: some thirty times what a process of ordinary priority gets.
+pub(super) fn favour_this_thread() -> io::Result<()> {
+    const THIS_THREAD: libc::id_t = 0;
+    const NICENESS: libc::c_int = -15;
+    // SAFETY: takes numbers only.
+    checked(unsafe { libc::setpriority(libc::PRIO_PROCESS, THIS_THREAD, NICENESS) }).map(drop)
+}
+
 /// Switches an offload of an interface of the calling thread's namespace.
 pub(super) fn set_offload(interface: &str, offload: Offload, switch: Switch) -> io::Result<()> {
     let command = match offload {

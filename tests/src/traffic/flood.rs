@@ -71,7 +71,7 @@ impl Flood {
         let sent = Arc::new(AtomicU64::new(0));
         let (stopped, interface, so_far) = (Arc::clone(&stop), interface.clone(), Arc::clone(&sent));
         let sender = thread::Builder::new().name("flood".to_owned()).spawn(move || {
-            let socket = prepare(&interface, duration, core);
+            let socket = prepare(&interface, &pace, duration, core);
             let (socket, told) = match socket {
                 Ok(socket) => (Some(socket), ready.send(Ok(()))),
                 Err(error) => (None, ready.send(Err(error))),
@@ -137,9 +137,13 @@ impl FloodRecord {
     }
 }
 
-fn prepare(interface: &Interface, duration: Duration, core: Core) -> Result<FrameSocket> {
+fn prepare(interface: &Interface, pace: &Pace, duration: Duration, core: Core) -> Result<FrameSocket> {
     let permit = Permit::obtain(interface, duration)?;
-    core.pin_this_thread()?;
+    match pace {
+        Pace::Max => core.pin_this_thread()?,
+        // A stated rate is kept on a busy machine too; it sleeps most of the time.
+        Pace::PerSecond(_) | Pace::At(_) | Pace::Pulses { .. } => core.favour_this_thread()?,
+    }
     // Sleeps of a fifth of a millisecond would otherwise last a quarter longer.
     set_timerslack(1)?;
     FrameSocket::open(permit.interface_index).context("cannot open a packet socket")
