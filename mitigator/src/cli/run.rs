@@ -82,7 +82,7 @@ impl RunArgs {
         config.interval = self.interval.unwrap_or(config.interval);
         config.detection.observe_only = self.observe;
         config.flow_model.path = self.flow_model.clone().or(config.flow_model.path);
-        let opinions = config.flow_model.path.as_deref().map(Opinions::open).transpose()?;
+        let (opinions, no_opinion) = self.opinions(&config)?;
         privileges::require(&places.pin_dir)?;
         can_be_directory(&places.state_dir)?;
         let _lock = AgentLock::take(&places.pins())?.map_err(|holder| {
@@ -119,7 +119,7 @@ impl RunArgs {
             for attachment in attached {
                 tell(&Event::Attached(attachment), style);
             }
-            undefended.into_iter().for_each(|message| agent.alarm(message));
+            undefended.into_iter().chain(no_opinion).for_each(|message| agent.alarm(message));
             agent.tell_news(news);
             agent.run(stop).await
         })?;
@@ -130,6 +130,21 @@ impl RunArgs {
     fn interfaces(&self) -> Vec<String> {
         let mut known = BTreeSet::new();
         self.interfaces.iter().filter(|name| known.insert(*name)).cloned().collect()
+    }
+
+    /// The model, or an alarm where the configuration names one that cannot be had: that is no reason to defend nobody. One
+    /// that is named on the command line has to be there.
+    fn opinions(&self, config: &Config) -> Result<(Option<Opinions>, Option<String>)> {
+        match config.flow_model.path.as_deref().map(Opinions::open) {
+            Some(Err(error)) if self.flow_model.is_none() => Ok((
+                None,
+                Some(format!(
+                    "attacks are blocked, but there is no second opinion, because of flow_model.path in the \
+                     configuration: {error:#}; the model is read when mitigator starts"
+                )),
+            )),
+            opinions => Ok((opinions.transpose()?, None)),
+        }
     }
 
     fn terms(&self, places: &Places, config: &Config) -> Terms {

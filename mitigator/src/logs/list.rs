@@ -134,20 +134,21 @@ pub fn read_file(file: &Path) -> Result<List> {
     Ok(list)
 }
 
-fn read(file: &Path) -> Result<(List, String)> {
+/// With its text, when there is such a file.
+fn read(file: &Path) -> Result<(List, Option<String>)> {
     let shown = file.display();
     let text = match fs::read_to_string(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        read => read.with_context(|| format!("cannot read the list {shown}"))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        read => Some(read.with_context(|| format!("cannot read the list {shown}"))?),
     };
-    match List::parse(&text) {
+    match List::parse(text.as_deref().unwrap_or_default()) {
         Ok(list) => Ok((list, text)),
         Err(error) => bail!("{shown} is not a list of addresses, so it was left as it is: {error:#}"),
     }
 }
 
 /// Reads the list in a file, takes in blocks, lets go of what has ended, and replaces the file at once. One that is
-/// not there is made. Writers take turns by a lock on a file beside it, which stays.
+/// not there is made, also without entries: who reads it need not ask whether it is there. Writers take turns by a lock on a file beside it, which stays.
 ///
 /// # Errors
 ///
@@ -161,8 +162,9 @@ pub fn update_file(
     let _turn = lock(file)?;
     let (mut list, text) = read(file)?;
     let change = list.update(blocks, now_unix_ms);
-    if change != (Change { standing: change.standing, ..Change::default() }) || list.text() != text {
-        write_file(file, |out| Ok(out.write_all(list.text().as_bytes())?))
+    let updated = list.text();
+    if text.as_ref() != Some(&updated) {
+        write_file(file, |out| Ok(out.write_all(updated.as_bytes())?))
             .with_context(|| format!("cannot write the list {shown}"))?;
     }
     Ok((list, change))

@@ -86,18 +86,30 @@ pub(super) fn analyse(
             .name("capture".to_owned())
             .spawn_scoped(threads, move || read(capture, terms, &sender))
             .context("cannot start a thread")?;
+        let mut telling = Telling { wanted, is_done: false };
         let told = flows.tell(&findings, &mut found);
-        if told.is_err() {
-            // Whoever reads may be waiting for bytes, or for room.
-            wanted.lose();
-            drop(findings);
-        }
+        telling.is_done = told.is_ok();
+        drop((telling, findings));
         let read = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
         told.and(read)
     })?;
     let Read { replayed, tally, clock } = read;
     let Flows { classes, attacks, model, .. } = flows;
     Ok(Analysed { replayed, tally, clock, classes: model.map(|_| classes), attacks })
+}
+
+/// What fails to tell all that is found, be it by a panic, wants no more: whoever reads may be waiting for bytes.
+struct Telling<'run> {
+    wanted: &'run Wanted,
+    is_done: bool,
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.wanted.lose();
+        }
+    }
 }
 
 /// What the reader hands over.
