@@ -70,9 +70,9 @@ pub(super) fn run(args: &LogsArgs, places: &Places, config: &Config) -> Result<A
     while !is_stopped.load(Ordering::Relaxed) {
         let now = Clock::now();
         let memory = &mut followed.memory;
-        let was_rotated = follower.read(now.monotonic(), |line| {
-            lines += 1;
-            memory.take(line, &name);
+        let was_rotated = follower.read(now.monotonic(), |some| {
+            lines += some.len() as u64;
+            some.iter().for_each(|line| memory.take(*line, &name));
         })?;
         if was_rotated {
             followed.say("rotated", format!("{name} was rotated; the new one is followed"))?;

@@ -149,6 +149,22 @@ impl Busy {
         is_late
     }
 
+    /// Reads of each cache line; what comes out means nothing.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        let (second, _) = self.second;
+        let first = self.span.map_or(0, |(first, _)| first);
+        (second ^ first ^ self.gaps.last).cast_unsigned()
+            ^ (self.fine.bins.len() ^ self.minutes.bins.len()) as u64
+    }
+
+    /// The same of the bins that grow.
+    #[must_use]
+    pub fn fetch_behind(&self) -> u64 {
+        let last = |bins: &Bins| bins.bins.last().map_or(0, |(bin, _)| u64::from(*bin));
+        last(&self.fine) ^ last(&self.minutes)
+    }
+
     /// First and last time; `None` when no line had one.
     #[must_use]
     pub const fn span(&self) -> Option<(i64, i64)> {

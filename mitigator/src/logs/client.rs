@@ -100,6 +100,21 @@ impl Client {
         }
     }
 
+    /// Reads of each of its cache lines that a request looks at; what comes out means nothing.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        let [method, ..] = self.methods;
+        let [status, ..] = self.statuses;
+        self.requests ^ self.bytes ^ method ^ status ^ self.last_agent ^ self.busy.fetch() ^ self.top.fetch()
+    }
+
+    /// The same of what it has elsewhere, where [`Client::fetch`] has found the way.
+    #[must_use]
+    pub fn fetch_behind(&self) -> u64 {
+        let urls = self.urls.as_deref().map_or(0, Distinct::fetch);
+        self.busy.fetch_behind() ^ self.pages.fetch() ^ urls
+    }
+
     /// Takes in a request.
     pub fn add(&mut self, entry: &Entry<'_>) {
         self.requests += 1;

@@ -58,6 +58,17 @@ impl Distinct {
         }
     }
 
+    /// Reads of each cache line; what comes out means nothing.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        match self {
+            Self::Few(hashes) => hashes.iter().step_by(8).fold(0, |read, hash| read ^ hash),
+            Self::Many(registers) => {
+                registers.iter().step_by(64).fold(0, |read, rank| read ^ u64::from(*rank))
+            }
+        }
+    }
+
     /// How many there were.
     #[must_use]
     pub fn count(&self) -> f64 {

@@ -90,18 +90,18 @@ impl Follower {
         Ok(())
     }
 
-    /// Hands on what was written since the last time, by `now`; says whether the log was rotated.
+    /// Hands on what was written since the last time, some lines at a time, by `now`; says whether the log was rotated.
     ///
     /// # Errors
     ///
     /// When the log cannot be read.
-    pub fn read(&mut self, now: Timestamp, mut each: impl FnMut(Line<'_>)) -> Result<bool> {
+    pub fn read(&mut self, now: Timestamp, mut some: impl FnMut(&[Line<'_>])) -> Result<bool> {
         let shown = self.path.display().to_string();
         let cannot_read = || format!("cannot read the log {shown}");
         let mut was_rotated = false;
         loop {
             for renamed in &mut self.renamed {
-                if drain(&mut renamed.file, &mut renamed.splitter, &mut each).with_context(cannot_read)? {
+                if drain(&mut renamed.file, &mut renamed.splitter, &mut some).with_context(cannot_read)? {
                     renamed.heard = now;
                 }
             }
@@ -109,7 +109,7 @@ impl Follower {
                 || self.renamed.front().is_some_and(|renamed| now.since(renamed.heard) > SILENCE)
             {
                 if let Some(mut renamed) = self.renamed.pop_front() {
-                    renamed.splitter.finish(&mut each);
+                    renamed.splitter.finish(&mut some);
                 }
             }
             if let Some(file) = &mut self.file {
@@ -121,7 +121,7 @@ impl Follower {
                     self.splitter = Splitter::default();
                     was_rotated = true;
                 }
-                drain(file, &mut self.splitter, &mut each).with_context(cannot_read)?;
+                drain(file, &mut self.splitter, &mut some).with_context(cannot_read)?;
             }
             if !self.is_replaced() {
                 return Ok(was_rotated);
@@ -148,9 +148,13 @@ impl Follower {
 }
 
 /// Reads to the end; says whether there was anything.
-fn drain(file: &mut impl Read, splitter: &mut Splitter, each: &mut impl FnMut(Line<'_>)) -> io::Result<bool> {
+fn drain(
+    file: &mut impl Read,
+    splitter: &mut Splitter,
+    some: &mut impl FnMut(&[Line<'_>]),
+) -> io::Result<bool> {
     let mut was_any = false;
-    while splitter.read(file, &mut *each)? > 0 {
+    while splitter.read(file, &mut *some)? > 0 {
         was_any = true;
     }
     Ok(was_any)
@@ -171,10 +175,12 @@ mod tests {
         let mut lines = Vec::new();
         let now = Timestamp::default() + Duration::from_secs(at_s);
         let was_rotated = follower
-            .read(now, |line| {
-                if let Line::Whole(line) = line {
-                    lines.push(String::from_utf8_lossy(line).into_owned());
-                }
+            .read(now, |some| {
+                let whole = some.iter().filter_map(|line| match line {
+                    Line::Whole(line) => Some(String::from_utf8_lossy(line).into_owned()),
+                    Line::TooLong(_) => None,
+                });
+                lines.extend(whole);
             })
             .unwrap();
         (lines, was_rotated)

@@ -52,6 +52,14 @@ impl Pages {
         }
     }
 
+    /// Reads of each cache line; what comes out means nothing.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        let [(hash, _), ..] = self.places;
+        let named = self.names.iter().filter(|name| name.is_some()).count();
+        hash ^ named as u64
+    }
+
     /// The page that was asked for most; `None` when there is none with a share worth telling.
     #[must_use]
     pub fn top(&self) -> Option<TopPage<'_>> {

@@ -97,7 +97,7 @@ impl Log {
         let mut splitter = Splitter::default();
         let mut number = 0;
         let broke_off = loop {
-            match splitter.read(&mut source, |line| self.take(line, &mut number, name)) {
+            match splitter.read(&mut source, |lines| self.take_all(lines, &mut number, name)) {
                 Ok(0) => break None,
                 Ok(_) => {}
                 Err(error) => break Some(error),
@@ -105,7 +105,7 @@ impl Log {
         };
         // What a damaged file ends with may be half a line, which may be half a number.
         if broke_off.is_none() {
-            splitter.finish(|line| self.take(line, &mut number, name));
+            splitter.finish(|lines| self.take_all(lines, &mut number, name));
         }
         if let Some(error) = broke_off {
             if self.lines == lines_before {
@@ -131,6 +131,15 @@ impl Log {
             );
         }
         Ok(())
+    }
+
+    fn take_all(&mut self, lines: &[Line<'_>], number: &mut u64, file: &str) {
+        let first_words = lines.iter().filter_map(|line| {
+            let (Line::Whole(line) | Line::TooLong(line)) = line;
+            line.get(..memchr(b' ', line)?)
+        });
+        self.clients.fetch(first_words);
+        lines.iter().for_each(|line| self.take(*line, number, file));
     }
 
     /// Takes in the next line of a file, of which `number` lines were taken in before.

@@ -7,6 +7,8 @@ use memchr::{memchr, memchr_iter};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 1 << 20;
+/// Lines that are handed on at a time, at most.
+pub const MOST_AT_A_TIME: usize = 16;
 /// The longest line that is handed on; servers cut requests at 8 KiB by default.
 pub const LONGEST_LINE: usize = 64 << 10;
 
@@ -36,12 +38,12 @@ impl Default for Splitter {
 }
 
 impl Splitter {
-    /// Reads once, and hands on the lines that are whole by then. Returns the bytes read, 0 at the end.
+    /// Reads once, and hands on the lines that are whole by then, some at a time. Returns the bytes read, 0 at the end.
     ///
     /// # Errors
     ///
     /// When the stream cannot be read; lines before were handed on.
-    pub fn read(&mut self, source: &mut impl Read, mut each: impl FnMut(Line<'_>)) -> io::Result<usize> {
+    pub fn read(&mut self, source: &mut impl Read, mut some: impl FnMut(&[Line<'_>])) -> io::Result<usize> {
         let room = self.buffer.get_mut(self.held..).unwrap_or_default();
         let count = loop {
             match source.read(room) {
@@ -60,24 +62,33 @@ impl Splitter {
         }
         let filled = self.buffer.get(from..end).unwrap_or_default();
         let mut start = 0;
-        for at in memchr_iter(b'\n', filled) {
-            each(whole(filled.get(start..at).unwrap_or_default()));
-            start = at + 1;
+        let mut ends = memchr_iter(b'\n', filled);
+        loop {
+            let mut lines = [Line::Whole(&[]); MOST_AT_A_TIME];
+            let mut count = 0;
+            for (line, at) in lines.iter_mut().zip(&mut ends) {
+                *line = whole(filled.get(start..at).unwrap_or_default());
+                (start, count) = (at + 1, count + 1);
+            }
+            if count == 0 {
+                break;
+            }
+            some(lines.get(..count).unwrap_or_default());
         }
         from += start;
         self.held = end - from;
         self.buffer.copy_within(from..end, 0);
         if self.held > LONGEST_LINE {
-            each(Line::TooLong(self.buffer.get(..LONGEST_LINE).unwrap_or_default()));
+            some(&[Line::TooLong(self.buffer.get(..LONGEST_LINE).unwrap_or_default())]);
             (self.held, self.skips) = (0, true);
         }
         Ok(count)
     }
 
     /// The last line, when no line end follows it.
-    pub fn finish(&mut self, mut each: impl FnMut(Line<'_>)) {
+    pub fn finish(&mut self, mut some: impl FnMut(&[Line<'_>])) {
         if self.held > 0 {
-            each(whole(self.buffer.get(..self.held).unwrap_or_default()));
+            some(&[whole(self.buffer.get(..self.held).unwrap_or_default())]);
         }
         (self.held, self.skips) = (0, false);
     }
@@ -106,15 +117,16 @@ mod tests {
 
     fn lines(bytes: &[u8], at_a_time: usize) -> Vec<Option<String>> {
         let mut lines = Vec::new();
-        let mut each = |line: Line<'_>| {
-            lines.push(match line {
+        let mut some = |found: &[Line<'_>]| {
+            assert!((1..=MOST_AT_A_TIME).contains(&found.len()));
+            lines.extend(found.iter().map(|line| match line {
                 Line::Whole(line) => Some(String::from_utf8_lossy(line).into_owned()),
                 Line::TooLong(_) => None,
-            });
+            }));
         };
         let (mut splitter, mut source) = (Splitter::default(), Drops(bytes, at_a_time));
-        while splitter.read(&mut source, &mut each).unwrap() > 0 {}
-        splitter.finish(&mut each);
+        while splitter.read(&mut source, &mut some).unwrap() > 0 {}
+        splitter.finish(&mut some);
         lines
     }
 
@@ -129,5 +141,8 @@ mod tests {
         }
         assert_eq!(lines(b"one\ntwo", 1), [some("one"), some("two")]);
         assert_eq!(lines(b"", 1), []);
+        let many: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
+        let expected: Vec<Option<String>> = many.iter().cloned().map(Some).collect();
+        assert_eq!(lines(many.join("\n").as_bytes(), usize::MAX), expected);
     }
 }
