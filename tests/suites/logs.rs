@@ -472,6 +472,9 @@ fn bad_input() -> Result<()> {
         ensure!(found["nothing_to_decide"] == "there is no request in it", "{found}");
     }
     fs::remove_file(&list)?;
+    report(&logs.write("empty.log", "")?, &["--blocklist", &list_path])?;
+    ensure!(fs::read(&list)?.is_empty(), "a list of nobody is an empty file");
+    fs::remove_file(&list)?;
     // Bad lines among good ones are counted and told, and the rest counts.
     let long = "y".repeat(10 << 20);
     let mixed = format!(

@@ -28,7 +28,7 @@ pub fn require(pins: &Path) -> Result<()> {
     if !missing.is_empty() {
         bail!(
             "this needs {}: run it as root (`sudo mitigator …`), or give the systemd unit \
-             `AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_PERFMON` (for `run --flow-model` also CAP_NET_RAW); \
+             `AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_PERFMON` (with a flow model also CAP_NET_RAW); \
              `mitigator replay` needs no rights",
             missing.join(", ")
         );

@@ -13,6 +13,7 @@ use super::client::{Client, Who};
 use super::entry::Entry;
 use super::fault::Fault;
 use super::observed::Observed;
+use super::splitter::MOST_AT_A_TIME;
 
 /// Clients that are told apart; what later ones ask is counted, and nobody is judged by it.
 pub const MOST_CLIENTS: usize = 1 << 20;
@@ -20,8 +21,6 @@ pub const MOST_CLIENTS: usize = 1 << 20;
 const MOST_SPELLINGS: usize = 1 << 20;
 /// Where what is kept of so many is more than fits into a core's caches.
 const FETCHED_FROM: usize = 4_096;
-/// Clients whose memory is fetched at once.
-const FETCHED_AT_A_TIME: usize = 16;
 /// The longest host name (RFC 1035, section 2.3.4).
 const LONGEST_NAME: usize = 253;
 
@@ -64,7 +63,7 @@ impl Clients {
         if self.clients.len() < FETCHED_FROM {
             return;
         }
-        let mut places = [usize::MAX; FETCHED_AT_A_TIME];
+        let mut places = [usize::MAX; MOST_AT_A_TIME];
         for (place, word) in places.iter_mut().zip(words) {
             let known = short(word).and_then(|short| self.short_spellings.get(&short));
             *place = known.map_or(usize::MAX, |known| *known as usize);

@@ -135,7 +135,7 @@ pub struct Judgement {
 }
 
 /// Clients that everybody's grouping is made of, the loudest.
-const MOST_GROUPED: usize = 5_000;
+const MOST_GROUPED: usize = 2_000;
 
 /// Judges everybody; `kept` says why somebody must not be blocked.
 ///

@@ -148,7 +148,8 @@ fn read(file: &Path) -> Result<(List, Option<String>)> {
 }
 
 /// Reads the list in a file, takes in blocks, lets go of what has ended, and replaces the file at once. One that is
-/// not there is made, also without entries: who reads it need not ask whether it is there. Writers take turns by a lock on a file beside it, which stays.
+/// not there is made, also without entries: who reads it need not ask whether it is there. Writers take turns by a lock on
+/// a file beside it, which stays.
 ///
 /// # Errors
 ///

@@ -65,15 +65,15 @@ impl Splitter {
         let mut ends = memchr_iter(b'\n', filled);
         loop {
             let mut lines = [Line::Whole(&[]); MOST_AT_A_TIME];
-            let mut count = 0;
+            let mut found = 0;
             for (line, at) in lines.iter_mut().zip(&mut ends) {
                 *line = whole(filled.get(start..at).unwrap_or_default());
-                (start, count) = (at + 1, count + 1);
+                (start, found) = (at + 1, found + 1);
             }
-            if count == 0 {
+            if found == 0 {
                 break;
             }
-            some(lines.get(..count).unwrap_or_default());
+            some(lines.get(..found).unwrap_or_default());
         }
         from += start;
         self.held = end - from;

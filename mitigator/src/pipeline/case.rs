@@ -183,9 +183,9 @@ impl<'a> Case<'a> {
         self.light_share = rates / self.alarm.total.max(f64::MIN_POSITIVE);
     }
 
-    /// Whether the attack began in this tick or in the one before, of which it may have filled the last moment only.
-    pub fn has_just_begun(&self) -> bool {
-        self.activity.at.since(self.alarm.since) <= 2 * self.activity.interval
+    /// Whether the attack began in this tick.
+    pub fn is_first_tick(&self) -> bool {
+        self.activity.at.since(self.alarm.since) <= self.activity.interval
     }
 
     /// Whether a source that shows the evidence is too light for a block. What may be a bulk transfer is not.

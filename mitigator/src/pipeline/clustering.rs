@@ -18,8 +18,6 @@ use super::settings::DetectionSettings;
 const RUNS: usize = 3;
 const MAX_ITERATIONS: u64 = 30;
 const TOLERANCE: f64 = 1e-3;
-/// Points by which a division is made, about.
-const MOST_DIVIDED: usize = 4_096;
 /// Of the sample, the part that each decade of rates gets at least, if it has as many sources: one in so many.
 const LEAST_SHARE_OF_DECADE: usize = 20;
 /// Decades of rates that are told apart.
@@ -78,18 +76,17 @@ impl<const COLUMNS: usize> Division<COLUMNS> {
     }
 }
 
-/// Divides points into `k` groups, by a sample where there are very many; `None` when there are fewer different points.
+/// Divides points into `k` groups; `None` when there are fewer different points.
 #[must_use]
 pub fn division<const COLUMNS: usize>(
     points: &[[f64; COLUMNS]],
     k: usize,
     seed: u64,
 ) -> Option<Division<COLUMNS>> {
-    let sample = sample_of(points, MOST_DIVIDED, seed);
-    if k == 0 || distinct(&sample, k) < k {
+    if k == 0 || distinct(points, k) < k {
         return None;
     }
-    let centroids = if k == 1 { vec![mean_of(points)] } else { k_means(&sample, k, seed)? };
+    let centroids = if k == 1 { vec![mean_of(points)] } else { k_means(points, k, seed)? };
     let silhouette = if k == 1 { 0.0 } else { mean_simplified_silhouette(points, &centroids) };
     let inertia = points.iter().map(|point| nearest_two(point, &centroids).0.squared).sum();
     Some(Division { centroids, silhouette, inertia })

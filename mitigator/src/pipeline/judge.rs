@@ -222,9 +222,9 @@ impl Judge {
                 Span::Window => case.window_gate(),
             };
             if !patience_gate.passed {
-                // A limit at the beginning would hide them from the next tick; prefixes that take turns wait for it
+                // A limit in the first tick would hide them from the next; prefixes that take turns wait for it
                 // in vain.
-                if case.has_just_begun() {
+                if case.is_first_tick() {
                     covered.extend(found.members);
                 }
                 continue;

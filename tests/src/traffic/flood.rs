@@ -16,6 +16,10 @@ use crate::lab::{Core, FRAMES_PER_CALL, FrameSocket, Interface};
 /// A sender that has fallen further behind its schedule than this lets the rest go: a stated rate is not made up for by a burst.
 const LARGEST_DEBT: Duration = Duration::from_millis(20);
 
+/// Up to this rate, in packets per second, a sender sleeps most of the time, and keeps its rate on a busy machine too. A
+/// faster one would take the core from the visitors that share it.
+const MOST_FAVOURED: u32 = 50_000;
+
 /// A flood under way; dropping it stops it.
 #[derive(Debug)]
 pub struct Flood {
@@ -140,9 +144,8 @@ impl FloodRecord {
 fn prepare(interface: &Interface, pace: &Pace, duration: Duration, core: Core) -> Result<FrameSocket> {
     let permit = Permit::obtain(interface, duration)?;
     match pace {
-        Pace::Max => core.pin_this_thread()?,
-        // A stated rate is kept on a busy machine too; it sleeps most of the time.
-        Pace::PerSecond(_) | Pace::At(_) | Pace::Pulses { .. } => core.favour_this_thread()?,
+        Pace::PerSecond(..=MOST_FAVOURED) => core.favour_this_thread()?,
+        Pace::PerSecond(_) | Pace::Pulses { .. } | Pace::At(_) | Pace::Max => core.pin_this_thread()?,
     }
     // Sleeps of a fifth of a millisecond would otherwise last a quarter longer.
     set_timerslack(1)?;
