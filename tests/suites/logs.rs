@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Trial::new("the_verdict_depends_neither_on_seed_nor_on_order", Needs::Nothing, seeds),
         Trial::new("every_verdict_has_its_reasons", Needs::Nothing, reasons),
         Trial::new("formats_compression_and_streams_come_to_the_same", Needs::Nothing, formats),
+        Trial::new("of_a_crowd_everybody_is_listed_who_is_asked_for", Needs::Nothing, crowd),
         Trial::new("bad_input_gets_a_sentence_and_no_ban", Needs::Nothing, bad_input),
         Trial::new("a_client_hides_neither_itself_nor_behind_others", Needs::Nothing, hidden),
         Trial::new("what_cannot_be_done_whole_is_not_begun", Needs::Nothing, wholes),
@@ -431,6 +432,28 @@ fn json_of(line: &str) -> Option<String> {
             "body_bytes_sent": bytes.parse::<u64>().ok()?, "http_user_agent": agent})
         .to_string(),
     )
+}
+
+/// More than are grouped, and more than are fetched at once.
+fn crowd() -> Result<()> {
+    const CLIENTS: u32 = 6_000;
+    let logs = Logs::new()?;
+    let line = |client: u32| {
+        let client = std::net::Ipv4Addr::from_bits(0x0a00_0000 + client);
+        format!("{client} - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"a\"\n")
+    };
+    // The last third asks once, the others twice.
+    let text: String = (0..CLIENTS).chain(0..CLIENTS * 2 / 3).map(line).collect();
+    let file = logs.write("crowd.log", &text)?;
+    for (limit, expected) in [("0", CLIENTS as usize), ("3000", 3_000)] {
+        let found = report(&file, &["--limit", limit])?;
+        let rows = found["clients"].as_array().context("clients")?;
+        ensure!(rows.len() == expected, "{} of {limit}", rows.len());
+        let twice = rows.iter().filter(|row| row["requests"].as_f64() == Some(2.0)).count();
+        ensure!(twice == expected.min(4_000), "{twice} asked twice");
+        ensure!(rows[0]["group"].is_number() && rows[expected - 1]["group"].is_null(), "{}", rows[0]);
+    }
+    Ok(())
 }
 
 fn bad_input() -> Result<()> {

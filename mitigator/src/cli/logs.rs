@@ -349,25 +349,24 @@ impl LogsArgs {
         let to_ms = |at_s: i64| at_s.saturating_mul(1_000);
         let verdicts: BTreeMap<&Who, &Verdict> =
             judgement.verdicts.iter().map(|verdict| (&verdict.client, verdict)).collect();
-        let mut rows: Vec<ClientRow> = judgement
-            .grouped
+        let rows: Vec<ClientRow> = judgement
+            .loudest
             .iter()
-            .zip(&judgement.everybody.members)
-            .filter_map(|(place, member)| {
+            .enumerate()
+            .take(if self.limit > 0 { self.limit } else { usize::MAX })
+            .filter_map(|(position, place)| {
+                let member = judgement.everybody.members.get(position);
                 let who = &clients.all().get(*place)?.who;
                 let verdict = verdicts.get(who);
                 Some(ClientRow {
                     client: who.clone(),
-                    group: Some(member.group),
-                    distance: Some(member.distance),
+                    group: member.map(|member| member.group),
+                    distance: member.map(|member| member.distance),
                     decision: verdict.map(|verdict| verdict.decision),
                     features: judgement.features(*place)?.clone(),
                 })
             })
             .collect();
-        if self.limit > 0 {
-            rows.truncate(self.limit);
-        }
         let formats = Format::ALL.iter().zip(log.formats).filter(|(_, lines)| *lines > 0);
         Report {
             logs: self.files.iter().map(|file| name_of(file)).collect(),

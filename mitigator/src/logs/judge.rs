@@ -128,8 +128,8 @@ pub struct Judgement {
     pub verdicts: Vec<Verdict>,
     /// How everybody divides, for tables and plots; nobody is judged by it.
     pub everybody: Grouping,
-    /// The clients of `everybody`, by their place among all.
-    pub grouped: Vec<usize>,
+    /// All clients, the loudest first, by their place among all; `everybody` is of the first of them.
+    pub loudest: Vec<usize>,
     features: Vec<Features>,
     usual: Usual,
 }
@@ -151,14 +151,15 @@ pub fn judge(
     let features: Vec<Features> =
         clients.all().iter().map(|client| Features::of(client, observed_s)).collect();
     let usual = Usual::of(&features, terms.patience);
-    let mut grouped: Vec<usize> = (0..features.len()).collect();
+    let mut loudest: Vec<usize> = (0..features.len()).collect();
     let requests = |place: &usize| clients.all().get(*place).map_or(0, |client| client.requests);
-    grouped.sort_by_key(|place| (std::cmp::Reverse(requests(place)), *place));
-    grouped.truncate(if terms.everybody { MOST_GROUPED } else { 0 });
+    loudest.sort_by_key(|place| (std::cmp::Reverse(requests(place)), *place));
+    let grouped = loudest.get(..MOST_GROUPED).unwrap_or(&loudest);
+    let grouped = if terms.everybody { grouped } else { &[] };
     let everybody =
-        grouping::group(&points(&features, &grouped), terms.wanted, terms.min_silhouette, terms.seed)?;
+        grouping::group(&points(&features, grouped), terms.wanted, terms.min_silhouette, terms.seed)?;
     let mut judgement =
-        Judgement { cases: Vec::new(), verdicts: Vec::new(), everybody, grouped, features, usual };
+        Judgement { cases: Vec::new(), verdicts: Vec::new(), everybody, loudest, features, usual };
     for vector in Vector::ALL {
         let case = judgement.case(vector, clients, terms)?;
         if case.alarm {

@@ -59,7 +59,7 @@ pub fn draw(directory: &Path, clients: &Clients, judgement: &Judgement) -> Resul
 /// Who is blocked, by the place among all.
 fn blamed(judgement: &Judgement, clients: &Clients) -> BTreeSet<usize> {
     let blocked: BTreeSet<&Who> = judgement.blocked().map(|verdict| &verdict.client).collect();
-    let places = judgement.grouped.iter().copied();
+    let places = judgement.loudest.iter().copied();
     places
         .filter(|place| clients.all().get(*place).is_some_and(|client| blocked.contains(&client.who)))
         .collect()
@@ -67,7 +67,7 @@ fn blamed(judgement: &Judgement, clients: &Clients) -> BTreeSet<usize> {
 
 /// A bar for each of the loudest clients, those who are blamed in red.
 fn requests(clients: &Clients, judgement: &Judgement, svg: &mut String) -> Result<(), Error> {
-    let places: Vec<usize> = judgement.grouped.iter().copied().take(MOST_BARS).collect();
+    let places: Vec<usize> = judgement.loudest.iter().copied().take(MOST_BARS).collect();
     let client = |place: &usize| clients.all().get(*place);
     let most = places.iter().filter_map(client).map(|client| client.requests).max().unwrap_or(1).max(1);
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
@@ -159,7 +159,7 @@ fn elbow(_: &Clients, judgement: &Judgement, svg: &mut String) -> Result<(), Err
 fn groups(clients: &Clients, judgement: &Judgement, svg: &mut String) -> Result<(), Error> {
     let blamed = blamed(judgement, clients);
     let points: Vec<((f64, f64), usize, bool)> = judgement
-        .grouped
+        .loudest
         .iter()
         .zip(&judgement.everybody.members)
         .filter_map(|(place, member)| {
