@@ -6,6 +6,7 @@
 
 use mitigator_common::{CpuState, InsertionBudget, OUTCOME_ROOM, Outcome};
 use mitigator_ebpf::shared::{SharedU32, SharedU64};
+use mitigator_ebpf::source_table::Among;
 
 use crate::maps::CPU_STATE;
 
@@ -60,6 +61,12 @@ impl LiveCpuState {
         let left = self.crowded_until.get().wrapping_sub(InsertionBudget::tick_of(now_ns));
         // A time that is long past looks far ahead.
         left.wrapping_sub(1) < InsertionBudget::CROWD_TICKS
+    }
+
+    /// Into whose rows a packet is counted at once.
+    #[inline(always)]
+    pub fn counts_among(&self, now_ns: u64) -> Among {
+        if self.is_crowded(now_ns) { Among::Known } else { Among::All }
     }
 
     /// Whether there is a row left of a budget; when there is none, sources are a crowd.

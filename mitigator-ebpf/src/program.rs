@@ -56,7 +56,7 @@ fn decide(ctx: &XdpContext, state: &LiveCpuState) -> Option<Outcome> {
     if let Some(outcome) = limits::judge(ctx, header, &envelope, &packet) {
         return Some(outcome);
     }
-    sources::count(&packet, bytes.length() as u64);
+    sources::count(header, state, &packet, bytes.length() as u64);
     None
 }
 

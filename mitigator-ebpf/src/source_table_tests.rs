@@ -11,7 +11,8 @@ use crate::content::Content;
 use crate::counters::LiveRow;
 use crate::packet::{Transport, flags};
 use crate::source_table::{
-    Among, BUSY, Found, LiveBucket, Memory, ONES, RESTS_NS, RESTS_SHORTLY_NS, Rows, Wish, byte_of, find, make,
+    Among, BUSY, Found, Glance, LiveBucket, Memory, ONES, RESTS_NS, RESTS_SHORTLY_NS, Rows, Wish, byte_of,
+    find, glance, make,
 };
 
 const NOW_NS: u64 = 1 << 40;
@@ -42,7 +43,16 @@ impl Table {
     }
 
     fn find(&self, number: u32, tag: u8) -> Option<u32> {
-        find(&self, source(number), place(tag), Among::All).map(Found::index)
+        let found = find(&self, source(number), place(tag), Among::All).map(Found::index);
+        // Who only glances sees the same, or that it is unclear.
+        match glance(&self, source(number), place(tag), Among::All) {
+            Glance::Row(row) => {
+                assert!(found.is_some_and(|index| core::ptr::eq(row, &raw const self.rows[index as usize])));
+            }
+            Glance::None => assert_eq!(found, None),
+            Glance::Unclear => {}
+        }
+        found
     }
 
     /// The row and whether another source lost it.
@@ -83,6 +93,12 @@ fn sources_that_are_marked_alike_have_rows_of_their_own() {
         let made = table.make(99, 3, NOW_NS + RESTS_NS, random);
         assert_eq!(made, None, "all are in use and have not rested");
     }
+    let seen_at_once = |number, tag, among| glance(&&table, source(number), place(tag), among);
+    assert!(matches!(seen_at_once(0, 1, Among::All), Glance::Row(_)), "the first that is marked so");
+    assert!(matches!(seen_at_once(1, 1, Among::All), Glance::Unclear), "the second");
+    assert!(matches!(seen_at_once(0, 1, Among::Known), Glance::Unclear), "marked as one that is known");
+    assert!(matches!(seen_at_once(2, 2, Among::Known), Glance::None), "nobody marked so is known");
+    assert!(matches!(seen_at_once(0, 9, Among::All), Glance::None), "nobody is marked so");
     let known = |number| find(&&table, source(number), place(tag_of(number)), Among::Known);
     assert_eq!((known(3).map(Found::index), known(4)), (Some(3), None));
 }

@@ -10,7 +10,9 @@ use mitigator_ebpf::content::Content;
 use mitigator_ebpf::counters::{LiveRow, asks};
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::sketch::{LiveSketch, epoch_of, is_heavy};
-use mitigator_ebpf::source_table::{self, Among, Found, LiveBucket, Memory, Wish, may_have_row};
+use mitigator_ebpf::source_table::{
+    self, Among, Found, Glance, LiveBucket, Memory, Wish, may_have_row,
+};
 
 use crate::cpu_state::{Budget, LiveCpuState};
 use crate::maps::{SKETCHES, SOURCE_BUCKETS, SOURCE_ROWS};
@@ -21,8 +23,18 @@ const NO_ROW: u32 = u32::MAX;
 
 /// Counts the packet for its source, and what became of it.
 #[inline(always)]
-pub fn count(packet: &Packet, wire_bytes: u64) {
-    count_arrived(packet.source.number(), Content::from(packet).to_bits(), wire_bytes);
+pub fn count(header: &LiveHeader, state: &LiveCpuState, packet: &Packet, wire_bytes: u64) {
+    let (source, now_ns) = (packet.source, clock::now_ns(header));
+    let row = match source_table::glance(&Maps, source, place_of(header, source), state.counts_among(now_ns)) {
+        Glance::Row(row) => Some(row),
+        // `NO_ROW` is past the end of the map, so that it gives none.
+        Glance::None => Maps.row(row_of_stranger(source.number(), now_ns)),
+        Glance::Unclear => Maps.row(row_by_all_marks(source.number(), now_ns)),
+    };
+    if let Some(row) = row {
+        row.record(state.cpu.get(), Content::from(packet), wire_bytes, now_ns);
+    }
+    state.count(if row.is_some() { Outcome::PassCounted } else { Outcome::PassUncounted });
 }
 
 /// Counts a packet that this host sent to the source. A packet that asks for something makes the row, so
@@ -40,27 +52,18 @@ pub fn is_known(source: Source, since_ns: u64) -> bool {
 
 // The next functions are global for the verifier, which looks at each once, whatever the packet was like before.
 
-/// [`count`]; 0.
+/// The row into which to count a packet of a source, found by all that is marked with its tag; [`NO_ROW`] for none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn count_arrived(source: u64, content: u64, wire_bytes: u64) -> u32 {
+extern "C" fn row_by_all_marks(source: u64, now_ns: u64) -> u32 {
     let (Some(header), Some(state)) = (blocklist::header(), LiveCpuState::this()) else {
-        return 0;
+        return NO_ROW;
     };
     let source = Source::from_number(source);
-    let now_ns = clock::now_ns(header);
-    let among = if state.is_crowded(now_ns) { Among::Known } else { Among::All };
-    let row = match source_table::find(&Maps, source, place_of(header, source), among) {
+    match source_table::find(&Maps, source, place_of(header, source), state.counts_among(now_ns)) {
         Some(found) => found.index(),
         None => row_of_stranger(source.number(), now_ns),
-    };
-    // `NO_ROW` is past the end of the map, so that it gives none.
-    let row = Maps.row(row);
-    if let Some(row) = row {
-        row.record(state.cpu.get(), Content::from_bits(content), wire_bytes, now_ns);
     }
-    state.count(if row.is_some() { Outcome::PassCounted } else { Outcome::PassUncounted });
-    0
 }
 
 /// [`count_sent`]; 0.
