@@ -4,6 +4,10 @@
 //! The map's elements are lines of 64 bytes. The first holds the header; from [`BlockRegion::FIRST_LINE`] on there is
 //! room for two tables, of which one is in use: its place is one number in the header, so that a change from one to
 //! the other is one store.
+//!
+//! A table that the nearest caches do not hold has marks in another map, 32 bits for each line, of which each source sets
+//! one in its first line's: of those who are not blocked, most are found not to be by a sixteenth of the memory (a Bloom
+//! filter of one hash, Bloom 1970, and of blocks, Putze, Sanders and Singler 2007).
 
 use bytemuck::{Pod, Zeroable};
 
@@ -32,6 +36,15 @@ impl Seeds {
     }
 }
 
+/// One bit of the marks of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockMark {
+    /// Index of the word in the map, which has the marks of two lines.
+    pub word: u32,
+    /// Which of its bits, as a number with that one set.
+    pub bit: u64,
+}
+
 /// The table in use: a run of lines, a power of two of them, 2 at least.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -42,11 +55,33 @@ impl BlockRegion {
     pub const FIRST_LINE: u32 = 1_024;
     /// Lines of the smallest table: one page.
     pub const LEAST_LINES: u32 = 64;
+    /// Lines of the smallest table that has marks, 128 KiB.
+    const LEAST_MARKED_LINES: u32 = 2_048;
+    /// In the region's lower half, beside the shift: that it has marks.
+    const MARKED: u64 = 1 << 8;
+    /// Lines for which there are marks in a word, as a power of two.
+    const LINES_PER_WORD_BITS: u32 = 1;
+    /// Marks of a line, as a power of two.
+    const MARKS_PER_LINE_BITS: u32 = 5;
 
-    /// `lines` lines from `first` on; `lines` is a power of two.
+    /// `lines` lines from `first` on; `lines` is a power of two, and both are even.
     #[must_use]
     pub const fn new(first: u32, lines: u32) -> Self {
-        Self((first as u64) << 32 | (u64::BITS - lines.ilog2()) as u64)
+        let region = Self((first as u64) << 32 | (u64::BITS - lines.ilog2()) as u64);
+        if lines >= Self::LEAST_MARKED_LINES { region.marked() } else { region }
+    }
+
+    /// The same with marks, however few lines there are.
+    #[must_use]
+    pub const fn marked(self) -> Self {
+        Self(self.0 | Self::MARKED)
+    }
+
+    /// Whether marks tell who may have a block.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_marks(self) -> bool {
+        self.0 & Self::MARKED != 0
     }
 
     /// As it stands in the header.
@@ -79,7 +114,7 @@ impl BlockRegion {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
     const fn shift(self) -> u32 {
-        self.0 as u32
+        self.0 as u32 & (Self::MARKED as u32 - 1)
     }
 
     /// Index of the first of the two lines in which a source may stand, by the first of the [`Seeds`]; the other is of
@@ -93,6 +128,44 @@ impl BlockRegion {
     pub const fn line_of(self, source: Source, seed: u64) -> u32 {
         // A shift of 64 or more never stands there; the kernel's compiler needs no check then.
         self.first() + (source.number().wrapping_mul(seed) >> (self.shift() & 63)) as u32
+    }
+
+    /// The mark of a source, by the first of the [`Seeds`]: among those of its first line.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "there are fewer than 2^32 words")]
+    pub const fn mark_of(self, source: Source, seed: u64) -> BlockMark {
+        let shift = self.shift() & 63;
+        let hash = source.number().wrapping_mul(seed);
+        let word = Self::word_of_line(self.first() + (hash >> shift) as u32);
+        let bit = hash >> ((shift - Self::MARKS_PER_LINE_BITS) & 63);
+        BlockMark { word, bit: 1 << (bit & 63) }
+    }
+
+    /// Those bits of its word that are marks of a line, by its index in the map.
+    #[must_use]
+    pub const fn marks_of_line(line: u32) -> u64 {
+        const MARKS: u32 = 1 << BlockRegion::MARKS_PER_LINE_BITS;
+        (u64::MAX >> (u64::BITS - MARKS)) << (MARKS * (line & ((1 << Self::LINES_PER_WORD_BITS) - 1)))
+    }
+
+    /// Index of the word with the marks of a line, by its index in the map.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word_of_line(line: u32) -> u32 {
+        line >> Self::LINES_PER_WORD_BITS
+    }
+
+    /// Index of the first word of marks.
+    #[must_use]
+    pub const fn first_word(self) -> u32 {
+        Self::word_of_line(self.first())
+    }
+
+    /// Words of marks for so many lines.
+    #[must_use]
+    pub const fn words_for(lines: u32) -> u32 {
+        lines.div_ceil(1 << Self::LINES_PER_WORD_BITS)
     }
 
     /// Index of the other line, after another round of multiplication: sources that are numbered evenly may crowd in some
@@ -166,6 +239,37 @@ mod tests {
             assert_eq!(other.other_first(map_lines), one.first());
             assert_eq!(BlockRegion::from_bits(other.bits()), other);
         }
+    }
+
+    #[test]
+    fn a_mark_is_one_of_its_lines_and_of_few_others() {
+        const LINES: u32 = 4_096;
+        let region = BlockRegion::new(2_048, LINES);
+        assert!(region.has_marks() && region.lines() == LINES);
+        assert!(!BlockRegion::new(2_048, 64).has_marks());
+        assert_eq!(BlockRegion::from_bits(region.bits()), region);
+        assert_eq!(BlockRegion::marks_of_line(2_048), u64::from(u32::MAX));
+        assert_eq!(BlockRegion::marks_of_line(2_049), !u64::from(u32::MAX));
+        let mut words = vec![0_u64; BlockRegion::words_for(LINES) as usize];
+        let seed = 0x9e37_79b9_7f4a_7c15;
+        let sources = |from: u32| (from..from + 2 * LINES).map(|number| Source::from_number(number.into()));
+        let word_of = |mark: BlockMark| (mark.word - region.first_word()) as usize;
+        for source in sources(0x0a00_0000) {
+            let mark = region.mark_of(source, seed);
+            let line = region.line_of(source, seed);
+            assert_eq!(mark.word, line / 2);
+            assert_eq!(mark.bit & !BlockRegion::marks_of_line(line), 0, "a mark of another line");
+            words[word_of(mark)] |= mark.bit;
+        }
+        let is_marked = |source: &Source| {
+            let mark = region.mark_of(*source, seed);
+            words[word_of(mark)] & mark.bit != 0
+        };
+        let mistaken = sources(0xc000_0000).filter(is_marked).count();
+        assert!(mistaken < LINES as usize / 4, "{mistaken} of {} are taken for blocked", 2 * LINES);
+        // Two lines, as the model checker has them.
+        let least = BlockRegion::new(2, 2).marked();
+        assert!(least.mark_of(Source::from_number(u64::MAX), seed).word == 1);
     }
 
     #[test]

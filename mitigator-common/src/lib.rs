@@ -19,7 +19,7 @@ mod source_table;
 pub use address::{PrefixKey, WideAddress};
 pub use allow::{AllowEntry, AllowReason};
 pub use block::{BlockEntry, BlockOrigin, BlockTerms, NEVER_EXPIRES, PlacedBlock};
-pub use block_table::{BlockRegion, ENTRIES_PER_LINE, Seeds};
+pub use block_table::{BlockMark, BlockRegion, ENTRIES_PER_LINE, Seeds};
 pub use counters::{RowMarks, SourceCounters};
 pub use cpu_state::{CpuState, InsertionBudget, OUTCOME_ROOM};
 pub use outcome::Outcome;

@@ -1,7 +1,7 @@
 //! Finds the block of a source in the block table, whose layout `mitigator_common` tells. What is
 //! written there, and in which order, is told in `block_writing`.
 
-use mitigator_common::{BlockRegion, BlockTerms, ENTRIES_PER_LINE, Seeds, Source};
+use mitigator_common::{BlockMark, BlockRegion, BlockTerms, ENTRIES_PER_LINE, Seeds, Source};
 
 use crate::shared::{SharedU32, SharedU64};
 
@@ -139,9 +139,25 @@ impl LiveLine {
 
     /// Whether a source of this line may stand elsewhere.
     #[inline(always)]
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         let [_, _, _, last] = &self.blocks;
         last.source.get() != NOBODY
+    }
+}
+
+/// Marks of two lines.
+#[repr(transparent)]
+#[derive(Debug, Default)]
+pub struct LiveMarks {
+    pub(crate) bits: SharedU64,
+}
+
+impl LiveMarks {
+    /// Whether a mark is set.
+    #[inline(always)]
+    #[must_use]
+    pub fn has(&self, mark: BlockMark) -> bool {
+        self.bits.get() & mark.bit != 0
     }
 }
 
@@ -206,22 +222,35 @@ pub enum Standing<'t> {
     Nowhere,
 }
 
-/// Looks for the block of a source, where `seed_of` tells the seeds and `line` gives the lines of the map.
+/// The table, as [`find`] needs it.
+pub trait Memory<'t> {
+    /// The seed of a line.
+    fn seed(&self, choice: Choice) -> u64;
+    /// A line of the map.
+    fn line(&self, index: u32) -> Option<&'t LiveLine>;
+    /// A word of marks.
+    fn marks(&self, word: u32) -> Option<&'t LiveMarks>;
+}
+
+/// Looks for the block of a source.
 #[inline(always)]
 #[must_use]
-pub fn find<'t>(
-    region: BlockRegion,
-    seed_of: impl Fn(Choice) -> u64,
-    source: Source,
-    line: impl Fn(u32) -> Option<&'t LiveLine>,
-) -> Standing<'t> {
+pub fn find<'t>(table: &impl Memory<'t>, region: BlockRegion, source: Source) -> Standing<'t> {
     let number = source.number();
     if !can_stand_in_a_line(source) {
         return Standing::MaybeOverflowing;
     }
-    let seed = seed_of(Choice::First);
+    let seed = table.seed(Choice::First);
+    if region.has_marks() {
+        let mark = region.mark_of(source, seed);
+        if let Some(marks) = table.marks(mark.word)
+            && !marks.has(mark)
+        {
+            return Standing::Nowhere;
+        }
+    }
     let index = region.line_of(source, seed);
-    let Some(first) = line(index) else {
+    let Some(first) = table.line(index) else {
         return Standing::Nowhere;
     };
     if let Some(place) = first.find(number, index) {
@@ -230,9 +259,9 @@ pub fn find<'t>(
     if !first.is_full() {
         return Standing::Nowhere;
     }
-    let seeds = Seeds { first: seed, second: seed_of(Choice::Second) };
+    let seeds = Seeds { first: seed, second: table.seed(Choice::Second) };
     let index = region.other_line_of(source, seeds);
-    let Some(second) = line(index) else {
+    let Some(second) = table.line(index) else {
         return Standing::Nowhere;
     };
     match second.find(number, index) {

@@ -4,13 +4,13 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, Outcome, PrefixKey, Source, WideAddress};
 use mitigator_ebpf::block_table::{
-    Choice, LiveHeader, LiveLine, LiveOverflowingBlock, Place, Standing, find,
+    Choice, LiveHeader, LiveLine, LiveMarks, LiveOverflowingBlock, Memory, Place, Standing, find,
 };
 use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::envelope::Envelope;
 use mitigator_ebpf::shared::{SharedU32, SharedU64};
 
-use crate::maps::{BLOCK_HITS, BLOCK_OVERFLOW, BLOCK_PREFIXES, BLOCK_TABLE};
+use crate::maps::{BLOCK_HITS, BLOCK_MARKS, BLOCK_OVERFLOW, BLOCK_PREFIXES, BLOCK_TABLE};
 use crate::{allowlist, clock};
 
 /// What the block tables say of a packet.
@@ -61,7 +61,7 @@ enum Judgement {
 #[inline(always)]
 fn judge_source(cpu: u32, header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Judgement {
     let region = BlockRegion::from_bits(header.region.consult());
-    match find(region, |choice| seed_of(header, choice), envelope.source, line) {
+    match find(&Maps { header }, region, envelope.source) {
         Standing::InLine(place) => judge_block(header, place.block.terms(), envelope, bytes, || {
             place.block.add_hit(cpu, || hits_of_others(place));
         }),
@@ -73,19 +73,33 @@ fn judge_source(cpu: u32, header: &LiveHeader, envelope: &Envelope, bytes: &Curs
     }
 }
 
-#[inline(always)]
-fn seed_of(header: &LiveHeader, choice: Choice) -> u64 {
-    match choice {
-        Choice::First => header.first_seed.get(),
-        Choice::Second => header.second_seed.get(),
-    }
+/// The table's memory.
+struct Maps<'h> {
+    header: &'h LiveHeader,
 }
 
-#[inline(always)]
-fn line(index: u32) -> Option<&'static LiveLine> {
-    let line = BLOCK_TABLE.get_ptr(index)?;
-    // SAFETY: the map is never freed while the program runs, and its lines are shared numbers.
-    Some(unsafe { &*line })
+impl Memory<'static> for Maps<'_> {
+    #[inline(always)]
+    fn seed(&self, choice: Choice) -> u64 {
+        match choice {
+            Choice::First => self.header.first_seed.get(),
+            Choice::Second => self.header.second_seed.get(),
+        }
+    }
+
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&'static LiveLine> {
+        let line = BLOCK_TABLE.get_ptr(index)?;
+        // SAFETY: the map is never freed while the program runs, and its lines are shared numbers.
+        Some(unsafe { &*line })
+    }
+
+    #[inline(always)]
+    fn marks(&self, word: u32) -> Option<&'static LiveMarks> {
+        let marks = BLOCK_MARKS.get_ptr(word)?;
+        // SAFETY: as above.
+        Some(unsafe { &*marks })
+    }
 }
 
 #[inline(always)]

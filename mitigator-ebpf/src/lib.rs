@@ -23,3 +23,5 @@ pub mod source_table;
 #[cfg(test)]
 mod source_table_tests;
 pub mod transport;
+#[cfg(target_arch = "bpf")]
+pub mod verifier;

@@ -10,7 +10,7 @@ use mitigator_common::{
     AllowEntry, BlockEntry, BlockRegion, CpuState, Limit, PlacedBlock, Signature, Source, SourceTable,
     WideAddress,
 };
-use mitigator_ebpf::block_table::{LiveBlock, LiveHits, LiveLine, LiveOverflowingBlock};
+use mitigator_ebpf::block_table::{LiveBlock, LiveHits, LiveLine, LiveMarks, LiveOverflowingBlock};
 use mitigator_ebpf::counters::LiveRow;
 use mitigator_ebpf::sketch::LiveSketch;
 use mitigator_ebpf::source_table::LiveBucket;
@@ -59,6 +59,15 @@ pub static BLOCK_TABLE: Array<
 pub static BLOCK_HITS: Array<
     LiveHits,
     { BlockRegion::map_lines_for(1_048_576) as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
+
+/// Marks of the sources in it, and of those that found no place there, for every two lines of it. Written by user space,
+/// as above.
+#[btf_map]
+pub static BLOCK_MARKS: Array<
+    LiveMarks,
+    { BlockRegion::words_for(BlockRegion::map_lines_for(1_048_576)) as usize },
     { BPF_F_MMAPABLE as usize },
 > = Array::new();
 

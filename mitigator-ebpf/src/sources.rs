@@ -10,9 +10,8 @@ use mitigator_ebpf::content::Content;
 use mitigator_ebpf::counters::{LiveRow, asks};
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::sketch::{LiveSketch, epoch_of, is_heavy};
-use mitigator_ebpf::source_table::{
-    self, Among, Found, Glance, LiveBucket, Memory, Wish, may_have_row,
-};
+use mitigator_ebpf::source_table::{self, Among, Found, Glance, LiveBucket, Memory, Wish, may_have_row};
+use mitigator_ebpf::verifier::forget;
 
 use crate::cpu_state::{Budget, LiveCpuState};
 use crate::maps::{SKETCHES, SOURCE_BUCKETS, SOURCE_ROWS};
@@ -25,14 +24,16 @@ const NO_ROW: u32 = u32::MAX;
 #[inline(always)]
 pub fn count(header: &LiveHeader, state: &LiveCpuState, packet: &Packet, wire_bytes: u64) {
     let (source, now_ns) = (packet.source, clock::now_ns(header));
-    let row = match source_table::glance(&Maps, source, place_of(header, source), state.counts_among(now_ns)) {
+    let content = Content::from_bits(forget(Content::from(packet).to_bits(), now_ns));
+    let row = match source_table::glance(&Maps, source, place_of(header, source), state.counts_among(now_ns))
+    {
         Glance::Row(row) => Some(row),
         // `NO_ROW` is past the end of the map, so that it gives none.
         Glance::None => Maps.row(row_of_stranger(source.number(), now_ns)),
         Glance::Unclear => Maps.row(row_by_all_marks(source.number(), now_ns)),
     };
     if let Some(row) = row {
-        row.record(state.cpu.get(), Content::from(packet), wire_bytes, now_ns);
+        row.record(state.cpu.get(), content, wire_bytes, now_ns);
     }
     state.count(if row.is_some() { Outcome::PassCounted } else { Outcome::PassUncounted });
 }

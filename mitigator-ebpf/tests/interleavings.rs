@@ -8,7 +8,7 @@
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use mitigator_common::{BlockOrigin, BlockRegion, BlockTerms, NEVER_EXPIRES, Source};
+use mitigator_common::{BlockOrigin, BlockRegion, BlockTerms, NEVER_EXPIRES, Seeds, Source};
 
 #[path = "../src/block_table.rs"]
 mod block_table;
@@ -68,14 +68,15 @@ mod shared {
     shared_number!(SharedU32, u32, loom::sync::atomic::AtomicU32);
 }
 
-use block_table::{LiveHits, LiveLine, Standing, find};
+use block_table::{Choice, LiveHits, LiveLine, LiveMarks, Memory, Standing, find};
 use block_writing::CountedPlace;
 use shared::SharedU64;
 
 const ONE: Source = Source::from_v4_bytes([192, 0, 2, 1]);
 const OTHER: Source = Source::from_v4_bytes([192, 0, 2, 2]);
-/// Tables of two lines each, of which the seeds choose the first.
-const REGIONS: [BlockRegion; 2] = [BlockRegion::new(0, 2), BlockRegion::new(2, 2)];
+/// Tables of two lines each, of which the seeds choose the first, with a word of marks.
+const REGIONS: [BlockRegion; 2] = [BlockRegion::new(0, 2).marked(), BlockRegion::new(2, 2).marked()];
+const SEEDS: Seeds = Seeds { first: 1, second: 1 };
 
 fn terms(origin: BlockOrigin) -> BlockTerms {
     BlockTerms::new(NEVER_EXPIRES, origin)
@@ -86,6 +87,7 @@ struct Plane {
     region: SharedU64,
     lines: [LiveLine; 4],
     hits: [LiveHits; 4],
+    marks: [LiveMarks; 2],
     judging: Mutex<()>,
 }
 
@@ -93,14 +95,20 @@ impl Plane {
     fn new() -> Self {
         let region = SharedU64::default();
         region.set(REGIONS[0].bits());
-        Self { region, lines: Default::default(), hits: Default::default(), judging: Mutex::new(()) }
+        Self {
+            region,
+            lines: Default::default(),
+            hits: Default::default(),
+            marks: Default::default(),
+            judging: Mutex::new(()),
+        }
     }
 
     /// The terms by which a packet of the source is judged, as the kernel comes to them.
     fn judge(&self, source: Source) -> Option<BlockTerms> {
         let _judging = self.judging.lock().unwrap();
         let region = BlockRegion::from_bits(self.region.consult());
-        match find(region, |_| 1, source, |index| self.lines.get(index as usize)) {
+        match find(&self, region, source) {
             Standing::InLine(place) => {
                 let terms = place.block.terms();
                 place
@@ -125,7 +133,13 @@ impl Plane {
     fn block(&self, source: Source, terms: BlockTerms) {
         let place = self.first_place_of(0);
         assert!(place.block.is_free());
+        self.mark(REGIONS[0], source);
         place.put(source, terms);
+    }
+
+    fn mark(&self, region: BlockRegion, source: Source) {
+        let mark = region.mark_of(source, SEEDS.first);
+        self.marks[mark.word as usize].set(mark);
     }
 
     /// Gives the place of the one source to the other.
@@ -137,9 +151,27 @@ impl Plane {
         if with_grace {
             self.wait_for_packets();
         }
-        line.free_spent();
+        assert!(line.free_spent());
+        line.clear_marks(REGIONS[0], SEEDS, 0, &self.marks[0]);
         self.block(OTHER, terms(BlockOrigin::Import));
         assert_eq!(place.source(), Some(OTHER));
+    }
+}
+
+impl<'t> Memory<'t> for &'t Plane {
+    fn seed(&self, choice: Choice) -> u64 {
+        match choice {
+            Choice::First => SEEDS.first,
+            Choice::Second => SEEDS.second,
+        }
+    }
+
+    fn line(&self, index: u32) -> Option<&'t LiveLine> {
+        self.lines.get(index as usize)
+    }
+
+    fn marks(&self, word: u32) -> Option<&'t LiveMarks> {
+        self.marks.get(word as usize)
     }
 }
 
@@ -198,6 +230,38 @@ fn a_block_appears_whole_changes_at_once_and_goes() {
 }
 
 #[test]
+fn whose_mark_is_anothers_too_stays_blocked_when_that_one_goes() {
+    loom::model(|| {
+        let plane = Arc::new(Plane::new());
+        plane.block(ONE, terms(BlockOrigin::Agent));
+        let [line, ..] = &plane.lines;
+        let [leaving, staying, ..] = &line.blocks;
+        CountedPlace { block: staying, others: &plane.hits[0].others[1] }
+            .put(OTHER, terms(BlockOrigin::Agent));
+        let [one, other] = [ONE, OTHER].map(|source| REGIONS[0].mark_of(source, SEEDS.first));
+        assert_eq!(one, other);
+        let packets = Arc::clone(&plane);
+        let packets = thread::spawn(move || {
+            for _ in 0..2 {
+                assert_eq!(packets.judge(OTHER), Some(terms(BlockOrigin::Agent)), "let through");
+            }
+        });
+        leaving.take_back();
+        assert!(leaving.spend());
+        plane.wait_for_packets();
+        assert!(line.free_spent());
+        line.clear_marks(REGIONS[0], SEEDS, 0, &plane.marks[0]);
+        packets.join().unwrap();
+        assert_eq!((plane.judge(ONE), leaving.source()), (None, None));
+        // Nobody's any more.
+        staying.take_back();
+        assert!(staying.spend() && line.free_spent());
+        line.clear_marks(REGIONS[0], SEEDS, 0, &plane.marks[0]);
+        assert!(!plane.marks[0].has(one), "a mark is left");
+    });
+}
+
+#[test]
 fn a_table_that_grows_never_lets_a_blocked_source_through() {
     loom::model(|| {
         let plane = Arc::new(Plane::new());
@@ -209,11 +273,13 @@ fn a_table_that_grows_never_lets_a_blocked_source_through() {
             }
         });
         let [old, new] = [0, 2].map(|line| plane.first_place_of(line));
+        plane.mark(REGIONS[1], ONE);
         new.put(ONE, terms(BlockOrigin::Agent));
         plane.region.publish(REGIONS[1].bits());
         plane.wait_for_packets();
         new.add_hits(old.hits());
         old.clear();
+        plane.marks[0].clear();
         packets.join().unwrap();
         assert_eq!(new.hits(), 2, "a hit is lost");
     });

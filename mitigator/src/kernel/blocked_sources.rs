@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use aya::maps::MapData;
 use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, PlacedBlock, Seeds, Source};
 use mitigator_ebpf::block_table::{
-    Choice, LiveHeader, LiveHits, LiveLine, Place, Standing, can_stand_in_a_line, find,
+    Choice, LiveHeader, LiveHits, LiveLine, LiveMarks, Memory, Place, Standing, can_stand_in_a_line, find,
 };
 use mitigator_ebpf::block_writing::CountedPlace;
 
@@ -28,6 +28,7 @@ pub(super) struct BlockedSources {
     map_lines: u32,
     header: Mapped<LiveLine>,
     hits_map: MapData,
+    marks_map: MapData,
     in_use: Mutex<Option<Arc<InUse>>>,
     overflow: Table<Source, PlacedBlock>,
 }
@@ -40,6 +41,8 @@ pub(super) struct InUse {
     lines: Mapped<LiveLine>,
     /// For each line.
     hits: Mapped<LiveHits>,
+    /// For every two lines.
+    marks: Mapped<LiveMarks>,
 }
 
 /// Why a block was not written.
@@ -83,6 +86,7 @@ impl BlockedSources {
             map_lines,
             header,
             hits_map: open(maps::BLOCK_HITS)?,
+            marks_map: open(maps::BLOCK_MARKS)?,
             in_use: Mutex::new(None),
             overflow: Table::open(&directory, maps::BLOCK_OVERFLOW)?,
         })
@@ -153,9 +157,12 @@ impl BlockedSources {
         // All of the map would count as this process's memory.
         let hits = Mapped::new(self.hits_map.fd().as_fd(), region.first(), region.lines())
             .context("cannot map the memory of the map BLOCK_HITS")?;
+        let words = BlockRegion::words_for(region.lines());
+        let marks = Mapped::new(self.marks_map.fd().as_fd(), region.first_word(), words)
+            .context("cannot map the memory of the map BLOCK_MARKS")?;
         let header = self.header();
         let seeds = Seeds { first: header.first_seed.get(), second: header.second_seed.get() };
-        Ok(InUse { region, seeds, lines, hits })
+        Ok(InUse { region, seeds, lines, hits, marks })
     }
 
     /// The block of a source, over or not.
@@ -344,7 +351,7 @@ impl BlockedSources {
         if freed > 0 {
             wait_for_packets();
             let _lock = self.pins.lock()?;
-            self.in_use()?.lines.values().iter().for_each(LiveLine::free_spent);
+            self.in_use()?.free_spent();
         }
         Ok(Cleared { over, freed: freed + self.drain_overflow()? })
     }
@@ -494,6 +501,7 @@ impl BlockedSources {
         let lines = lines.min(BlockRegion::most_lines(self.map_lines));
         let region = self.map_region(BlockRegion::new(first, lines))?;
         region.places().for_each(CountedPlace::clear);
+        region.marks.values().iter().for_each(LiveMarks::clear);
         Ok(())
     }
 }
@@ -513,17 +521,28 @@ impl InUse {
         CountedPlace { block: place.block, others: others.expect("as many as there are places") }
     }
 
-    fn line(&self, index: u32) -> Option<&LiveLine> {
-        self.at(self.lines.values(), index)
-    }
-
     /// What belongs to a line, by its index in the map.
     fn at<'t, T>(&self, values: &'t [T], index: u32) -> Option<&'t T> {
         values.get(index.checked_sub(self.region.first())? as usize)
     }
 
     fn find(&self, source: Source) -> Standing<'_> {
-        find(self.region, |choice| self.seed_of(choice), source, |index| self.line(index))
+        find(&self, self.region, source)
+    }
+
+    /// Frees the places that were spent, after their grace period.
+    fn free_spent(&self) {
+        for (line, index) in self.lines.values().iter().zip(self.region.first()..) {
+            if line.free_spent()
+                && let Some(marks) = self.marks_at(BlockRegion::word_of_line(index))
+            {
+                line.clear_marks(self.region, self.seeds, index, marks);
+            }
+        }
+    }
+
+    fn marks_at(&self, word: u32) -> Option<&LiveMarks> {
+        self.marks.values().get(word.checked_sub(self.region.first_word())? as usize)
     }
 
     /// Whether the kernel looks for the source's block in the overflow.
@@ -531,10 +550,14 @@ impl InUse {
         matches!(self.find(source), Standing::MaybeOverflowing)
     }
 
-    /// A place in one of the source's lines; `None` when both are full, or the source cannot stand in a line.
+    /// Marks the source, and gives it a place in one of its lines; `None` when both are full, or it cannot stand in a line.
     fn free_place(&self, source: Source) -> Option<CountedPlace<'_>> {
         if !can_stand_in_a_line(source) {
             return None;
+        }
+        let mark = self.region.mark_of(source, self.seeds.first);
+        if let Some(marks) = self.marks_at(mark.word) {
+            marks.set(mark);
         }
         [self.region.line_of(source, self.seeds.first), self.region.other_line_of(source, self.seeds)]
             .into_iter()
@@ -543,12 +566,22 @@ impl InUse {
                 places_of(self.line(index)?, hits).find(|place| place.block.is_free())
             })
     }
+}
 
-    fn seed_of(&self, choice: Choice) -> u64 {
+impl<'t> Memory<'t> for &'t InUse {
+    fn seed(&self, choice: Choice) -> u64 {
         match choice {
             Choice::First => self.seeds.first,
             Choice::Second => self.seeds.second,
         }
+    }
+
+    fn line(&self, index: u32) -> Option<&'t LiveLine> {
+        self.at(self.lines.values(), index)
+    }
+
+    fn marks(&self, word: u32) -> Option<&'t LiveMarks> {
+        self.marks_at(word)
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use mitigator_ebpf::block_table::{LiveHeader, LiveHits, LiveLine};
+use mitigator_ebpf::block_table::{LiveHeader, LiveHits, LiveLine, LiveMarks};
 use mitigator_ebpf::counters::LiveRow;
 use mitigator_ebpf::source_table::LiveBucket;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -23,6 +23,7 @@ pub(super) trait Shared {}
 
 impl Shared for LiveLine {}
 impl Shared for LiveHits {}
+impl Shared for LiveMarks {}
 impl Shared for LiveBucket {}
 impl Shared for LiveRow {}
 

@@ -10,6 +10,8 @@ pub const SKETCHES: &str = "SKETCHES";
 pub const BLOCK_TABLE: &str = "BLOCK_TABLE";
 /// Hits of the blocks in it that do not stand there.
 pub const BLOCK_HITS: &str = "BLOCK_HITS";
+/// Marks of the sources in it.
+pub const BLOCK_MARKS: &str = "BLOCK_MARKS";
 /// Blocked sources for which there is no place in it.
 pub const BLOCK_OVERFLOW: &str = "BLOCK_OVERFLOW";
 /// Blocked prefixes.
@@ -22,12 +24,13 @@ pub const SIGNATURE_LIMITS: &str = "SIGNATURE_LIMITS";
 pub const CPU_STATE: &str = "CPU_STATE";
 
 /// Every map that is pinned.
-pub const ALL: [&str; 10] = [
+pub const ALL: [&str; 11] = [
     SOURCE_BUCKETS,
     SOURCE_ROWS,
     SKETCHES,
     BLOCK_TABLE,
     BLOCK_HITS,
+    BLOCK_MARKS,
     BLOCK_OVERFLOW,
     BLOCK_PREFIXES,
     ALLOWLIST,

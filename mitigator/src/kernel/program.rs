@@ -227,6 +227,10 @@ pub(super) fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf> {
         .map_max_entries(maps::SKETCHES, u32::try_from(possible_cpus()?)?)
         .map_max_entries(maps::BLOCK_TABLE, BlockRegion::map_lines_for(capacities.blocks))
         .map_max_entries(maps::BLOCK_HITS, BlockRegion::map_lines_for(capacities.blocks))
+        .map_max_entries(
+            maps::BLOCK_MARKS,
+            BlockRegion::words_for(BlockRegion::map_lines_for(capacities.blocks)),
+        )
         .map_max_entries(maps::BLOCK_OVERFLOW, BlockRegion::overflow_for(capacities.blocks))
         .map_max_entries(maps::BLOCK_PREFIXES, capacities.prefixes)
         .map_max_entries(maps::ALLOWLIST, capacities.prefixes);

@@ -153,6 +153,12 @@ pub fn many_blocks() -> Result<()> {
     let (first, last) = (udp("10.0.0.1", 40_000).bytes(), udp("10.1.134.159", 40_000).bytes());
     let outcomes = (bench.outcome_of(&first)?, bench.outcome_of(&last)?);
     ensure!(outcomes == (Outcome::PassCounted, Outcome::DropBlocked), "{outcomes:?}");
+    for number in (50_000..COUNT).step_by(17) {
+        let [.., high, low] = number.to_be_bytes();
+        let source = format!("10.{}.{high}.{low}", number >> 16);
+        let outcome = bench.outcome_of(&udp(&source, 40_000).bytes())?;
+        ensure!(outcome == Outcome::DropBlocked, "{source}, whose neighbours' marks were cleared: {outcome:?}");
+    }
     let all: Vec<Target> = blocks.iter().map(|block| block.target).collect();
     ensure!(tables.unblock_all(&all)? == 50_000 && tables.standing()?.is_empty(), "something is left");
     // One list after the other, each in place of the last, while nobody clears away.
