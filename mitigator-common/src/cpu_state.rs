@@ -34,6 +34,8 @@ pub struct CpuState {
     pub sketched: u32,
     /// Rows that were taken from one source for another.
     pub evicted: u64,
+    /// A number on its way from one part of the program to another, for the verifier to lose sight of.
+    pub scratch: u64,
 }
 
 /// How many rows a CPU makes at most: what making one costs is no load then, however many sources there are.

@@ -23,5 +23,3 @@ pub mod source_table;
 #[cfg(test)]
 mod source_table_tests;
 pub mod transport;
-#[cfg(target_arch = "bpf")]
-pub mod verifier;

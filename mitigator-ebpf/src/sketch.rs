@@ -70,7 +70,9 @@ impl LiveSketch {
         let [first, second] = &self.rows;
         let [one, other] = hashes;
         let (one, other) = (count(cell(first, one), epoch), count(cell(second, other), epoch));
-        if one < other { one } else { other }
+        // The lesser. Nothing here is a jump, which a processor could not guess, and a verifier would go both ways.
+        let difference = one.wrapping_sub(other);
+        other.wrapping_add(difference & is_negative(difference))
     }
 }
 
@@ -83,10 +85,19 @@ fn cell(row: &[SharedU32; COLUMNS], hash: u64) -> &SharedU32 {
 #[inline(always)]
 fn count(cell: &SharedU32, epoch: u32) -> u32 {
     let found = cell.get();
-    let before = if found >> COUNT_BITS == epoch { found & MOST } else { 0 };
-    let now = if before < MOST { before + 1 } else { before };
+    // All ones in the cell's epoch, and none in another one.
+    let is_now = is_negative((found >> COUNT_BITS ^ epoch).wrapping_sub(1));
+    let before = found & MOST & is_now;
+    let now = before + (is_negative(before.wrapping_sub(MOST)) & 1);
     cell.set(epoch << COUNT_BITS | now);
     now
+}
+
+/// All ones for a number below zero, none for another.
+#[inline(always)]
+#[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "the sign is what is meant")]
+const fn is_negative(number: u32) -> u32 {
+    (number as i32 >> 31) as u32
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use mitigator_ebpf::counters::{LiveRow, asks};
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::sketch::{LiveSketch, epoch_of, is_heavy};
 use mitigator_ebpf::source_table::{self, Among, Found, Glance, LiveBucket, Memory, Wish, may_have_row};
-use mitigator_ebpf::verifier::forget;
 
 use crate::cpu_state::{Budget, LiveCpuState};
 use crate::maps::{SKETCHES, SOURCE_BUCKETS, SOURCE_ROWS};
@@ -24,13 +23,18 @@ const NO_ROW: u32 = u32::MAX;
 #[inline(always)]
 pub fn count(header: &LiveHeader, state: &LiveCpuState, packet: &Packet, wire_bytes: u64) {
     let (source, now_ns) = (packet.source, clock::now_ns(header));
-    let content = Content::from_bits(forget(Content::from(packet).to_bits(), now_ns));
-    let row = match source_table::glance(&Maps, source, place_of(header, source), state.counts_among(now_ns))
-    {
+    let content = Content::from_bits(state.lose_sight_of(Content::from(packet).to_bits()));
+    let among = state.counts_among(now_ns);
+    // `NO_ROW` is past the end of the map, so that it gives none.
+    let row = match source_table::glance(&Maps, source, place_of(header, source), among) {
         Glance::Row(row) => Some(row),
-        // `NO_ROW` is past the end of the map, so that it gives none.
-        Glance::None => Maps.row(row_of_stranger(source.number(), now_ns)),
         Glance::Unclear => Maps.row(row_by_all_marks(source.number(), now_ns)),
+        Glance::None if matches!(among, Among::All) => Maps.row(row_of_stranger(source.number(), now_ns)),
+        Glance::None => match weigh(header, state, source, now_ns) {
+            // Of a forged flood, all but few.
+            Weight::Light if !state.has_left(Budget::Strangers, now_ns) => None,
+            weight => Maps.row(row_in_crowd(source.number(), weight as u32, now_ns)),
+        },
     };
     if let Some(row) = row {
         row.record(state.cpu.get(), content, wire_bytes, now_ns);
@@ -113,23 +117,38 @@ extern "C" fn row_of_stranger(source: u64, now_ns: u64) -> u32 {
     choose_row(header, state, Source::from_number(source), now_ns).map_or(NO_ROW, Found::index)
 }
 
+/// [`row_of_stranger`] of one that was weighed.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn row_in_crowd(source: u64, weight: u32, now_ns: u64) -> u32 {
+    let (Some(header), Some(state)) = (blocklist::header(), LiveCpuState::this()) else {
+        return NO_ROW;
+    };
+    let (source, weight) = (Source::from_number(source), Weight::of(weight == Weight::Heavy as u32));
+    choose_row_by_weight(header, state, source, weight, now_ns).map_or(NO_ROW, Found::index)
+}
+
 #[inline(always)]
 fn choose_row(header: &LiveHeader, state: &LiveCpuState, source: Source, now_ns: u64) -> Option<Found> {
-    let place = place_of(header, source);
     if !state.is_crowded(now_ns)
-        && let Some(made) = make(state, place, source, Budget::Strangers, now_ns)
+        && let Some(made) = make(state, place_of(header, source), source, Budget::Strangers, now_ns)
     {
         return Some(made);
     }
-    let number = source.number();
-    let Seeds { first, second } = seeds_of(header);
-    let hashes = [first, second].map(|seed| number.wrapping_mul(seed));
-    let epoch = epoch_of(now_ns);
-    let sketched = state.count_sketched(epoch);
-    if sketched == 1 {
-        note_loss(epoch);
-    }
-    if is_heavy(sketch_of(state.cpu.get())?.add(hashes, epoch), sketched) {
+    let weight = weigh(header, state, source, now_ns);
+    choose_row_by_weight(header, state, source, weight, now_ns)
+}
+
+#[inline(always)]
+fn choose_row_by_weight(
+    header: &LiveHeader,
+    state: &LiveCpuState,
+    source: Source,
+    weight: Weight,
+    now_ns: u64,
+) -> Option<Found> {
+    let place = place_of(header, source);
+    if weight == Weight::Heavy {
         let found = match source_table::find(&Maps, source, place, Among::All) {
             None => make(state, place, source, Budget::Heavy, now_ns),
             found => found,
@@ -142,6 +161,39 @@ fn choose_row(header: &LiveHeader, state: &LiveCpuState, source: Source, now_ns:
         return None;
     }
     make(state, place, source, Budget::Strangers, now_ns)
+}
+
+/// How much of a crowd's packets come from a source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// As much as from any other.
+    Light = 0,
+    /// So much that it is to be counted by itself.
+    Heavy = 1,
+}
+
+impl Weight {
+    #[inline(always)]
+    const fn of(is_heavy: bool) -> Self {
+        if is_heavy { Self::Heavy } else { Self::Light }
+    }
+}
+
+/// Counts the packet of a source without a row in the sketch, and tells what that says of it.
+#[inline(always)]
+fn weigh(header: &LiveHeader, state: &LiveCpuState, source: Source, now_ns: u64) -> Weight {
+    let Seeds { first, second } = seeds_of(header);
+    let number = state.lose_sight_of(source.number());
+    let hashes = [first, second].map(|seed| number.wrapping_mul(seed));
+    let epoch = epoch_of(now_ns);
+    let sketched = state.count_sketched(epoch);
+    if sketched == 1 {
+        note_loss(epoch);
+    }
+    match sketch_of(state.cpu.get()) {
+        Some(sketch) => Weight::of(is_heavy(sketch.add(hashes, epoch), sketched)),
+        None => Weight::Light,
+    }
 }
 
 /// Makes the row of a source.

@@ -157,7 +157,10 @@ pub fn many_blocks() -> Result<()> {
         let [.., high, low] = number.to_be_bytes();
         let source = format!("10.{}.{high}.{low}", number >> 16);
         let outcome = bench.outcome_of(&udp(&source, 40_000).bytes())?;
-        ensure!(outcome == Outcome::DropBlocked, "{source}, whose neighbours' marks were cleared: {outcome:?}");
+        ensure!(
+            outcome == Outcome::DropBlocked,
+            "{source}, whose neighbours' marks were cleared: {outcome:?}"
+        );
     }
     let all: Vec<Target> = blocks.iter().map(|block| block.target).collect();
     ensure!(tables.unblock_all(&all)? == 50_000 && tables.standing()?.is_empty(), "something is left");
