@@ -139,13 +139,13 @@ impl LiveLine {
 
     /// Whether a source of this line may stand elsewhere.
     #[inline(always)]
-    pub(crate) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         let [_, _, _, last] = &self.blocks;
         last.source.get() != NOBODY
     }
 }
 
-/// Marks of two lines.
+/// Marks of four lines.
 #[repr(transparent)]
 #[derive(Debug, Default)]
 pub struct LiveMarks {

@@ -5,14 +5,13 @@
 //!
 //! - A block appears by its source, which is written last, when its terms stand.
 //! - It is changed by its terms alone, which are one number, and taken back by [`BlockTerms::NONE`].
-//! - Its source is marked before it appears anywhere, and a mark is cleared only where its line says that no source of it
-//!   stands elsewhere, after the grace period in which its last source left it.
+//! - Its source is marked before it appears anywhere, and a mark goes when nobody stands who has it, in a line or elsewhere.
 //! - Its place is first taken from its source, and gets another one only after a grace period: when every packet
 //!   that may have seen the former source has been judged.
 //!
 //! `tests/interleavings.rs` tries every order in which packets and a writer may meet at one line, and at growth.
 
-use mitigator_common::{BlockMark, BlockRegion, BlockTerms, Seeds, Source};
+use mitigator_common::{BlockMark, BlockTerms, Source};
 
 use crate::block_table::{LiveBlock, LiveLine, LiveMarks, NOBODY, can_stand_in_a_line};
 use crate::shared::{SharedU32, pause};
@@ -121,11 +120,15 @@ impl CountedPlace<'_> {
 }
 
 impl LiveMarks {
-    /// Sets a mark.
+    /// Sets a mark, before its source gets a place.
     pub fn set(&self, mark: BlockMark) {
-        let bits = self.bits.get();
-        if bits & mark.bit == 0 {
-            self.bits.publish(bits | mark.bit);
+        self.renew(self.bits.get() | mark.bit);
+    }
+
+    /// Lets these be the marks: those of all who stand, so that only marks of nobody go.
+    pub fn renew(&self, bits: u64) {
+        if self.bits.get() != bits {
+            self.bits.publish(bits);
         }
     }
 
@@ -136,28 +139,12 @@ impl LiveMarks {
 }
 
 impl LiveLine {
-    /// Frees the places that were spent before the grace period that is past; whether there were any.
-    pub fn free_spent(&self) -> bool {
+    /// Frees the places that were spent before the grace period that is past.
+    pub fn free_spent(&self) {
         let [.., last] = &self.blocks;
-        let mut is_any_freed = false;
         for block in self.blocks.iter().filter(|block| block.source.get() == SPENT) {
             // That the line was full is known by its last place: sources that did not fit stand elsewhere.
             block.source.publish(if core::ptr::eq(block, last) { NOBODY_ANY_MORE } else { NOBODY });
-            is_any_freed = true;
         }
-        is_any_freed
-    }
-
-    /// Clears those marks of this line, the line `index` of the map, that are nobody's any more, where it can tell: sources
-    /// of a line that was full may stand elsewhere.
-    pub fn clear_marks(&self, region: BlockRegion, seeds: Seeds, index: u32, marks: &LiveMarks) {
-        if self.is_full() {
-            return;
-        }
-        let sources = self.blocks.iter().filter_map(LiveBlock::source);
-        let of_this_line = sources.filter(|source| region.line_of(*source, seeds.first) == index);
-        let kept = of_this_line.fold(0, |bits, source| bits | region.mark_of(source, seeds.first).bit);
-        let bits = marks.bits.get();
-        marks.bits.publish(bits & !BlockRegion::marks_of_line(index) | kept);
     }
 }

@@ -1,5 +1,5 @@
-//! `Content`: of a packet all that is counted, in one number, so that what counts it can be a function of its own for the
-//! kernel's verifier, which passes numbers alone to those.
+//! `Content`: of a packet all that is counted, in one number, which the kernel's verifier loses sight of at once; and passes to
+//! functions of their own, where nothing but numbers goes.
 
 use crate::packet::{Fragment, Packet, Transport, TransportKind};
 

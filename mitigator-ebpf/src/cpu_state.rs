@@ -127,7 +127,8 @@ impl LiveCpuState {
     }
 
     /// The same number, after a way on which the verifier follows none back: what is computed from it and added to a pointer
-    /// does not make the verifier tell apart all the ways by which a packet came here, by what they say of the number.
+    /// does not make the verifier tell apart all the ways by which a packet came here, by what they say of the number. Of the
+    /// programs here the one for packets that arrive alone uses it, and no such packet interrupts another on its CPU.
     #[inline(always)]
     pub fn lose_sight_of(&self, number: u64) -> u64 {
         self.scratch.set(number);

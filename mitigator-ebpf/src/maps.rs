@@ -62,7 +62,7 @@ pub static BLOCK_HITS: Array<
     { BPF_F_MMAPABLE as usize },
 > = Array::new();
 
-/// Marks of the sources in it, and of those that found no place there, for every two lines of it. Written by user space,
+/// Marks of the sources in it, and of those that found no place there, for every four lines of it. Written by user space,
 /// as above.
 #[btf_map]
 pub static BLOCK_MARKS: Array<

@@ -130,6 +130,25 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_that_is_full_stays_full_and_in_its_epoch() {
+        let sketch = sketch();
+        let last = (0..5_000).map(|_| sketch.add(hashes(5), EPOCHS)).last();
+        assert_eq!(last, Some(MOST));
+        assert_eq!([sketch.add(hashes(5), EPOCHS), sketch.add(hashes(5), 0)], [MOST, 1]);
+    }
+
+    #[test]
+    fn the_lesser_of_both_cells_tells() {
+        let [one, other] = hashes(5);
+        // Others share the first cell, or the second.
+        for shared in [[one, !other], [!one, other]] {
+            let sketch = sketch();
+            (0..7).for_each(|_| _ = sketch.add(shared, 3));
+            assert_eq!(sketch.add([one, other], 3), 1);
+        }
+    }
+
+    #[test]
     fn what_was_counted_a_quarter_of_an_hour_ago_is_forgotten() {
         let sketch = sketch();
         // After 2^40 ns, epochs of twelve bits would come again.

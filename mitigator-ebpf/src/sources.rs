@@ -28,7 +28,7 @@ pub fn count(header: &LiveHeader, state: &LiveCpuState, packet: &Packet, wire_by
     // `NO_ROW` is past the end of the map, so that it gives none.
     let row = match source_table::glance(&Maps, source, place_of(header, source), among) {
         Glance::Row(row) => Some(row),
-        Glance::Unclear => Maps.row(row_by_all_marks(source.number(), now_ns)),
+        Glance::Unclear => Maps.row(row_by_every_tag(source.number(), now_ns)),
         Glance::None if matches!(among, Among::All) => Maps.row(row_of_stranger(source.number(), now_ns)),
         Glance::None => match weigh(header, state, source, now_ns) {
             // Of a forged flood, all but few.
@@ -57,10 +57,10 @@ pub fn is_known(source: Source, since_ns: u64) -> bool {
 
 // The next functions are global for the verifier, which looks at each once, whatever the packet was like before.
 
-/// The row into which to count a packet of a source, found by all that is marked with its tag; [`NO_ROW`] for none.
+/// The row into which to count a packet of a source, found by looking at all rows that have its tag; [`NO_ROW`] for none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn row_by_all_marks(source: u64, now_ns: u64) -> u32 {
+extern "C" fn row_by_every_tag(source: u64, now_ns: u64) -> u32 {
     let (Some(header), Some(state)) = (blocklist::header(), LiveCpuState::this()) else {
         return NO_ROW;
     };

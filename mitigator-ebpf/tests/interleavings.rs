@@ -75,7 +75,7 @@ use shared::SharedU64;
 const ONE: Source = Source::from_v4_bytes([192, 0, 2, 1]);
 const OTHER: Source = Source::from_v4_bytes([192, 0, 2, 2]);
 /// Tables of two lines each, of which the seeds choose the first, with a word of marks.
-const REGIONS: [BlockRegion; 2] = [BlockRegion::new(0, 2).marked(), BlockRegion::new(2, 2).marked()];
+const REGIONS: [BlockRegion; 2] = [BlockRegion::new(0, 2).marked(), BlockRegion::new(4, 2).marked()];
 const SEEDS: Seeds = Seeds { first: 1, second: 1 };
 
 fn terms(origin: BlockOrigin) -> BlockTerms {
@@ -85,8 +85,8 @@ fn terms(origin: BlockOrigin) -> BlockTerms {
 /// The block table, and the lock that stands for the grace period.
 struct Plane {
     region: SharedU64,
-    lines: [LiveLine; 4],
-    hits: [LiveHits; 4],
+    lines: [LiveLine; 6],
+    hits: [LiveHits; 6],
     marks: [LiveMarks; 2],
     judging: Mutex<()>,
 }
@@ -151,8 +151,8 @@ impl Plane {
         if with_grace {
             self.wait_for_packets();
         }
-        assert!(line.free_spent());
-        line.clear_marks(REGIONS[0], SEEDS, 0, &self.marks[0]);
+        line.free_spent();
+        self.marks[0].renew(0);
         self.block(OTHER, terms(BlockOrigin::Import));
         assert_eq!(place.source(), Some(OTHER));
     }
@@ -249,15 +249,22 @@ fn whose_mark_is_anothers_too_stays_blocked_when_that_one_goes() {
         leaving.take_back();
         assert!(leaving.spend());
         plane.wait_for_packets();
-        assert!(line.free_spent());
-        line.clear_marks(REGIONS[0], SEEDS, 0, &plane.marks[0]);
+        line.free_spent();
+        plane.marks[0].renew(other.bit);
         packets.join().unwrap();
         assert_eq!((plane.judge(ONE), leaving.source()), (None, None));
-        // Nobody's any more.
-        staying.take_back();
-        assert!(staying.spend() && line.free_spent());
-        line.clear_marks(REGIONS[0], SEEDS, 0, &plane.marks[0]);
-        assert!(!plane.marks[0].has(one), "a mark is left");
+    });
+}
+
+/// That marks are asked at all.
+#[test]
+fn who_has_no_mark_is_looked_for_only_where_there_are_none() {
+    loom::model(|| {
+        let plane = Plane::new();
+        plane.first_place_of(0).put(ONE, terms(BlockOrigin::Agent));
+        assert_eq!(plane.judge(ONE), None);
+        plane.region.set(BlockRegion::new(0, 2).bits());
+        assert_eq!(plane.judge(ONE), Some(terms(BlockOrigin::Agent)));
     });
 }
 
@@ -272,7 +279,7 @@ fn a_table_that_grows_never_lets_a_blocked_source_through() {
                 assert_eq!(packets.judge(ONE), Some(terms(BlockOrigin::Agent)), "let through");
             }
         });
-        let [old, new] = [0, 2].map(|line| plane.first_place_of(line));
+        let [old, new] = [0, 4].map(|line| plane.first_place_of(line));
         plane.mark(REGIONS[1], ONE);
         new.put(ONE, terms(BlockOrigin::Agent));
         plane.region.publish(REGIONS[1].bits());

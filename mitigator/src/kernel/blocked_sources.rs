@@ -41,7 +41,7 @@ pub(super) struct InUse {
     lines: Mapped<LiveLine>,
     /// For each line.
     hits: Mapped<LiveHits>,
-    /// For every two lines.
+    /// For every four lines.
     marks: Mapped<LiveMarks>,
 }
 
@@ -183,6 +183,10 @@ impl BlockedSources {
         }
     }
 
+    fn read_overflow(&self) -> Result<Vec<(Source, PlacedBlock)>> {
+        if self.header().overflowing.get() == 0 { Ok(Vec::new()) } else { self.overflow.read_all() }
+    }
+
     fn overflowing(&self, source: Source) -> Result<Option<PlacedBlock>> {
         if self.header().overflowing.get() == 0 { Ok(None) } else { self.overflow.get(&source) }
     }
@@ -207,12 +211,10 @@ impl BlockedSources {
                     found.push((source, entry));
                 }
             }
-            if self.header().overflowing.get() != 0 {
-                for (source, block) in self.overflow.read_all()? {
-                    let entry = block.terms.entry(block.hits);
-                    if let Some(entry) = entry.filter(|_| in_use.may_overflow(source)) {
-                        found.push((source, entry));
-                    }
+            for (source, block) in self.read_overflow()? {
+                let entry = block.terms.entry(block.hits);
+                if let Some(entry) = entry.filter(|_| in_use.may_overflow(source)) {
+                    found.push((source, entry));
                 }
             }
             if self.in_use()?.region == in_use.region {
@@ -252,7 +254,7 @@ impl BlockedSources {
             Standing::Nowhere => {}
         }
         self.count_another()?;
-        let written = match in_use.free_place(source) {
+        let written = match in_use.mark_and_find_place(source) {
             Some(place) => {
                 place.put(source, terms);
                 Ok(())
@@ -351,7 +353,9 @@ impl BlockedSources {
         if freed > 0 {
             wait_for_packets();
             let _lock = self.pins.lock()?;
-            self.in_use()?.free_spent();
+            let in_use = self.in_use()?;
+            in_use.lines.values().iter().for_each(LiveLine::free_spent);
+            in_use.renew_marks(&self.read_overflow()?);
         }
         Ok(Cleared { over, freed: freed + self.drain_overflow()? })
     }
@@ -374,12 +378,10 @@ impl BlockedSources {
     /// Under the lock.
     fn move_from_overflow(&self, table: &InUse) -> Result<Vec<Source>> {
         let mut moved = Vec::new();
-        if self.header().overflowing.get() != 0 {
-            for (source, block) in self.overflow.read_all()? {
-                if let Some(place) = table.free_place(source) {
-                    place.put(source, block.terms);
-                    moved.push(source);
-                }
+        for (source, block) in self.read_overflow()? {
+            if let Some(place) = table.mark_and_find_place(source) {
+                place.put(source, block.terms);
+                moved.push(source);
             }
         }
         Ok(moved)
@@ -461,7 +463,7 @@ impl BlockedSources {
             if terms == BlockTerms::NONE {
                 continue;
             }
-            match new.free_place(source) {
+            match new.mark_and_find_place(source) {
                 Some(place) => place.put(source, terms),
                 None => {
                     self.header().overflowing.add(1);
@@ -530,15 +532,19 @@ impl InUse {
         find(&self, self.region, source)
     }
 
-    /// Frees the places that were spent, after their grace period.
-    fn free_spent(&self) {
-        for (line, index) in self.lines.values().iter().zip(self.region.first()..) {
-            if line.free_spent()
-                && let Some(marks) = self.marks_at(BlockRegion::word_of_line(index))
-            {
-                line.clear_marks(self.region, self.seeds, index, marks);
+    /// Clears the marks of those who stand nowhere any more, neither in a line nor in the overflow. Under the lock of the
+    /// writers.
+    fn renew_marks(&self, overflowing: &[(Source, PlacedBlock)]) {
+        let words = self.marks.values();
+        let mut renewed = vec![0_u64; words.len()];
+        let in_lines = self.places().filter_map(|place| place.block.source());
+        for source in in_lines.chain(overflowing.iter().map(|(source, _)| *source)) {
+            let mark = self.region.mark_of(source, self.seeds.first);
+            if let Some(bits) = renewed.get_mut((mark.word - self.region.first_word()) as usize) {
+                *bits |= mark.bit;
             }
         }
+        words.iter().zip(renewed).for_each(|(marks, bits)| marks.renew(bits));
     }
 
     fn marks_at(&self, word: u32) -> Option<&LiveMarks> {
@@ -551,7 +557,7 @@ impl InUse {
     }
 
     /// Marks the source, and gives it a place in one of its lines; `None` when both are full, or it cannot stand in a line.
-    fn free_place(&self, source: Source) -> Option<CountedPlace<'_>> {
+    fn mark_and_find_place(&self, source: Source) -> Option<CountedPlace<'_>> {
         if !can_stand_in_a_line(source) {
             return None;
         }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aya::maps::{Array, Map, MapData};
 use mitigator::clock::Clock;
 use mitigator::config::Capacities;
 use mitigator::kernel::blocks::{BlockTables, NewBlock};
 use mitigator::kernel::maps;
+use mitigator::kernel::pins::Pins;
 use mitigator::kernel::table::Table;
 use mitigator::pipeline::target::Target;
 use mitigator_common::{
@@ -163,7 +165,11 @@ pub fn many_blocks() -> Result<()> {
         );
     }
     let all: Vec<Target> = blocks.iter().map(|block| block.target).collect();
+    let marks = marks_set(&bench.pins())?;
+    ensure!((20_000..=50_000).contains(&marks), "{marks} marks of 50,000 blocks");
     ensure!(tables.unblock_all(&all)? == 50_000 && tables.standing()?.is_empty(), "something is left");
+    tables.remove_expired(0)?;
+    ensure!(marks_set(&bench.pins())? == 0, "marks of nobody are left");
     // One list after the other, each in place of the last, while nobody clears away.
     for round in 1..8 {
         let list: Vec<NewBlock> = (round * COUNT..(round + 1) * COUNT).map(block).collect();
@@ -173,6 +179,13 @@ pub fn many_blocks() -> Result<()> {
         tables.unblock_all(&targets)?;
     }
     Ok(())
+}
+
+/// Marks of the block table, in both of its halves.
+fn marks_set(pins: &Pins) -> Result<u32> {
+    let map = MapData::from_pin(pins.maps().join(maps::BLOCK_MARKS))?;
+    let marks: Array<MapData, u64> = Array::try_from(Map::Array(map))?;
+    marks.iter().try_fold(0, |set, word| Ok(set + word?.count_ones()))
 }
 
 /// None slips through, and each is counted for its block, whatever becomes of the table meanwhile.
