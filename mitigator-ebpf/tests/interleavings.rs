@@ -8,7 +8,7 @@
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use mitigator_common::{BlockOrigin, BlockRegion, BlockTerms, NEVER_EXPIRES, Seeds, Source};
+use mitigator_common::{BlockMark, BlockOrigin, BlockRegion, BlockTerms, NEVER_EXPIRES, Seeds, Source};
 
 #[path = "../src/block_table.rs"]
 mod block_table;
@@ -240,6 +240,8 @@ fn whose_mark_is_anothers_too_stays_blocked_when_that_one_goes() {
             .put(OTHER, terms(BlockOrigin::Agent));
         let [one, other] = [ONE, OTHER].map(|source| REGIONS[0].mark_of(source, SEEDS.first));
         assert_eq!(one, other);
+        // Somebody else's, who is gone, too.
+        plane.marks[0].set(BlockMark { bit: one.bit << 1, ..one });
         let packets = Arc::clone(&plane);
         let packets = thread::spawn(move || {
             for _ in 0..2 {
@@ -253,6 +255,7 @@ fn whose_mark_is_anothers_too_stays_blocked_when_that_one_goes() {
         plane.marks[0].renew(other.bit);
         packets.join().unwrap();
         assert_eq!((plane.judge(ONE), leaving.source()), (None, None));
+        assert!(!plane.marks[0].has(BlockMark { bit: one.bit << 1, ..one }));
     });
 }
 
