@@ -134,13 +134,10 @@ impl BlockRegion {
     /// The mark of a source, by the first of the [`Seeds`]: among those of its first line.
     #[inline(always)]
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "there are fewer than 2^32 words")]
     pub const fn mark_of(self, source: Source, seed: u64) -> BlockMark {
-        let shift = self.shift() & 63;
-        let hash = source.number().wrapping_mul(seed);
-        let word = Self::word_of_line(self.first() + (hash >> shift) as u32);
-        let bit = hash >> ((shift - Self::MARKS_PER_LINE_BITS) & 63);
-        BlockMark { word, bit: 1 << (bit & 63) }
+        // The bits of the hash that tell the line, and the next ones.
+        let hash = source.number().wrapping_mul(seed) >> ((self.shift() - Self::MARKS_PER_LINE_BITS) & 63);
+        BlockMark { word: Self::word_of_line(self.line_of(source, seed)), bit: 1 << (hash & 63) }
     }
 
     /// Index of the word with the marks of a line, by its index in the map.
