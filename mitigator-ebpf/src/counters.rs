@@ -1,9 +1,10 @@
 //! Counts one packet for its source, in place.
 //!
-//! [`LiveRow`] is the row of a source while packets arrive on several CPUs. The CPU on which its packets arrive, as a
-//! rule, owns the first of its three cache lines and adds to it alone, without the atomic additions that would make each
-//! packet wait for the one before; all others add to the second and the third, atomically. Both are summed by who reads:
-//! no packet is lost, and memory goes by the sources alone, however many CPUs there are.
+//! [`LiveRow`] is the row of a source while packets arrive on several CPUs, in two values of maps of their own. The CPU on
+//! which its packets arrive, as a rule, owns [`OwnersLine`] and adds to it alone, without the atomic additions that would
+//! make each packet wait for the one before; all others add to [`RowDetails`], atomically. Both are summed by who reads: no
+//! packet is lost, and memory goes by the sources alone, however many CPUs there are. Nearly every packet touches the
+//! first alone, so that those of all sources lie side by side: in few pages and caches.
 
 use mitigator_common::{RowMarks, Source, SourceCounters};
 
@@ -18,6 +19,8 @@ const EPOCH_MASK: u32 = 0xffff;
 const PORT_SHIFT: u32 = 16;
 /// Ports that Linux takes for questions, from here on; services that answer strangers are below, as a rule.
 const ASKING_PORTS: u16 = 32_768;
+/// Flags by which TCP packets are told apart, but for that of a request.
+const KINDS_OF_TCP: u8 = flags::FIN | flags::SYN | flags::RST | flags::ACK;
 /// More than a packet ever has.
 const MOST_BYTES: u64 = 65_535;
 
@@ -39,12 +42,18 @@ struct Part {
     epoch: SharedU32,
 }
 
-/// A row of the source table; [`SourceCounters`] tells what it counts.
+/// Whose a row is, and what the CPU that owns it counts: one cache line.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
-pub struct LiveRow {
+pub struct OwnersLine {
     source: SharedU64,
     own: Part,
+}
+
+/// What all other CPUs count of a row's source, and what is rare: two cache lines.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct RowDetails {
     others: Part,
     tcp_fin_packets: SharedU32,
     tcp_syn_ack_packets: SharedU32,
@@ -68,12 +77,44 @@ pub struct LiveRow {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<LiveRow>() == 192);
-    assert!(offset_of!(LiveRow, others) == 64 && offset_of!(LiveRow, first_seen_ns) == 128);
+    assert!(size_of::<OwnersLine>() == 64 && size_of::<RowDetails>() == 128);
+    assert!(offset_of!(RowDetails, first_seen_ns) == 64);
 };
+
+/// A row of the source table; [`SourceCounters`] tells what it counts.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveRow<'t> {
+    line: &'t OwnersLine,
+    details: &'t RowDetails,
+}
+
+/// The memory of one row.
+#[derive(Debug, Default)]
+pub struct RowMemory {
+    line: OwnersLine,
+    details: RowDetails,
+}
+
+impl RowMemory {
+    /// Of a source first seen at `now_ns`.
+    #[must_use]
+    pub fn starting_at(now_ns: u64) -> Self {
+        let memory = Self::default();
+        memory.row().begin(Source::default(), now_ns, RowMarks::NONE);
+        memory
+    }
+
+    /// The row.
+    #[must_use]
+    pub const fn row(&self) -> LiveRow<'_> {
+        LiveRow { line: &self.line, details: &self.details }
+    }
+}
 
 /// How to add to a part.
 trait Adds {
+    /// Whether nobody else does.
+    const ALONE: bool;
     fn add(number: &SharedU32, amount: u32);
     fn add_long(number: &SharedU64, amount: u64);
 }
@@ -84,6 +125,8 @@ struct Alone;
 struct AmongOthers;
 
 impl Adds for Alone {
+    const ALONE: bool = true;
+
     #[inline(always)]
     fn add(number: &SharedU32, amount: u32) {
         number.add_alone(amount);
@@ -96,6 +139,8 @@ impl Adds for Alone {
 }
 
 impl Adds for AmongOthers {
+    const ALONE: bool = false;
+
     #[inline(always)]
     fn add(number: &SharedU32, amount: u32) {
         number.add(amount);
@@ -119,7 +164,8 @@ impl Part {
         self.tcp_push_packets.set(0);
         self.udp_packets.set(0);
         self.ports.set(0);
-        self.epoch.set(0);
+        // An epoch of which there are no ports yet.
+        self.epoch.set(!SourceCounters::ports_epoch_of(now_ns) & EPOCH_MASK);
     }
 
     #[inline(always)]
@@ -129,7 +175,7 @@ impl Part {
         self.last_seen_ns.set(now_ns);
         match transport.kind {
             TransportKind::Tcp => {
-                self.note_destination(transport.destination_port, now_ns);
+                self.note_destination::<A>(transport.destination_port, now_ns);
                 let flags = transport.flags;
                 if flags & flags::RST != 0 {
                 } else if flags & flags::SYN != 0 {
@@ -144,7 +190,7 @@ impl Part {
                 }
             }
             TransportKind::Udp => {
-                self.note_destination(transport.destination_port, now_ns);
+                self.note_destination::<A>(transport.destination_port, now_ns);
                 A::add(&self.udp_packets, 1);
             }
             TransportKind::Icmp | TransportKind::Other => {}
@@ -154,10 +200,15 @@ impl Part {
     /// Two CPUs that meet in the part that is nobody's own may lose a port or a bit of the sketch, which only ever makes
     /// the estimate smaller; the next packet to the port sets it again.
     #[inline(always)]
-    fn note_destination(&self, port: u16, now_ns: u64) {
+    fn note_destination<A: Adds>(&self, port: u16, now_ns: u64) {
         let ports = self.ports.get();
         if ports & 0xffff != u32::from(port) {
             self.ports.set(ports >> PORT_SHIFT << PORT_SHIFT | u32::from(port));
+        } else if A::ALONE
+            && self.epoch.get() & EPOCH_MASK == SourceCounters::ports_epoch_of(now_ns) & EPOCH_MASK
+        {
+            // The class was noted with the port, or with another packet to it in this epoch.
+            return;
         }
         self.note_port_class(port, now_ns);
     }
@@ -203,91 +254,36 @@ impl Part {
     }
 }
 
-impl LiveRow {
-    /// A row for a source first seen at `now_ns`, where nobody else sees it yet.
-    #[must_use]
-    pub fn starting_at(now_ns: u64) -> Self {
-        let row = Self::default();
-        row.begin(Source::default(), now_ns, RowMarks::NONE);
-        row
-    }
-
-    /// Whether it is the source's.
+impl OwnersLine {
+    /// Whether the row is the source's.
     #[inline(always)]
     #[must_use]
     pub fn is_of(&self, source: Source) -> bool {
         self.source.get() == source.number()
     }
 
-    /// Whose it is.
-    #[must_use]
-    pub fn source(&self) -> Source {
-        Source::from_number(self.source.consult())
-    }
-
-    /// Empties the row for another source, first seen at `now_ns`. A CPU that is counting a packet of the former one at
-    /// this very moment, after it was quiet for long, may add it to the new one, or put back what it had loaded before;
-    /// that there was a former one, `marks` tells.
+    /// Adds one packet of `wire_bytes` bytes that arrived at `now_ns` on the CPU `cpu`, less than 65,535, here or in the
+    /// row's `details`.
     #[inline(always)]
-    pub fn begin(&self, source: Source, now_ns: u64, marks: RowMarks) {
-        self.source.publish(Source::BEING_MADE.number());
-        self.own.begin(now_ns);
-        self.others.begin(now_ns);
-        self.first_seen_ns.set(now_ns);
-        for number in [
-            &self.tcp_fin_packets,
-            &self.tcp_syn_ack_packets,
-            &self.tcp_rst_packets,
-            &self.tcp_odd_packets,
-            &self.reflection_packets,
-            &self.icmp_packets,
-            &self.fragment_packets,
-            &self.extension_packets,
-            &self.other_packets,
-            &self.sent_packets,
-            &self.sent_syn_packets,
-            &self.sent_syn_ack_packets,
-            &self.sent_data_packets,
-            &self.sent_udp_packets,
-            &self.sent_closing_packets,
-        ] {
-            number.set(0);
+    pub fn record<'t>(
+        &self,
+        cpu: u32,
+        content: Content,
+        wire_bytes: u64,
+        now_ns: u64,
+        details: impl Fn() -> Option<&'t RowDetails>,
+    ) {
+        if self.is_owned_by(cpu) {
+            self.own.record::<Alone>(&content.transport, wire_bytes, now_ns);
+            if is_rare(content)
+                && let Some(details) = details()
+            {
+                details.record_rare(content, &self.own);
+            }
+        } else if let Some(details) = details() {
+            details.others.record::<AmongOthers>(&content.transport, wire_bytes, now_ns);
+            details.record_rare(content, &details.others);
         }
-        self.marks.set(marks.bits());
-        self.source.publish(source.number());
-    }
-
-    /// A number that is another one as soon as one packet more was counted, in either direction. That of the row of another
-    /// source, or of one that was made anew, is another one but for one in 2^64.
-    #[must_use]
-    pub fn fingerprint(&self) -> u64 {
-        let packets = self.own.packets.get().wrapping_add(self.others.packets.get());
-        let row = self.source.get().wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            ^ self.first_seen_ns.get().wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        // Both only grow, so that the sum of a row never comes back before 2^32 packets were sent.
-        row.wrapping_add(packets).wrapping_add(u64::from(self.sent_packets.get()) << 32)
-    }
-
-    /// When the source sent last.
-    #[inline(always)]
-    #[must_use]
-    pub fn last_seen_ns(&self) -> u64 {
-        let (own, others) = (self.own.last_seen_ns.get(), self.others.last_seen_ns.get());
-        if own < others { others } else { own }
-    }
-
-    /// Adds one packet of `wire_bytes` bytes that arrived at `now_ns` on the CPU `cpu`, less than 65,535.
-    #[inline(always)]
-    pub fn record(&self, cpu: u32, content: Content, wire_bytes: u64, now_ns: u64) {
-        let transport = &content.transport;
-        let part = if self.is_owned_by(cpu) {
-            self.own.record::<Alone>(transport, wire_bytes, now_ns);
-            &self.own
-        } else {
-            self.others.record::<AmongOthers>(transport, wire_bytes, now_ns);
-            &self.others
-        };
-        self.record_rare(content, part);
     }
 
     /// The first CPU on which a packet arrives owns the row from then on.
@@ -297,8 +293,23 @@ impl LiveRow {
         let owner = found >> OWNER_SHIFT;
         owner == cpu + 1 || owner == 0 && self.own.epoch.replace(found, found | (cpu + 1) << OWNER_SHIFT)
     }
+}
 
-    /// What few packets are, which is added atomically whoever it is.
+/// Whether a packet counts as anything that few packets are.
+#[inline(always)]
+fn is_rare(content: Content) -> bool {
+    let Transport { kind, source_port, flags, .. } = content.transport;
+    content.is_fragment
+        || content.has_extensions
+        || match kind {
+            TransportKind::Tcp => !matches!(flags & KINDS_OF_TCP, flags::ACK | flags::SYN),
+            TransportKind::Udp => is_reflection_port(source_port),
+            TransportKind::Icmp | TransportKind::Other => true,
+        }
+}
+
+impl RowDetails {
+    /// Counts as what few packets are, atomically whoever it is. `part` is where the packet was counted.
     #[inline(always)]
     fn record_rare(&self, content: Content, part: &Part) {
         if content.is_fragment {
@@ -310,20 +321,14 @@ impl LiveRow {
         let Transport { kind, source_port, flags, .. } = content.transport;
         match kind {
             TransportKind::Tcp => {
-                const ACK_ALONE: u8 = flags::ACK;
-                const ALL: u8 = flags::FIN | flags::SYN | flags::RST | flags::ACK;
-                let found = flags & ALL;
-                if found == ACK_ALONE || found == flags::SYN {
-                    return;
-                }
-                if found & (flags::FIN | flags::RST) == flags::FIN {
+                if flags & (flags::FIN | flags::RST) == flags::FIN {
                     self.tcp_fin_packets.add(1);
                 }
-                if found & flags::RST != 0 {
+                if flags & flags::RST != 0 {
                     self.tcp_rst_packets.add(1);
-                } else if found & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
+                } else if flags & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
                     self.tcp_syn_ack_packets.add(1);
-                } else if found & (flags::SYN | flags::ACK) == 0 {
+                } else if flags & (flags::SYN | flags::ACK) == 0 {
                     self.tcp_odd_packets.add(1);
                 }
             }
@@ -337,6 +342,80 @@ impl LiveRow {
             TransportKind::Other => self.other_packets.add(1),
         }
     }
+}
+
+impl<'t> LiveRow<'t> {
+    /// The row of these two values.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(line: &'t OwnersLine, details: &'t RowDetails) -> Self {
+        Self { line, details }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn source(self) -> Source {
+        Source::from_number(self.line.source.consult())
+    }
+
+    /// Empties the row for another source, first seen at `now_ns`. A CPU that is counting a packet of the former one at
+    /// this very moment, after it was quiet for long, may add it to the new one, or put back what it had loaded before;
+    /// that there was a former one, `marks` tells.
+    #[inline(always)]
+    pub fn begin(self, source: Source, now_ns: u64, marks: RowMarks) {
+        let Self { line, details } = self;
+        line.source.publish(Source::BEING_MADE.number());
+        line.own.begin(now_ns);
+        details.others.begin(now_ns);
+        details.first_seen_ns.set(now_ns);
+        for number in [
+            &details.tcp_fin_packets,
+            &details.tcp_syn_ack_packets,
+            &details.tcp_rst_packets,
+            &details.tcp_odd_packets,
+            &details.reflection_packets,
+            &details.icmp_packets,
+            &details.fragment_packets,
+            &details.extension_packets,
+            &details.other_packets,
+            &details.sent_packets,
+            &details.sent_syn_packets,
+            &details.sent_syn_ack_packets,
+            &details.sent_data_packets,
+            &details.sent_udp_packets,
+            &details.sent_closing_packets,
+        ] {
+            number.set(0);
+        }
+        details.marks.set(marks.bits());
+        line.source.publish(source.number());
+    }
+
+    /// A number that is another one as soon as one packet more was counted, in either direction. That of the row of another
+    /// source, or of one that was made anew, is another one but for one in 2^64.
+    #[must_use]
+    pub fn fingerprint(self) -> u64 {
+        let Self { line, details } = self;
+        let packets = line.own.packets.get().wrapping_add(details.others.packets.get());
+        let row = line.source.get().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ details.first_seen_ns.get().wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        // Both only grow, so that the sum of a row never comes back before 2^32 packets were sent.
+        row.wrapping_add(packets).wrapping_add(u64::from(details.sent_packets.get()) << 32)
+    }
+
+    /// When the source sent last.
+    #[inline(always)]
+    #[must_use]
+    pub fn last_seen_ns(self) -> u64 {
+        let (own, others) = (self.line.own.last_seen_ns.get(), self.details.others.last_seen_ns.get());
+        if own < others { others } else { own }
+    }
+
+    /// Adds one packet, as [`OwnersLine::record`].
+    #[inline(always)]
+    pub fn record(self, cpu: u32, content: Content, wire_bytes: u64, now_ns: u64) {
+        self.line.record(cpu, content, wire_bytes, now_ns, || Some(self.details));
+    }
 
     /// Adds one packet that this host sent to the source at `now_ns`; whether the source is known by that, and its
     /// address not forged: this host asked it for something, or goes on with a connection.
@@ -344,31 +423,31 @@ impl LiveRow {
     /// UDP that leaves from a port for questions is one, as where both sides of a call speak first. From any other port it is
     /// one if nothing came before and the row `has_all`, every packet of the source.
     #[inline(always)]
-    pub fn record_sent(&self, content: Content, now_ns: u64, has_all: impl FnOnce() -> bool) -> bool {
-        self.sent_packets.add(1);
+    pub fn record_sent(self, content: Content, now_ns: u64, has_all: impl FnOnce() -> bool) -> bool {
+        self.details.sent_packets.add(1);
         let Transport { kind, source_port, destination_port, flags, has_payload } = content.transport;
         match kind {
             TransportKind::Tcp => {
                 if flags & (flags::FIN | flags::RST) != 0 {
-                    self.sent_closing_packets.add(1);
+                    self.details.sent_closing_packets.add(1);
                 }
                 if content.transport.opens() {
-                    self.sent_syn_packets.add(1);
-                    self.others.note_port_class(destination_port, now_ns);
+                    self.details.sent_syn_packets.add(1);
+                    self.details.others.note_port_class(destination_port, now_ns);
                     return true;
                 }
                 if flags & flags::SYN != 0 {
-                    self.sent_syn_ack_packets.add(1);
+                    self.details.sent_syn_ack_packets.add(1);
                 } else if has_payload {
-                    self.sent_data_packets.add(1);
+                    self.details.sent_data_packets.add(1);
                     return true;
                 }
                 false
             }
             TransportKind::Udp => {
-                self.sent_udp_packets.add(1);
+                self.details.sent_udp_packets.add(1);
                 // An answer to a forged question says nothing of who is there.
-                let is_first = || self.own.packets.get() == 0 && self.others.packets.get() == 0;
+                let is_first = || self.line.own.packets.get() == 0 && self.details.others.packets.get() == 0;
                 let asks = source_port >= ASKING_PORTS || is_first() && has_all();
                 if asks {
                     self.note_asked();
@@ -381,23 +460,23 @@ impl LiveRow {
 
     /// By exchange, so that the mark of a row that has gone to another source for the first time meanwhile is not lost.
     #[inline(always)]
-    fn note_asked(&self) {
-        let marks = self.marks.get();
+    fn note_asked(self) {
+        let marks = self.details.marks.get();
         if !RowMarks::from_bits(marks).has(RowMarks::ASKED) {
-            let _has_gone = !self.marks.replace(marks, marks | RowMarks::ASKED.bits());
+            let _has_gone = !self.details.marks.replace(marks, marks | RowMarks::ASKED.bits());
         }
     }
 
     /// Whether this host asked the source for a connection, or answered it over one.
     #[inline(always)]
     #[must_use]
-    pub fn has_connection(&self) -> bool {
-        self.sent_syn_packets.get() > 0 || self.sent_data_packets.get() > 0
+    pub fn has_connection(self) -> bool {
+        self.details.sent_syn_packets.get() > 0 || self.details.sent_data_packets.get() > 0
     }
 
     #[inline(always)]
-    fn has(&self, marks: RowMarks) -> bool {
-        RowMarks::from_bits(self.marks.get()).has(marks)
+    fn has(self, marks: RowMarks) -> bool {
+        RowMarks::from_bits(self.details.marks.get()).has(marks)
     }
 
     /// Whether a limit that began at `since_ns` exempts the source: it was there before, or this host asked
@@ -405,19 +484,20 @@ impl LiveRow {
     /// may be forged.
     #[inline(always)]
     #[must_use]
-    pub fn is_known(&self, since_ns: u64) -> bool {
-        self.first_seen_ns.get() < since_ns || self.has_connection() || self.has(RowMarks::ASKED)
+    pub fn is_known(self, since_ns: u64) -> bool {
+        self.details.first_seen_ns.get() < since_ns || self.has_connection() || self.has(RowMarks::ASKED)
     }
 
     /// The row as it stands.
     #[must_use]
-    pub fn totals(&self) -> SourceCounters {
+    pub fn totals(self) -> SourceCounters {
         let found = self.sums();
         if found.marks.has(RowMarks::HAD_ANOTHER) { as_others_tell(found) } else { found }
     }
 
-    fn sums(&self) -> SourceCounters {
-        let Self { own, others, .. } = self;
+    fn sums(self) -> SourceCounters {
+        let Self { line: OwnersLine { own, .. }, details } = self;
+        let others = &details.others;
         let both = |count: fn(&Part) -> &SharedU32| count(own).get().wrapping_add(count(others).get());
         let (own_ports, other_ports) = (own.ports.get(), others.ports.get());
         let is_others_latest = others.packets.get() > 0 && others.last_seen_ns.get() > own.last_seen_ns.get();
@@ -435,32 +515,32 @@ impl LiveRow {
         SourceCounters {
             packets: own.packets.get() + others.packets.get(),
             bytes: own.bytes.get() + others.bytes.get(),
-            first_seen_ns: self.first_seen_ns.get(),
+            first_seen_ns: details.first_seen_ns.get(),
             last_seen_ns: self.last_seen_ns(),
             port_bits,
             ports_epoch,
             tcp_syn_packets: both(|part| &part.tcp_syn_packets),
-            tcp_syn_ack_packets: self.tcp_syn_ack_packets.get(),
+            tcp_syn_ack_packets: details.tcp_syn_ack_packets.get(),
             tcp_ack_packets: both(|part| &part.tcp_ack_packets),
-            tcp_rst_packets: self.tcp_rst_packets.get(),
-            tcp_odd_packets: self.tcp_odd_packets.get(),
+            tcp_rst_packets: details.tcp_rst_packets.get(),
+            tcp_odd_packets: details.tcp_odd_packets.get(),
             tcp_push_packets: both(|part| &part.tcp_push_packets),
             udp_packets: both(|part| &part.udp_packets),
-            reflection_packets: self.reflection_packets.get(),
-            icmp_packets: self.icmp_packets.get(),
-            fragment_packets: self.fragment_packets.get(),
-            extension_packets: self.extension_packets.get(),
-            other_packets: self.other_packets.get(),
+            reflection_packets: details.reflection_packets.get(),
+            icmp_packets: details.icmp_packets.get(),
+            fragment_packets: details.fragment_packets.get(),
+            extension_packets: details.extension_packets.get(),
+            other_packets: details.other_packets.get(),
             reflection_port: upper_half(reflection),
             destination_port: lower_half(destination),
-            tcp_fin_packets: self.tcp_fin_packets.get(),
-            marks: RowMarks::from_bits(self.marks.get()),
-            sent_packets: self.sent_packets.get(),
-            sent_syn_packets: self.sent_syn_packets.get(),
-            sent_syn_ack_packets: self.sent_syn_ack_packets.get(),
-            sent_data_packets: self.sent_data_packets.get(),
-            sent_udp_packets: self.sent_udp_packets.get(),
-            sent_closing_packets: self.sent_closing_packets.get(),
+            tcp_fin_packets: details.tcp_fin_packets.get(),
+            marks: RowMarks::from_bits(details.marks.get()),
+            sent_packets: details.sent_packets.get(),
+            sent_syn_packets: details.sent_syn_packets.get(),
+            sent_syn_ack_packets: details.sent_syn_ack_packets.get(),
+            sent_data_packets: details.sent_data_packets.get(),
+            sent_udp_packets: details.sent_udp_packets.get(),
+            sent_closing_packets: details.sent_closing_packets.get(),
         }
     }
 }
@@ -522,39 +602,27 @@ const fn port_bit(port: u16) -> u64 {
     1 << ((port as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
 }
 
-/// UDP services that answer a small forged question with a large answer.
-///
-/// The list of US-CERT alert TA14-017A, with WS-Discovery, ARMS, CoAP, BACnet and ISAKMP added.
-#[inline(always)]
-#[must_use]
-pub const fn is_reflection_port(port: u16) -> bool {
-    matches!(
-        port,
-        17 | 19
-            | 53
-            | 69
-            | 111
-            | 123
-            | 137
-            | 161
-            | 389
-            | 500
-            | 520
-            | 1434
-            | 1900
-            | 3283
-            | 3702
-            | 5093
-            | 5353
-            | 5683
-            | 10001
-            | 11211
-            | 27015
-            | 27960
-            | 37810
-            | 47808
-    )
+macro_rules! reflection_ports {
+    ($($port:literal),*) => {
+        /// The classes of the ports that reflect.
+        const REFLECTING_CLASSES: u64 = $(port_bit($port))|*;
+
+        /// UDP services that answer a small forged question with a large answer.
+        ///
+        /// The list of US-CERT alert TA14-017A, with WS-Discovery, ARMS, CoAP, BACnet and ISAKMP added.
+        #[inline(always)]
+        #[must_use]
+        pub const fn is_reflection_port(port: u16) -> bool {
+            // Most ports are told by one look at their class, not by as many comparisons.
+            REFLECTING_CLASSES & port_bit(port) != 0 && matches!(port, $($port)|*)
+        }
+    };
 }
+
+reflection_ports!(
+    17, 19, 53, 69, 111, 123, 137, 161, 389, 500, 520, 1434, 1900, 3283, 3702, 5093, 5353, 5683, 10001,
+    11211, 27015, 27960, 37810, 47808
+);
 
 #[cfg(test)]
 mod tests {
@@ -591,7 +659,8 @@ mod tests {
             ("GRE", Transport::OTHER, |c| c.other_packets),
         ];
         for (description, transport, counter) in rows {
-            let row = LiveRow::starting_at(1);
+            let memory = RowMemory::starting_at(1);
+            let row = memory.row();
             row.record(0, content(transport), 60, 2);
             let totals = row.totals();
             assert_eq!((totals.packets, totals.bytes), (1, 60), "{description}");
@@ -603,7 +672,8 @@ mod tests {
     #[test]
     fn the_fingerprint_of_a_row_tells_that_it_changed() {
         let (one, other) = (Source::from_number(7), Source::from_number(8));
-        let row = LiveRow::starting_at(1);
+        let memory = RowMemory::starting_at(1);
+        let row = memory.row();
         row.begin(one, 1, RowMarks::NONE);
         let mut seen = std::vec![row.fingerprint()];
         let mut note = |what: &str| {
@@ -625,13 +695,39 @@ mod tests {
 
     #[test]
     fn ports_are_forgotten_when_their_epoch_is_over() {
-        let row = LiveRow::default();
+        let memory = RowMemory::default();
+        let row = memory.row();
         for destination_port in 1..=20 {
             row.record(0, content(Transport::udp(1, destination_port)), 60, 5);
         }
         assert!(row.totals().port_bits.count_ones() >= 12);
         row.record(0, content(udp(1)), 60, 5 + (1 << 30));
         assert_eq!(row.totals().port_bits.count_ones(), 1);
+    }
+
+    #[test]
+    fn a_port_that_stays_is_seen_in_every_epoch() {
+        for port in [0, 5_000] {
+            for start in [0, 7 << 30, 0xffff << 30] {
+                for cpus in [&[0, 0, 0, 0], &[3, 0, 0, 0]] {
+                    let memory = RowMemory::starting_at(start);
+                    let row = memory.row();
+                    for (cpu, epoch) in cpus.iter().zip([0, 0, 1, 3]) {
+                        let now_ns = start + (epoch << 30);
+                        row.record(*cpu, content(Transport::udp(1, port)), 60, now_ns);
+                        let totals = row.totals();
+                        let epoch = SourceCounters::ports_epoch_of(now_ns);
+                        assert_eq!((totals.port_bits, totals.ports_epoch), (port_bit(port), epoch), "{port}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_service_that_reflects_is_told_from_its_neighbours() {
+        let found: std::vec::Vec<u16> = (0..=u16::MAX).filter(|port| is_reflection_port(*port)).collect();
+        assert_eq!((found.len(), found[0], found[2], found[23]), (24, 17, 53, 47_808));
     }
 
     #[test]
@@ -645,7 +741,8 @@ mod tests {
             ("this host answers somebody of a crowd", true, false, 53, false),
             ("this host asks somebody of a crowd", true, false, 40_000, true),
         ] {
-            let row = LiveRow::starting_at(2);
+            let memory = RowMemory::starting_at(2);
+            let row = memory.row();
             if !asks_first {
                 row.record(0, question, 60, 2);
             }
@@ -671,7 +768,8 @@ mod tests {
             ("accepted", tcp(flags::SYN | flags::ACK, false), false),
             ("refused", tcp(flags::RST, false), false),
         ] {
-            let row = LiveRow::starting_at(2);
+            let memory = RowMemory::starting_at(2);
+            let row = memory.row();
             row.record(0, content(tcp(flags::SYN, false)), 60, 2);
             row.record_sent(content(transport), 2, || true);
             assert_eq!((row.is_known(1), row.totals().was_asked()), (is_known, is_known), "{description}");
@@ -681,19 +779,20 @@ mod tests {
     /// What a CPU had loaded before the row went to another source, and stores after.
     #[test]
     fn a_number_that_is_put_back_is_not_the_next_sources() {
-        type Number = fn(&LiveRow);
+        type Number = fn(&OwnersLine);
         let rows: [(&str, Number); 5] = [
-            ("packets", |row| row.own.packets.set(1_000_001)),
-            ("bytes", |row| row.own.bytes.set(1_000_000_060)),
-            ("SYN", |row| row.own.tcp_syn_packets.set(1_000_001)),
-            ("requests", |row| row.own.tcp_push_packets.set(1_000_001)),
-            ("UDP", |row| row.own.udp_packets.set(1_000_001)),
+            ("packets", |line| line.own.packets.set(1_000_001)),
+            ("bytes", |line| line.own.bytes.set(1_000_000_060)),
+            ("SYN", |line| line.own.tcp_syn_packets.set(1_000_001)),
+            ("requests", |line| line.own.tcp_push_packets.set(1_000_001)),
+            ("UDP", |line| line.own.udp_packets.set(1_000_001)),
         ];
         for (description, put_back) in rows {
-            let row = LiveRow::starting_at(1);
+            let memory = RowMemory::starting_at(1);
+            let row = memory.row();
             row.begin(Source::RESERVED_V6, 5, RowMarks::HAD_ANOTHER);
             row.record(0, content(udp(40_000)), 60, 5);
-            put_back(&row);
+            put_back(&memory.line);
             let first = row.totals();
             assert_eq!(first.packets, 1, "{description}");
             assert!(first.tcp_syn_packets <= 1 && first.udp_packets == 1, "{description}: {first:?}");

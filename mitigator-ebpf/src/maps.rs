@@ -11,7 +11,7 @@ use mitigator_common::{
     WideAddress,
 };
 use mitigator_ebpf::block_table::{LiveBlock, LiveHits, LiveLine, LiveMarks, LiveOverflowingBlock};
-use mitigator_ebpf::counters::LiveRow;
+use mitigator_ebpf::counters::{OwnersLine, RowDetails};
 use mitigator_ebpf::sketch::LiveSketch;
 use mitigator_ebpf::source_table::LiveBucket;
 
@@ -32,7 +32,15 @@ pub static SOURCE_BUCKETS: Array<
 /// memory, and makes no more rows than [`mitigator_common::InsertionBudget`] allows.
 #[btf_map]
 pub static SOURCE_ROWS: Array<
-    LiveRow,
+    OwnersLine,
+    { SourceTable::new(SourceTable::buckets_for(262_144)).rows() as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
+
+/// The rest of each row, which few packets touch: of the CPUs that do not own the row, or of rare kinds. As above.
+#[btf_map]
+pub static SOURCE_DETAILS: Array<
+    RowDetails,
     { SourceTable::new(SourceTable::buckets_for(262_144)).rows() as usize },
     { BPF_F_MMAPABLE as usize },
 > = Array::new();

@@ -9,7 +9,7 @@
 
 use mitigator_common::{RowMarks, Source, SourcePlace, SourceTable};
 
-use crate::counters::LiveRow;
+use crate::counters::{LiveRow, OwnersLine, RowDetails};
 use crate::shared::SharedU64;
 
 /// Marks a row that is being made.
@@ -183,8 +183,15 @@ impl LiveBucket {
 pub trait Memory<'t> {
     /// A bucket.
     fn bucket(&self, index: u32) -> Option<&'t LiveBucket>;
+    /// The first line of a row.
+    fn line(&self, index: u32) -> Option<&'t OwnersLine>;
+    /// The rest of it.
+    fn details(&self, index: u32) -> Option<&'t RowDetails>;
     /// A row.
-    fn row(&self, index: u32) -> Option<&'t LiveRow>;
+    #[inline(always)]
+    fn row(&self, index: u32) -> Option<LiveRow<'t>> {
+        Some(LiveRow::new(self.line(index)?, self.details(index)?))
+    }
 }
 
 /// A row, and where it stands.
@@ -217,8 +224,8 @@ pub enum Among {
 /// What one glance tells of a source's row.
 #[derive(Clone, Copy, Debug)]
 pub enum Glance<'t> {
-    /// This is it.
-    Row(&'t LiveRow),
+    /// This is it: its first line, and its index among all rows.
+    Row(&'t OwnersLine, u32),
     /// There is none.
     None,
     /// Another one is marked alike: [`find`] tells.
@@ -245,8 +252,9 @@ pub fn glance<'t>(table: &impl Memory<'t>, source: Source, place: SourcePlace, a
             return Glance::None;
         }
     }
-    match table.row(Found { bucket: index, row: rows.first() }.index()) {
-        Some(row) if row.is_of(source) => Glance::Row(row),
+    let index = Found { bucket: index, row: rows.first() }.index();
+    match table.line(index) {
+        Some(line) if line.is_of(source) => Glance::Row(line, index),
         _ => Glance::Unclear,
     }
 }
@@ -281,7 +289,7 @@ fn find_in<'t>(
             return None;
         }
         let found = Found { bucket, row: rows.first() };
-        if table.row(found.index())?.is_of(source) {
+        if table.line(found.index())?.is_of(source) {
             return Some(found);
         }
         rows = rows.rest();

@@ -8,7 +8,7 @@ use std::vec::Vec;
 use mitigator_common::{RowMarks, Source, SourcePlace};
 
 use crate::content::Content;
-use crate::counters::LiveRow;
+use crate::counters::{OwnersLine, RowDetails};
 use crate::packet::{Transport, flags};
 use crate::source_table::{
     Among, BUSY, Found, Glance, LiveBucket, Memory, ONES, RESTS_NS, RESTS_SHORTLY_NS, Rows, Wish, byte_of,
@@ -20,7 +20,8 @@ const NOW_NS: u64 = 1 << 40;
 /// Two buckets with their rows: the near one and the far one of everybody.
 struct Table {
     buckets: [LiveBucket; 2],
-    rows: Vec<LiveRow>,
+    lines: Vec<OwnersLine>,
+    details: Vec<RowDetails>,
 }
 
 impl<'t> Memory<'t> for &'t Table {
@@ -28,8 +29,12 @@ impl<'t> Memory<'t> for &'t Table {
         self.buckets.get(index as usize)
     }
 
-    fn row(&self, index: u32) -> Option<&'t LiveRow> {
-        self.rows.get(index as usize)
+    fn line(&self, index: u32) -> Option<&'t OwnersLine> {
+        self.lines.get(index as usize)
+    }
+
+    fn details(&self, index: u32) -> Option<&'t RowDetails> {
+        self.details.get(index as usize)
     }
 }
 
@@ -39,15 +44,20 @@ fn place(tag: u8) -> SourcePlace {
 
 impl Table {
     fn new() -> Self {
-        Self { buckets: Default::default(), rows: (0..16).map(|_| LiveRow::default()).collect() }
+        Self {
+            buckets: Default::default(),
+            lines: (0..16).map(|_| OwnersLine::default()).collect(),
+            details: (0..16).map(|_| RowDetails::default()).collect(),
+        }
     }
 
     fn find(&self, number: u32, tag: u8) -> Option<u32> {
         let found = find(&self, source(number), place(tag), Among::All).map(Found::index);
         // Who only glances sees the same, or that it is unclear.
         match glance(&self, source(number), place(tag), Among::All) {
-            Glance::Row(row) => {
-                assert!(found.is_some_and(|index| core::ptr::eq(row, &raw const self.rows[index as usize])));
+            Glance::Row(line, index) => {
+                assert_eq!(found, Some(index));
+                assert!(core::ptr::eq(line, &raw const self.lines[index as usize]));
             }
             Glance::None => assert_eq!(found, None),
             Glance::Unclear => {}
@@ -94,7 +104,7 @@ fn sources_that_are_marked_alike_have_rows_of_their_own() {
         assert_eq!(made, None, "all are in use and have not rested");
     }
     let seen_at_once = |number, tag, among| glance(&&table, source(number), place(tag), among);
-    assert!(matches!(seen_at_once(0, 1, Among::All), Glance::Row(_)), "the first that is marked so");
+    assert!(matches!(seen_at_once(0, 1, Among::All), Glance::Row(..)), "the first that is marked so");
     assert!(matches!(seen_at_once(1, 1, Among::All), Glance::Unclear), "the second");
     assert!(matches!(seen_at_once(0, 1, Among::Known), Glance::Unclear), "marked as one that is known");
     assert!(matches!(seen_at_once(2, 2, Among::Known), Glance::None), "nobody marked so is known");
@@ -118,7 +128,7 @@ fn a_row_that_rested_goes_to_another_source_but_connections_stay_longer() {
     // The rows 0 and 1 are known, and this host has a connection with the source of the former.
     table.buckets[0].set_known(0, 7);
     table.buckets[0].set_known(1, 7);
-    assert!(table.rows[0].record_sent(data, NOW_NS, || true));
+    assert!((&table).row(0).unwrap().record_sent(data, NOW_NS, || true));
     let later = NOW_NS + RESTS_NS + 100;
     // Zero stands for the rows 0 and 1, one for 1 and 2, of which the former has another source by then.
     assert_eq!(table.make(20, 7, later, 0), Some((1, true)));
@@ -126,7 +136,9 @@ fn a_row_that_rested_goes_to_another_source_but_connections_stay_longer() {
     assert_eq!(table.make(21, 7, later, 1), Some((2, true)));
     assert_eq!(table.make(22, 7, later, 1), Some((9, true)), "both near ones are new");
     let much_later = NOW_NS + (RESTS_NS << 6);
-    table.rows.iter().skip(1).for_each(|row| row.begin(source(12), much_later, RowMarks::NONE));
+    for index in 1..16 {
+        (&table).row(index).unwrap().begin(source(12), much_later, RowMarks::NONE);
+    }
     assert_eq!(table.make(23, 7, much_later, 0), Some((0, true)));
     assert!(table.buckets[0].tags().known().are_none(), "nobody inherits that he is known");
 }

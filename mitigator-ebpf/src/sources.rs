@@ -7,13 +7,13 @@
 use mitigator_common::{Outcome, Seeds, Source, SourcePlace, SourceTable};
 use mitigator_ebpf::block_table::LiveHeader;
 use mitigator_ebpf::content::Content;
-use mitigator_ebpf::counters::{LiveRow, asks};
+use mitigator_ebpf::counters::{OwnersLine, RowDetails, asks};
 use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::sketch::{LiveSketch, epoch_of, is_heavy};
 use mitigator_ebpf::source_table::{self, Among, Found, Glance, LiveBucket, Memory, Wish, may_have_row};
 
 use crate::cpu_state::{Budget, LiveCpuState};
-use crate::maps::{SKETCHES, SOURCE_BUCKETS, SOURCE_ROWS};
+use crate::maps::{SKETCHES, SOURCE_BUCKETS, SOURCE_DETAILS, SOURCE_ROWS};
 use crate::{blocklist, clock};
 
 /// No row.
@@ -27,17 +27,17 @@ pub fn count(header: &LiveHeader, state: &LiveCpuState, packet: &Packet, wire_by
     let among = state.counts_among(now_ns);
     // `NO_ROW` is past the end of the map, so that it gives none.
     let row = match source_table::glance(&Maps, source, place_of(header, source), among) {
-        Glance::Row(row) => Some(row),
-        Glance::Unclear => Maps.row(row_by_every_tag(source.number(), now_ns)),
-        Glance::None if matches!(among, Among::All) => Maps.row(row_of_stranger(source.number(), now_ns)),
+        Glance::Row(line, index) => Some((line, index)),
+        Glance::Unclear => line_of(row_by_every_tag(source.number(), now_ns)),
+        Glance::None if matches!(among, Among::All) => line_of(row_of_stranger(source.number(), now_ns)),
         Glance::None => match weigh(header, state, source, now_ns) {
             // Of a forged flood, all but few.
             Weight::Light if !state.has_left(Budget::Strangers, now_ns) => None,
-            weight => Maps.row(row_in_crowd(source.number(), weight as u32, now_ns)),
+            weight => line_of(row_in_crowd(source.number(), weight as u32, now_ns)),
         },
     };
-    if let Some(row) = row {
-        row.record(state.cpu.get(), content, wire_bytes, now_ns);
+    if let Some((line, index)) = row {
+        line.record(state.cpu.get(), content, wire_bytes, now_ns, || Maps.details(index));
     }
     state.count(if row.is_some() { Outcome::PassCounted } else { Outcome::PassUncounted });
 }
@@ -247,11 +247,23 @@ impl Memory<'static> for Maps {
     }
 
     #[inline(always)]
-    fn row(&self, index: u32) -> Option<&'static LiveRow> {
-        let row = SOURCE_ROWS.get_ptr(index)?;
+    fn line(&self, index: u32) -> Option<&'static OwnersLine> {
+        let line = SOURCE_ROWS.get_ptr(index)?;
         // SAFETY: as above.
-        Some(unsafe { &*row })
+        Some(unsafe { &*line })
     }
+
+    #[inline(always)]
+    fn details(&self, index: u32) -> Option<&'static RowDetails> {
+        let details = SOURCE_DETAILS.get_ptr(index)?;
+        // SAFETY: as above.
+        Some(unsafe { &*details })
+    }
+}
+
+#[inline(always)]
+fn line_of(index: u32) -> Option<(&'static OwnersLine, u32)> {
+    Some((Maps.line(index)?, index))
 }
 
 #[inline(always)]

@@ -55,35 +55,47 @@ mod counters {
     use crate::shared::SharedU64;
 
     #[derive(Debug, Default)]
-    pub struct LiveRow {
+    pub struct OwnersLine {
         source: SharedU64,
     }
 
-    impl LiveRow {
+    #[derive(Debug)]
+    pub struct RowDetails;
+
+    #[derive(Clone, Copy)]
+    pub struct LiveRow<'t>(&'t OwnersLine);
+
+    impl OwnersLine {
         pub fn is_of(&self, source: Source) -> bool {
             self.source.get() == source.number()
         }
+    }
 
-        pub fn source(&self) -> Source {
-            Source::from_number(self.source.consult())
+    impl<'t> LiveRow<'t> {
+        pub const fn new(line: &'t OwnersLine, _: &'t RowDetails) -> Self {
+            Self(line)
         }
 
-        pub fn begin(&self, source: Source, _: u64, _: RowMarks) {
-            self.source.publish(Source::BEING_MADE.number());
-            self.source.publish(source.number());
+        pub fn source(self) -> Source {
+            Source::from_number(self.0.source.consult())
         }
 
-        pub fn last_seen_ns(&self) -> u64 {
+        pub fn begin(self, source: Source, _: u64, _: RowMarks) {
+            self.0.source.publish(Source::BEING_MADE.number());
+            self.0.source.publish(source.number());
+        }
+
+        pub fn last_seen_ns(self) -> u64 {
             0
         }
 
-        pub fn has_connection(&self) -> bool {
+        pub fn has_connection(self) -> bool {
             false
         }
     }
 }
 
-use counters::LiveRow;
+use counters::{OwnersLine, RowDetails};
 use source_table::{Among, Found, LiveBucket, Memory, Wish, find, make};
 
 /// When all rows have rested.
@@ -97,7 +109,7 @@ const TAGS: [u8; 8] =
 #[derive(Default)]
 struct Table {
     buckets: [LiveBucket; 2],
-    rows: [LiveRow; 16],
+    lines: [OwnersLine; 16],
 }
 
 impl<'t> Memory<'t> for &'t Table {
@@ -105,8 +117,12 @@ impl<'t> Memory<'t> for &'t Table {
         self.buckets.get(index as usize)
     }
 
-    fn row(&self, index: u32) -> Option<&'t LiveRow> {
-        self.rows.get(index as usize)
+    fn line(&self, index: u32) -> Option<&'t OwnersLine> {
+        self.lines.get(index as usize)
+    }
+
+    fn details(&self, _: u32) -> Option<&'t RowDetails> {
+        Some(&RowDetails)
     }
 }
 

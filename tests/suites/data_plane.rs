@@ -30,7 +30,7 @@ use mitigator::kernel::verification::Verified;
 use mitigator::pipeline::limits::NewLimit;
 use mitigator::pipeline::time::Timestamp;
 use mitigator_common::{BlockTerms, Outcome, PacketKind, Signature, Source};
-use mitigator_ebpf::counters::LiveRow;
+use mitigator_ebpf::counters::RowMemory;
 use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::packet::{Packet as ParsedPacket, Unparsed};
 use mitigator_tests::packet::{Packet, WEB_PORT, tcp_syn, udp};
@@ -292,7 +292,8 @@ fn agrees_with_the_host(bench: &mut Bench) -> Result<()> {
             Ok(parsed) => {
                 ensure!(outcome == Outcome::PassCounted, "{outcome:?}: {}", at());
                 let found = bench.counters_of(parsed.source)?;
-                let row = LiveRow::starting_at(found.first_seen_ns);
+                let memory = RowMemory::starting_at(found.first_seen_ns);
+                let row = memory.row();
                 row.record(0, (&parsed).into(), u64::try_from(packet.len())?, found.last_seen_ns);
                 ensure!(found == row.totals(), "counted {found:?}\nhost {:?}: {}", row.totals(), at());
                 bench.forget_sources()?;

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use mitigator_ebpf::block_table::{LiveHeader, LiveHits, LiveLine, LiveMarks};
-use mitigator_ebpf::counters::LiveRow;
+use mitigator_ebpf::counters::{OwnersLine, RowDetails};
 use mitigator_ebpf::source_table::LiveBucket;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::param::page_size;
@@ -25,7 +25,8 @@ impl Shared for LiveLine {}
 impl Shared for LiveHits {}
 impl Shared for LiveMarks {}
 impl Shared for LiveBucket {}
-impl Shared for LiveRow {}
+impl Shared for OwnersLine {}
+impl Shared for RowDetails {}
 
 /// Some values of a map that is made for it (5.5), as long as this lives.
 #[derive(Debug)]

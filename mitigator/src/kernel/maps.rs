@@ -4,6 +4,8 @@
 pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
 /// Totals per source.
 pub const SOURCE_ROWS: &str = "SOURCE_ROWS";
+/// Of them, what is rare.
+pub const SOURCE_DETAILS: &str = "SOURCE_DETAILS";
 /// What is known of sources without a row.
 pub const SKETCHES: &str = "SKETCHES";
 /// Blocked sources.
@@ -24,9 +26,10 @@ pub const SIGNATURE_LIMITS: &str = "SIGNATURE_LIMITS";
 pub const CPU_STATE: &str = "CPU_STATE";
 
 /// Every map that is pinned.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 12] = [
     SOURCE_BUCKETS,
     SOURCE_ROWS,
+    SOURCE_DETAILS,
     SKETCHES,
     BLOCK_TABLE,
     BLOCK_HITS,

@@ -224,6 +224,7 @@ pub(super) fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf> {
         .override_global("SETTINGS", bytemuck::bytes_of(&settings), true)
         .map_max_entries(maps::SOURCE_BUCKETS, buckets)
         .map_max_entries(maps::SOURCE_ROWS, SourceTable::new(buckets).rows())
+        .map_max_entries(maps::SOURCE_DETAILS, SourceTable::new(buckets).rows())
         .map_max_entries(maps::SKETCHES, u32::try_from(possible_cpus()?)?)
         .map_max_entries(maps::BLOCK_TABLE, BlockRegion::map_lines_for(capacities.blocks))
         .map_max_entries(maps::BLOCK_HITS, BlockRegion::map_lines_for(capacities.blocks))

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use mitigator_common::{Limit, Outcome, PrefixKey, Signature, Source};
-use mitigator_ebpf::counters::{LiveRow, asks};
+use mitigator_ebpf::counters::{LiveRow, RowMemory, asks};
 use mitigator_ebpf::packet::{Packet, Unparsed};
 use mitigator_ebpf::signature::{LiveLimit, signature_of};
 
@@ -49,7 +49,7 @@ pub struct ReplayDataPlane {
 
 #[derive(Debug)]
 struct Row {
-    counters: LiveRow,
+    memory: RowMemory,
     /// Whether the source is in `changed`.
     is_changed: bool,
     /// Whether it was ever read.
@@ -172,7 +172,7 @@ impl ReplayDataPlane {
         let is_allowed = || self.allowed.relation_to(&address) == Relation::Inside;
         let since_ns = limit.since_ns.get();
         let row = self.rows.get(&packet.source);
-        let is_known = since_ns != 0 && row.is_some_and(|row| row.counters.is_known(since_ns));
+        let is_known = since_ns != 0 && row.is_some_and(|row| row.memory.row().is_known(since_ns));
         let is_beyond = !is_known && !limit.admit(now.ns, is_allowed);
         if is_beyond {
             limit.dropped.add(1);
@@ -181,12 +181,12 @@ impl ReplayDataPlane {
     }
 
     /// The row of a source, made when there is none, marked as changed.
-    fn row(&mut self, source: Source, now: Timestamp) -> &LiveRow {
+    fn row(&mut self, source: Source, now: Timestamp) -> LiveRow<'_> {
         if self.rows.len() >= self.capacity && !self.rows.contains_key(&source) {
             self.evict();
         }
         let row = self.rows.entry(source).or_insert_with(|| Row {
-            counters: LiveRow::starting_at(now.ns),
+            memory: RowMemory::starting_at(now.ns),
             is_changed: false,
             was_read: false,
         });
@@ -194,7 +194,7 @@ impl ReplayDataPlane {
             row.is_changed = true;
             self.changed.push(source);
         }
-        &row.counters
+        row.memory.row()
     }
 
     fn note_address(&mut self, address: IpAddr, outcome: Outcome) {
@@ -210,7 +210,7 @@ impl ReplayDataPlane {
     /// Forgets the quarter of the sources that was quiet for the longest time.
     fn evict(&mut self) {
         let mut ages: Vec<(u64, Source)> =
-            self.rows.iter().map(|(source, row)| (row.counters.last_seen_ns(), *source)).collect();
+            self.rows.iter().map(|(source, row)| (row.memory.row().last_seen_ns(), *source)).collect();
         let quarter = (ages.len() / 4).clamp(1, ages.len());
         ages.select_nth_unstable(quarter - 1);
         ages.truncate(quarter);
@@ -261,11 +261,13 @@ impl DataPlane for ReplayDataPlane {
             if let Some(row) = self.rows.get_mut(&source) {
                 row.is_changed = false;
                 row.was_read = true;
-                rows.push((source, row.counters.totals()));
+                rows.push((source, row.memory.row().totals()));
             }
         }
         let silent = watched.iter().filter(|source| !read.contains(source));
-        rows.extend(silent.filter_map(|source| Some((*source, self.rows.get(source)?.counters.totals()))));
+        rows.extend(
+            silent.filter_map(|source| Some((*source, self.rows.get(source)?.memory.row().totals()))),
+        );
         let order = Order::BySource { gone: std::mem::take(&mut self.gone) };
         let mut limits: Vec<(Signature, Limit)> =
             self.limits.iter().map(|(signature, limit)| (*signature, limit.read())).collect();

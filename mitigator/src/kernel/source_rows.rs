@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use aya::maps::MapData;
 use mitigator_common::{BlockRegion, Seeds, Source, SourceCounters, SourceTable};
 use mitigator_ebpf::block_table::LiveLine;
-use mitigator_ebpf::counters::LiveRow;
+use mitigator_ebpf::counters::{LiveRow, OwnersLine, RowDetails};
 use mitigator_ebpf::source_table::{Among, LiveBucket, Memory, find};
 use rustc_hash::FxHashSet;
 
@@ -25,8 +25,12 @@ const ROWS: u32 = SourceTable::ROWS_PER_BUCKET;
 const PART: u32 = SourceTable::NEAR;
 /// Pages that are rather mapped without need than left out: another mapping costs as much.
 const GAP_PAGES: u32 = 24;
-#[expect(clippy::cast_possible_truncation, reason = "a few hundred bytes")]
-const BUCKET_BYTES: u32 = ROWS * size_of::<LiveRow>() as u32;
+/// Bytes of a bucket's rows in each of the two maps that have them: powers of two, as pages are.
+#[expect(clippy::cast_possible_truncation, reason = "a thousand bytes")]
+const LINES_BYTES: u32 = ROWS * size_of::<OwnersLine>() as u32;
+#[expect(clippy::cast_possible_truncation, reason = "as above")]
+const DETAILS_BYTES: u32 = ROWS * size_of::<RowDetails>() as u32;
+const _: () = assert!(LINES_BYTES.is_power_of_two() && DETAILS_BYTES.is_power_of_two());
 
 /// The source table of this installation.
 #[derive(Debug)]
@@ -34,14 +38,16 @@ pub struct SourceRows {
     table: SourceTable,
     seeds: Seeds,
     buckets: Mapped<LiveBucket>,
-    rows: MapData,
+    rows: RowMaps,
     /// Of the near buckets, where most are while sources are few.
-    near_rows: Mapped<LiveRow>,
+    near_rows: MappedRows,
     /// Of far buckets, as the last reading of what changed left them: as long as sources are few, the next one finds the
     /// same in use.
-    far_rows: Vec<(Range<u32>, Mapped<LiveRow>)>,
-    /// So many buckets on, the rows begin a page again.
+    far_rows: Vec<(Range<u32>, MappedRows)>,
+    /// So many buckets on, the rows begin a page again in both maps.
     page_step: u32,
+    /// So many buckets are rather mapped without need than left out.
+    gap: u32,
     /// By row: what tells whether it changed since it was read; 0 for one that never was. Empty before the first
     /// reading.
     seen: Vec<u64>,
@@ -63,26 +69,28 @@ impl SourceRows {
     ///
     /// When they are not pinned or may not be opened.
     pub fn open(pins: &Pins) -> Result<Self> {
-        let (buckets, rows) = (open_map(pins, maps::SOURCE_BUCKETS)?, open_map(pins, maps::SOURCE_ROWS)?);
+        let (buckets, rows) = (open_map(pins, maps::SOURCE_BUCKETS)?, RowMaps::open(pins)?);
         let count = entries(&buckets, maps::SOURCE_BUCKETS)?;
         let buckets = Mapped::new(buckets.fd().as_fd(), 0, count)
             .context("cannot map the memory of the map SOURCE_BUCKETS")?;
         let table = SourceTable::new(count);
-        let found = entries(&rows, maps::SOURCE_ROWS)?;
-        anyhow::ensure!(
-            count > SourceTable::NEAR && found == table.rows(),
-            "the map SOURCE_ROWS has {found} rows for {count} buckets"
-        );
-        let near_rows = map_rows(&rows, 0, PART)?;
+        for (map, name) in [(&rows.lines, maps::SOURCE_ROWS), (&rows.details, maps::SOURCE_DETAILS)] {
+            let found = entries(map, name)?;
+            anyhow::ensure!(
+                count > SourceTable::NEAR && found == table.rows(),
+                "the map {name} has {found} rows for {count} buckets"
+            );
+        }
+        let near_rows = rows.map(0, PART)?;
         let header = header(pins)?;
         let header = header.header();
         let seeds = Seeds { first: header.first_seed.get(), second: header.second_seed.get() };
-        // The power of two in a bucket's size is all that a page, which is one, has in common with it.
         let page = u32::try_from(procfs::page_size())?;
-        let page_step = (page >> BUCKET_BYTES.trailing_zeros()).max(1);
+        let page_step = page.div_ceil(LINES_BYTES);
+        let gap = GAP_PAGES * page / (LINES_BYTES + DETAILS_BYTES);
         anyhow::ensure!(PART.is_multiple_of(page_step), "pages of {page} bytes are too large");
         let (far_rows, seen) = (Vec::new(), Vec::new());
-        Ok(Self { table, seeds, buckets, rows, near_rows, far_rows, page_step, seen })
+        Ok(Self { table, seeds, buckets, rows, near_rows, far_rows, page_step, gap, seen })
     }
 
     /// Tells the program how many buckets there are.
@@ -147,7 +155,7 @@ impl SourceRows {
             changed.rows.reserve_exact(self.count());
         }
         let watched: FxHashSet<Source> = watched.iter().copied().collect();
-        let is_watched = |row: &LiveRow| !watched.is_empty() && watched.contains(&row.source());
+        let is_watched = |row: LiveRow<'_>| !watched.is_empty() && watched.contains(&row.source());
         let far_rows = std::mem::take(&mut self.far_rows);
         let read = self.each_in_use(far_rows, |in_use| {
             let Some(seen) = seen.get_mut(in_use.index as usize) else { return };
@@ -187,22 +195,22 @@ impl SourceRows {
     /// Calls `each` for every row in use, in their order. Takes what is mapped of far rows, and returns what may stay so.
     fn each_in_use(
         &self,
-        far_rows: Vec<(Range<u32>, Mapped<LiveRow>)>,
+        far_rows: Vec<(Range<u32>, MappedRows)>,
         mut each: impl FnMut(InUse<'_>),
-    ) -> Result<Vec<(Range<u32>, Mapped<LiveRow>)>> {
+    ) -> Result<Vec<(Range<u32>, MappedRows)>> {
         let buckets = self.buckets.values();
         let (near, _) = buckets.split_at(buckets.len().min(PART as usize));
-        in_use(near, self.near_rows.values(), 0).for_each(&mut each);
+        in_use(near, &self.near_rows, 0).for_each(&mut each);
         let mut mapped = far_rows.into_iter().peekable();
         let (mut kept, mut kept_buckets) = (Vec::new(), 0);
         for part in self.parts() {
             while mapped.next_if(|(other, _)| other.start < part.start).is_some() {}
             let rows = match mapped.next_if(|(other, _)| *other == part) {
                 Some((_, rows)) => rows,
-                None => map_rows(&self.rows, part.start, part.end - part.start)?,
+                None => self.rows.map(part.start, part.end - part.start)?,
             };
             let far = buckets.get(part.start as usize..part.end as usize).unwrap_or_default();
-            in_use(far, rows.values(), part.start).for_each(&mut each);
+            in_use(far, &rows, part.start).for_each(&mut each);
             if kept_buckets + part.end - part.start <= PART {
                 kept_buckets += part.end - part.start;
                 kept.push((part, rows));
@@ -213,7 +221,6 @@ impl SourceRows {
 
     /// The far buckets that have rows in use, and some between them: as they are to be mapped.
     fn parts(&self) -> Vec<Range<u32>> {
-        let gap = GAP_PAGES * self.page_step.div_ceil(BUCKET_BYTES >> BUCKET_BYTES.trailing_zeros());
         let mut parts: Vec<Range<u32>> = Vec::new();
         let far = self.buckets.values().get(PART as usize..).unwrap_or_default();
         for (buckets, start) in
@@ -224,7 +231,7 @@ impl SourceRows {
             }
             let end = (start + self.page_step).min(PART + u32::try_from(far.len()).unwrap_or(u32::MAX));
             match parts.last_mut() {
-                Some(part) if start - part.end <= gap && end - part.start <= PART => part.end = end,
+                Some(part) if start - part.end <= self.gap && end - part.start <= PART => part.end = end,
                 _ => parts.push(start..end),
             }
         }
@@ -237,16 +244,47 @@ impl SourceRows {
     }
 
     /// The rows of the buckets from `first` on, as many as are mapped at a time.
-    fn map_part(&self, first: u32) -> Result<Mapped<LiveRow>> {
+    fn map_part(&self, first: u32) -> Result<MappedRows> {
         let left = u32::try_from(self.buckets.values().len())?.saturating_sub(first);
-        map_rows(&self.rows, first, left.min(PART))
+        self.rows.map(first, left.min(PART))
     }
+}
+
+/// The two maps that have the rows.
+#[derive(Debug)]
+struct RowMaps {
+    lines: MapData,
+    details: MapData,
+}
+
+impl RowMaps {
+    fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self { lines: open_map(pins, maps::SOURCE_ROWS)?, details: open_map(pins, maps::SOURCE_DETAILS)? })
+    }
+
+    /// The rows of some buckets.
+    fn map(&self, first_bucket: u32, buckets: u32) -> Result<MappedRows> {
+        let (first, count) = (first_bucket * ROWS, buckets * ROWS);
+        Ok(MappedRows {
+            lines: Mapped::new(self.lines.fd().as_fd(), first, count)
+                .context("cannot map the memory of the map SOURCE_ROWS")?,
+            details: Mapped::new(self.details.fd().as_fd(), first, count)
+                .context("cannot map the memory of the map SOURCE_DETAILS")?,
+        })
+    }
+}
+
+/// Rows in this process's memory.
+#[derive(Debug)]
+struct MappedRows {
+    lines: Mapped<OwnersLine>,
+    details: Mapped<RowDetails>,
 }
 
 /// The table with the rows of one part of the far buckets.
 struct Looked<'t> {
     whole: &'t SourceRows,
-    far_rows: &'t Mapped<LiveRow>,
+    far_rows: &'t MappedRows,
     first_far: u32,
 }
 
@@ -255,10 +293,23 @@ impl<'t> Memory<'t> for Looked<'t> {
         self.whole.buckets.values().get(index as usize)
     }
 
-    fn row(&self, index: u32) -> Option<&'t LiveRow> {
+    fn line(&self, index: u32) -> Option<&'t OwnersLine> {
+        let (rows, place) = self.rows_with(index);
+        rows.lines.values().get(place as usize)
+    }
+
+    fn details(&self, index: u32) -> Option<&'t RowDetails> {
+        let (rows, place) = self.rows_with(index);
+        rows.details.values().get(place as usize)
+    }
+}
+
+impl<'t> Looked<'t> {
+    /// Those among which a row is, and its place there.
+    fn rows_with(&self, index: u32) -> (&'t MappedRows, u32) {
         match index.checked_sub(self.first_far) {
-            Some(place) => self.far_rows.values().get(place as usize),
-            None => self.whole.near_rows.values().get(index as usize),
+            Some(place) => (self.far_rows, place),
+            None => (&self.whole.near_rows, index),
         }
     }
 }
@@ -266,7 +317,7 @@ impl<'t> Memory<'t> for Looked<'t> {
 /// A row that was in use.
 struct InUse<'t> {
     bucket: &'t LiveBucket,
-    row: &'t LiveRow,
+    row: LiveRow<'t>,
     /// Which of its bucket.
     number: u32,
     /// Among all rows.
@@ -282,7 +333,12 @@ impl InUse<'_> {
 
 /// The rows in use of some buckets, of which the first is the bucket `first`. Which they are is found out first, so that
 /// whoever goes through them has no branch to guess, and the processor fetches several rows at a time: they lie far apart.
-fn in_use<'t>(buckets: &'t [LiveBucket], rows: &'t [LiveRow], first: u32) -> impl Iterator<Item = InUse<'t>> {
+fn in_use<'t>(
+    buckets: &'t [LiveBucket],
+    rows: &'t MappedRows,
+    first: u32,
+) -> impl Iterator<Item = InUse<'t>> {
+    let (lines, details) = (rows.lines.values(), rows.details.values());
     let mut places: Vec<(u32, u32)> = Vec::new();
     for (bucket, place) in buckets.iter().zip(0..) {
         let tags = bucket.tags();
@@ -291,22 +347,18 @@ fn in_use<'t>(buckets: &'t [LiveBucket], rows: &'t [LiveRow], first: u32) -> imp
         }
     }
     places.into_iter().filter_map(move |(place, number)| {
-        let (bucket, row) = (buckets.get(place as usize)?, rows.get((place * ROWS + number) as usize)?);
+        let (bucket, row) = (buckets.get(place as usize)?, (place * ROWS + number) as usize);
+        let row = LiveRow::new(lines.get(row)?, details.get(row)?);
         Some(InUse { bucket, row, number, index: (first + place) * ROWS + number })
     })
 }
 
 /// A row and whose it is, unless it goes to another source meanwhile.
-fn read(row: &LiveRow) -> Option<(Source, SourceCounters)> {
+fn read(row: LiveRow<'_>) -> Option<(Source, SourceCounters)> {
     let source = row.source();
     let counters = row.totals();
     fence(Ordering::Acquire);
     (source != Source::BEING_MADE && row.source() == source).then_some((source, counters))
-}
-
-fn map_rows(map: &MapData, first_bucket: u32, buckets: u32) -> Result<Mapped<LiveRow>> {
-    Mapped::new(map.fd().as_fd(), first_bucket * ROWS, buckets * ROWS)
-        .context("cannot map the memory of the map SOURCE_ROWS")
 }
 
 fn header(pins: &Pins) -> Result<Mapped<LiveLine>> {
