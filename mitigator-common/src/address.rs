@@ -4,6 +4,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::Source;
+
 const V4: u32 = 4;
 const V6: u32 = 6;
 /// Eight bytes, so that the values in a trie, which follow the key, are aligned for atomic additions.
@@ -145,11 +147,36 @@ impl PrefixKey {
     }
 }
 
+impl From<Source> for PrefixKey {
+    fn from(source: Source) -> Self {
+        let number = source.number().to_be_bytes();
+        let address = match (source, number) {
+            (Source::RESERVED_V6, _) => WideAddress::from_v6_bytes([0; 16]),
+            (_, [0, 0, 0, 0, a, b, c, d]) => WideAddress::from_v4_bytes([a, b, c, d]),
+            (_, [a, b, c, d, e, f, g, h]) => {
+                WideAddress::from_v6_bytes([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0])
+            }
+        };
+        Self { length: FAMILY_BITS + u32::from(source.prefix_length()), address }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
     use super::*;
     use std::format;
+
+    #[test]
+    fn the_prefix_of_a_source_is_that_of_its_network() {
+        for address in
+            ["192.0.2.7", "0.0.0.0", "255.255.255.255", "2001:db8::7", "::1", "ffff:ffff::", "0:1::"]
+        {
+            let source = Source::from(address.parse::<IpAddr>().unwrap());
+            let expected = PrefixKey::new(source.network(), source.prefix_length());
+            assert_eq!(PrefixKey::from(source), expected, "{address}");
+        }
+    }
 
     #[test]
     fn prefixes_survive_the_round_trip_with_host_bits_cleared() {

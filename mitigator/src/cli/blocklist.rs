@@ -1,6 +1,5 @@
 //! `mitigator blocklist`: all blocks at once.
 
-use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use ipnet::IpNet;
 use mitigator_common::{BlockOrigin, NEVER_EXPIRES};
+use rayon::slice::ParallelSliceMut;
 use serde::Serialize;
 
 use super::block::parse_time;
@@ -18,7 +18,7 @@ use super::unblock::remember_lifted;
 use super::{Answer, Places};
 use crate::clock::Clock;
 use crate::guard::guard;
-use crate::kernel::blocks::{NewBlock, StandingBlock};
+use crate::kernel::blocks::{NewBlock, Ranks, StandingBlock};
 use crate::kernel::xdp::XdpDataPlane;
 use crate::pipeline::target::Target;
 use crate::pipeline::time::Timestamp;
@@ -245,7 +245,7 @@ impl ImportArgs {
             self.complain(&name, &parsed.bad)?;
         }
         let plane = places.open_data_plane()?;
-        let blocks = self.blocks(&parsed.entries, &clock);
+        let blocks = self.blocks(&parsed.entries, &clock, plane.blocks().ranks());
         make_sure_it_fits(&plane, &blocks)?;
         guard(plane.blocks())?;
         let bar = progress_bar(blocks.len());
@@ -262,8 +262,8 @@ impl ImportArgs {
         Ok(Answer::Done)
     }
 
-    /// One block per target; of a target that is listed twice, the one that ends later.
-    fn blocks(&self, entries: &[Entry], clock: &Clock) -> Vec<NewBlock> {
+    /// One block per target, by rank; of a target that is listed twice, the one that ends later.
+    fn blocks(&self, entries: &[Entry], clock: &Clock, ranks: Ranks) -> Vec<NewBlock> {
         let end_of_others = self.duration.map_or(NEVER_EXPIRES, |duration| (clock.monotonic() + duration).ns);
         let mut blocks: Vec<NewBlock> = entries
             .iter()
@@ -273,7 +273,10 @@ impl ImportArgs {
                 origin: BlockOrigin::Import,
             })
             .collect();
-        blocks.sort_unstable_by_key(|block| (block.target, Reverse(block.expires_at_ns)));
+        blocks.par_sort_unstable_by(|a, b| {
+            let later_first = || a.target.cmp(&b.target).then_with(|| b.expires_at_ns.cmp(&a.expires_at_ns));
+            ranks.of(&a.target).cmp(&ranks.of(&b.target)).then_with(later_first)
+        });
         blocks.dedup_by_key(|block| block.target);
         blocks
     }
@@ -333,6 +336,11 @@ fn parse(mut lines: impl BufRead, force: bool, now_unix_ms: u64) -> Result<Parse
         line.clear();
         if lines.read_until(b'\n', &mut line)? == 0 {
             break;
+        }
+        // Most lines are an address and nothing else.
+        if let Some(target) = str::from_utf8(line.trim_ascii()).ok().and_then(Target::of_address) {
+            parsed.entries.push(Entry { target, until_unix_ms: None });
+            continue;
         }
         let text = String::from_utf8_lossy(&line);
         // Windows programs begin a text with a byte order mark.

@@ -51,6 +51,24 @@ pub struct NewBlock {
     pub origin: BlockOrigin,
 }
 
+/// An order of targets in which their blocks lie side by side in a table of any size, so that who writes many goes through
+/// its memory once.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranks {
+    first_seed: u64,
+}
+
+impl Ranks {
+    /// The rank of a target, which a source has for itself: its first line is told by the highest bits.
+    #[must_use]
+    pub const fn of(self, target: &Target) -> u64 {
+        match target {
+            Target::Source(source) => source.number().wrapping_mul(self.first_seed),
+            Target::Prefix(_) => 0,
+        }
+    }
+}
+
 /// A block as it stands in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StandingBlock {
@@ -173,6 +191,12 @@ impl BlockTables {
             .chain(by_prefix)
             .map(|(target, entry)| StandingBlock { target, entry })
             .collect())
+    }
+
+    /// How targets are to be sorted whose blocks are written at once.
+    #[must_use]
+    pub fn ranks(&self) -> Ranks {
+        Ranks { first_seed: self.sources.header().first_seed.get() }
     }
 
     /// Writes blocks, in place of older ones of the same targets; `progress` hears how many are in.

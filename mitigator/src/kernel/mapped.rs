@@ -10,7 +10,7 @@ use std::time::Duration;
 use mitigator_ebpf::block_table::{LiveHeader, LiveHits, LiveLine, LiveMarks};
 use mitigator_ebpf::counters::{OwnersLine, RowDetails};
 use mitigator_ebpf::source_table::LiveBucket;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use rustix::param::page_size;
 use rustix::thread::{MembarrierCommand, membarrier};
 
@@ -85,6 +85,23 @@ impl<T> Drop for Mapped<T> {
             tracing::error!("cannot unmap the memory of a BPF map: {error}");
         }
     }
+}
+
+/// An empty list with room for so many, in large pages where the kernel has some (2.6.38): it is filled at once, and a
+/// page fault for every 4 KiB would take as long as what is written.
+pub(super) fn list_in_large_pages<T>(capacity: usize) -> Vec<T> {
+    let mut list = Vec::<T>::with_capacity(capacity);
+    let room = size_of_val(list.spare_capacity_mut());
+    let start = list.as_mut_ptr().cast::<c_void>();
+    let before = start.align_offset(page_size());
+    let pages = room.saturating_sub(before) / page_size() * page_size();
+    if pages > 0 {
+        // SAFETY: whole pages of the list's own memory, of whose content this advice changes nothing.
+        let advised = unsafe { madvise(start.byte_add(before), pages, Advice::LinuxHugepage) };
+        // A kernel without large pages has small ones.
+        advised.unwrap_or_default();
+    }
+    list
 }
 
 /// How long a packet may take at most where the kernel cannot tell.

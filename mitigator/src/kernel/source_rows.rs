@@ -15,7 +15,7 @@ use mitigator_ebpf::counters::{LiveRow, OwnersLine, RowDetails};
 use mitigator_ebpf::source_table::{Among, LiveBucket, Memory, find};
 use rustc_hash::FxHashSet;
 
-use super::mapped::Mapped;
+use super::mapped::{Mapped, list_in_large_pages};
 use super::maps;
 use super::pins::Pins;
 
@@ -136,7 +136,7 @@ impl SourceRows {
     ///
     /// When the rows cannot be mapped.
     pub fn read_all(&self) -> Result<Vec<(Source, SourceCounters)>> {
-        let mut found = Vec::with_capacity(self.count());
+        let mut found = list_in_large_pages(self.count());
         self.each_in_use(Vec::new(), |in_use| found.extend(in_use.read()))?;
         Ok(found)
     }

@@ -27,6 +27,13 @@ pub struct AddressRange {
 }
 
 impl Target {
+    /// The target that a text stands for that is an address and nothing else.
+    #[must_use]
+    pub fn of_address(text: &str) -> Option<Self> {
+        let address: IpAddr = text.parse().ok()?;
+        Some(Self::Source(Source::from(address.to_canonical())))
+    }
+
     /// The target of a prefix; host bits are ignored.
     #[must_use]
     pub fn of_prefix(prefix: IpNet) -> Self {
@@ -52,8 +59,10 @@ impl Target {
     /// All addresses of the target.
     #[must_use]
     pub fn range(&self) -> AddressRange {
-        let (address, length) = self.parts();
-        range_of(PrefixKey::new(address, length))
+        range_of(match self {
+            Self::Source(source) => PrefixKey::from(*source),
+            Self::Prefix(key) => *key,
+        })
     }
 
     /// Whether nobody should block as much at once: wider than /16 (IPv4) or /32 (IPv6).
@@ -106,10 +115,9 @@ impl FromStr for Target {
     type Err = NotATarget;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::Source(Source::from(address.to_canonical())));
-        }
-        text.parse::<IpNet>().map(Self::of_prefix).map_err(|_| NotATarget(text.to_owned()))
+        let of_prefix =
+            || text.parse::<IpNet>().map(Self::of_prefix).map_err(|_| NotATarget(text.to_owned()));
+        Self::of_address(text).map_or_else(of_prefix, Ok)
     }
 }
 
