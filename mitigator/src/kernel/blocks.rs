@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -15,6 +16,7 @@ use mitigator_common::{
 };
 use mitigator_ebpf::shared::SharedU32;
 use nix::fcntl::Flock;
+use rustix::thread::set_current_timer_slack;
 
 use super::blocked_sources::{BlockedSources, NotWritten, count_of};
 use super::maps;
@@ -496,6 +498,8 @@ impl BlockTables {
 
 #[expect(clippy::disallowed_methods, reason = "an edge that paces itself")]
 fn give_way() {
+    // The kernel adds 50 µs to a sleep otherwise (2.6.28); who may not ask for less waits so long.
+    set_current_timer_slack(Some(NonZeroU64::MIN)).unwrap_or_default();
     std::thread::sleep(TURN);
 }
 
