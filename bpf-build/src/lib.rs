@@ -88,7 +88,8 @@ impl Program {
             .env("RUSTC_WRAPPER", "")
             // `-Z build-std` on a compiler that is not a nightly.
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_ENCODED_RUSTFLAGS", "-Cdebuginfo=2\u{1f}-Clink-arg=--btf")
+            // The third version of the instruction set has halves of registers (5.1).
+            .env("CARGO_ENCODED_RUSTFLAGS", "-Cdebuginfo=2\u{1f}-Clink-arg=--btf\u{1f}-Ctarget-cpu=v3")
             .env("PATH", path_starting_with(&toolchain.linker_directory)?)
             // The linker takes the first libLLVM that it meets here.
             .env("LD_LIBRARY_PATH", &toolchain.llvm_directory);

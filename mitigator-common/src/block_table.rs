@@ -1,13 +1,14 @@
 //! Where the block of a source stands: the layout of the block table, one array map that the kernel reads and user
 //! space writes through a mapping of its memory.
 //!
-//! The map's elements are lines of 64 bytes. The first holds the header; from [`BlockRegion::FIRST_LINE`] on there is
-//! room for two tables, of which one is in use: its place is one number in the header, so that a change from one to
-//! the other is one store.
+//! The map's elements are lines of 64 bytes. The first holds the header, the second what writers alone need; from
+//! [`BlockRegion::FIRST_LINE`] on there is room for two tables, of which one is in use: its place is one number in the
+//! header, so that a change from one to the other is one store.
 //!
 //! A table that the nearest cache does not hold has marks in another map, 16 bits for each line, of which each source sets
 //! one in its first line's: of those who are not blocked, most are found not to be by a thirty-second of the memory (a Bloom
-//! filter of one hash, Bloom 1970, and of blocks, Putze, Sanders and Singler 2007).
+//! filter of one hash, Bloom 1970, and of blocks, Putze, Sanders and Singler 2007). A smaller one is summed up in one word of
+//! the header, of which each source sets a bit.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -39,10 +40,19 @@ impl Seeds {
 /// One bit of the marks of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockMark {
-    /// Index of the word in the map, which has the marks of four lines.
+    /// Index of the word in the map, which has the marks of four lines; 0 in the summary, which is one word.
     pub word: u32,
     /// Which of its bits, as a number with that one set.
     pub bit: u64,
+}
+
+impl BlockMark {
+    /// That of a source in the one word that sums a small table up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_summary(source: Source, first_seed: u64) -> Self {
+        Self { word: 0, bit: 1 << (source.number().wrapping_mul(first_seed) >> (u64::BITS - 6)) }
+    }
 }
 
 /// The table in use: a run of lines, a power of two of them, 2 at least.
@@ -55,7 +65,7 @@ impl BlockRegion {
     pub const FIRST_LINE: u32 = 1_024;
     /// Lines of the smallest table: one page.
     pub const LEAST_LINES: u32 = 64;
-    /// Lines of the smallest table that has marks, 128 KiB.
+    /// Lines of the smallest table that has marks, 128 KiB; what is smaller has a summary alone.
     const LEAST_MARKED_LINES: u32 = 2_048;
     /// In the region's lower half, beside the shift: that it has marks.
     const MARKED: u64 = 1 << 8;

@@ -3,6 +3,7 @@
 
 use mitigator_common::{BlockMark, BlockRegion, BlockTerms, ENTRIES_PER_LINE, Seeds, Source};
 
+use crate::instructions::distance;
 use crate::shared::{SharedU32, SharedU64};
 
 /// No source: the number of 0.0.0.0.
@@ -121,20 +122,20 @@ pub struct LiveLine {
 
 impl LiveLine {
     #[inline(always)]
-    fn find(&self, number: u64, line: u32) -> Option<Place<'_>> {
+    fn find(&self, number: u64, index: u32) -> Option<Place<'_>> {
         let [a, b, c, d] = &self.blocks;
-        let (block, position) = if a.source.get() == number {
-            (a, 0)
+        let block = if a.source.get() == number {
+            a
         } else if b.source.get() == number {
-            (b, 1)
+            b
         } else if c.source.get() == number {
-            (c, 2)
+            c
         } else if d.source.get() == number {
-            (d, 3)
+            d
         } else {
             return None;
         };
-        Some(Place { block, line, position })
+        Some(Place { block, line: self, index })
     }
 
     /// Whether a source of this line may stand elsewhere.
@@ -145,7 +146,7 @@ impl LiveLine {
     }
 }
 
-/// Marks of four lines.
+/// Marks of four lines, or of a whole table.
 #[repr(transparent)]
 #[derive(Debug, Default)]
 pub struct LiveMarks {
@@ -171,8 +172,9 @@ pub struct LiveHeader {
     pub first_seed: SharedU64,
     /// As `first_seed`.
     pub second_seed: SharedU64,
-    /// How many entries are asked to fit.
-    pub capacity: SharedU32,
+    /// Marks of all sources in the table, in one word: it tells those of a table without others apart, as long as they are
+    /// few.
+    pub summary: LiveMarks,
     /// Blocked sources: those that are over included.
     pub sources: SharedU32,
     /// Of them, those for which both lines were full, which stand in a hash of their own; or more, never fewer.
@@ -181,14 +183,22 @@ pub struct LiveHeader {
     pub prefixes: SharedU32,
     /// Limits, or more, never fewer.
     pub limits: SharedU32,
-    /// Lines of the table that is not in use which may hold remains of former use; the others are zero.
-    pub stale: SharedU32,
     /// Nanoseconds of a jiffy, 0 where jiffies do not tell the time.
     pub tick_ns: SharedU32,
     /// Buckets of the source table, whose places go by the seeds, too.
     pub buckets: SharedU32,
     /// The monotonic clock at jiffy 0, modulo 2^64.
     pub jiffy_zero_ns: SharedU64,
+}
+
+/// The second line of the map: what nobody needs but writers.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct LiveWriterState {
+    /// How many entries are asked to fit.
+    pub capacity: SharedU32,
+    /// Lines of the table that is not in use which may hold remains of former use; the others are zero.
+    pub stale: SharedU32,
 }
 
 /// Which of its two lines a source is looked for in.
@@ -205,10 +215,21 @@ pub enum Choice {
 pub struct Place<'t> {
     /// What is there.
     pub block: &'t LiveBlock,
-    /// Index of its line in the map.
-    pub line: u32,
-    /// Which of the line's it is, 0..[`ENTRIES_PER_LINE`].
-    pub position: u32,
+    /// Its line.
+    line: &'t LiveLine,
+    /// Index of that in the map.
+    pub index: u32,
+}
+
+impl Place<'_> {
+    /// Which of the line's it is, 0..[`ENTRIES_PER_LINE`]: worked out for the few who ask.
+    #[inline(always)]
+    #[must_use]
+    pub fn position(&self) -> usize {
+        distance(core::ptr::from_ref(self.line).addr(), core::ptr::from_ref(self.block).addr())
+            / size_of::<LiveBlock>()
+            % ENTRIES_PER_LINE
+    }
 }
 
 /// Where the block of a source stands.
@@ -224,6 +245,8 @@ pub enum Standing<'t> {
 
 /// The table, as [`find`] needs it.
 pub trait Memory<'t> {
+    /// Marks of all sources in one word.
+    fn summary(&self) -> &LiveMarks;
     /// The seed of a line.
     fn seed(&self, choice: Choice) -> u64;
     /// A line of the map.
@@ -237,7 +260,11 @@ pub trait Memory<'t> {
 #[must_use]
 pub fn find<'t>(table: &impl Memory<'t>, region: BlockRegion, source: Source) -> Standing<'t> {
     let number = source.number();
-    if !can_stand_in_a_line(source) {
+    // One comparison for nearly all: of sources of addresses, who cannot stand has nothing in the lower half.
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    let lower_half = number as u32;
+    debug_assert!(lower_half == 0 || can_stand_in_a_line(source), "no address is of {number:#x}");
+    if lower_half == 0 && !can_stand_in_a_line(source) {
         return Standing::MaybeOverflowing;
     }
     let seed = table.seed(Choice::First);
@@ -248,6 +275,8 @@ pub fn find<'t>(table: &impl Memory<'t>, region: BlockRegion, source: Source) ->
         {
             return Standing::Nowhere;
         }
+    } else if !table.summary().has(BlockMark::in_summary(source, seed)) {
+        return Standing::Nowhere;
     }
     let index = region.line_of(source, seed);
     let Some(first) = table.line(index) else {

@@ -2,16 +2,17 @@
 #![expect(unsafe_code, reason = "reads and counts through map value pointers")]
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::programs::XdpContext;
 use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, Outcome, PrefixKey, Source, WideAddress};
 use mitigator_ebpf::block_table::{
     Choice, LiveHeader, LiveLine, LiveMarks, LiveOverflowingBlock, Memory, Place, Standing, find,
 };
-use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::envelope::Envelope;
 use mitigator_ebpf::shared::{SharedU32, SharedU64};
 
+use crate::cpu_state::LiveCpuState;
 use crate::maps::{BLOCK_HITS, BLOCK_MARKS, BLOCK_OVERFLOW, BLOCK_PREFIXES, BLOCK_TABLE};
-use crate::{allowlist, clock};
+use crate::{allowlist, bytes, clock};
 
 /// What the block tables say of a packet.
 pub enum Verdict {
@@ -31,19 +32,19 @@ pub fn header() -> Option<&'static LiveHeader> {
     Some(unsafe { &*line.cast::<LiveHeader>() })
 }
 
-/// Looks up the source, then, while prefixes are blocked, the full address, on the CPU `cpu`.
+/// Looks up the source, then, while prefixes are blocked, the full address.
 #[inline(always)]
-pub fn judge(cpu: u32, header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Verdict {
+pub fn judge(ctx: &XdpContext, state: &LiveCpuState, header: &LiveHeader, envelope: &Envelope) -> Verdict {
     let mut excepted = false;
     if header.sources.get() != 0 {
-        match judge_source(cpu, header, envelope, bytes) {
+        match judge_source(ctx, state, header, envelope) {
             Judgement::Drop => return Verdict::Blocked(Outcome::DropBlocked),
             Judgement::Excepted => excepted = true,
             Judgement::Pass => {}
         }
     }
     if !excepted && header.prefixes.get() != 0 {
-        match judge_prefixes(header, envelope.address(bytes)) {
+        match judge_prefixes(header, bytes::sender(ctx, envelope)) {
             Judgement::Drop => return Verdict::Blocked(Outcome::DropBlockedPrefix),
             Judgement::Excepted => excepted = true,
             Judgement::Pass => {}
@@ -59,14 +60,19 @@ enum Judgement {
 }
 
 #[inline(always)]
-fn judge_source(cpu: u32, header: &LiveHeader, envelope: &Envelope, bytes: &Cursor<'_>) -> Judgement {
+fn judge_source(
+    ctx: &XdpContext,
+    state: &LiveCpuState,
+    header: &LiveHeader,
+    envelope: &Envelope,
+) -> Judgement {
     let region = BlockRegion::from_bits(header.region.consult());
     match find(&Maps { header }, region, envelope.source) {
-        Standing::InLine(place) => judge_block(header, place.block.terms(), envelope, bytes, || {
-            place.block.add_hit(cpu, || hits_of_others(place));
+        Standing::InLine(place) => judge_block(ctx, header, place.block.terms(), envelope, || {
+            place.block.add_hit(state.cpu.get(), || hits_of_others(place));
         }),
-        Standing::MaybeOverflowing if header.overflowing.get() != 0 => match overflowing(&envelope.source) {
-            Some((block, terms)) => judge_block(header, terms, envelope, bytes, || block.add_hit()),
+        Standing::MaybeOverflowing if header.overflowing.get() != 0 => match overflowing(envelope.source) {
+            Some((block, terms)) => judge_block(ctx, header, terms, envelope, || block.add_hit()),
             None => Judgement::Pass,
         },
         Standing::MaybeOverflowing | Standing::Nowhere => Judgement::Pass,
@@ -79,6 +85,11 @@ struct Maps<'h> {
 }
 
 impl Memory<'static> for Maps<'_> {
+    #[inline(always)]
+    fn summary(&self) -> &LiveMarks {
+        &self.header.summary
+    }
+
     #[inline(always)]
     fn seed(&self, choice: Choice) -> u64 {
         match choice {
@@ -104,33 +115,33 @@ impl Memory<'static> for Maps<'_> {
 
 #[inline(always)]
 fn hits_of_others(place: Place<'_>) -> Option<&'static SharedU32> {
-    let hits = BLOCK_HITS.get_ptr(place.line)?;
+    let hits = BLOCK_HITS.get_ptr(place.index)?;
     // SAFETY: as above.
-    unsafe { &*hits }.others.get(place.position as usize)
+    unsafe { &*hits }.others.get(place.position())
 }
 
 #[inline(always)]
-fn overflowing(source: &Source) -> Option<(&'static LiveOverflowingBlock, BlockTerms)> {
-    let block = BLOCK_OVERFLOW.get_ptr_mut(source)?;
+fn overflowing(source: Source) -> Option<(&'static LiveOverflowingBlock, BlockTerms)> {
+    let block = BLOCK_OVERFLOW.get_ptr_mut(&source)?;
     // SAFETY: the value pointer stays valid until the program returns; user space replaces values as a whole.
     let block = unsafe { &*block };
     let terms = block.terms();
     // From 6.1 on, the kernel may give the memory of a removed element to another before the program returns.
-    if block.is_of(*source) { Some((block, terms)) } else { None }
+    if block.is_of(source) { Some((block, terms)) } else { None }
 }
 
 #[inline(always)]
 fn judge_block(
+    ctx: &XdpContext,
     header: &LiveHeader,
     terms: BlockTerms,
     envelope: &Envelope,
-    bytes: &Cursor<'_>,
     count: impl FnOnce(),
 ) -> Judgement {
     if !terms.is_endless() && terms.is_over(clock::now_ns(header)) {
         return Judgement::Pass;
     }
-    drop_unless_allowed(terms.has_exceptions(), || envelope.address(bytes), count)
+    drop_unless_allowed(terms.has_exceptions(), || bytes::sender(ctx, envelope), count)
 }
 
 /// Nested prefixes looked at before a packet passes: an expired longer one may hide a live shorter one.

@@ -16,10 +16,10 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::XdpContext;
 use mitigator_common::WideAddress;
 use mitigator_ebpf::answer::{Opening, OpeningV4, OpeningV6, TCP_LENGTH, turned_round};
-use mitigator_ebpf::cursor::{Cursor, Sheet};
+use mitigator_ebpf::cursor::Sheet;
 use mitigator_ebpf::envelope::Envelope;
 
-use crate::allowlist;
+use crate::{allowlist, bytes};
 
 /// What became of a SYN.
 pub enum Answer {
@@ -34,7 +34,7 @@ pub enum Answer {
 /// Answers what may be a SYN. Verified for itself, not again for each way that
 /// leads here.
 #[inline(always)]
-pub fn answer(ctx: &XdpContext, envelope: &Envelope) -> Answer {
+pub fn answer(ctx: &XdpContext, envelope: Envelope) -> Answer {
     let start = envelope.start;
     match if envelope.is_v4 { answer_v4(ctx, start) } else { answer_v6(ctx, start) } {
         MADE => Answer::Made,
@@ -50,7 +50,7 @@ const ROOM: u64 = 2;
 
 #[inline(never)]
 fn answer_v4(ctx: &XdpContext, start: usize) -> u64 {
-    let Some(opening) = OpeningV4::read(&bytes_of(ctx), start) else {
+    let Some(opening) = OpeningV4::read(&bytes::arriving(ctx), start) else {
         return NONE;
     };
     let ([client], [server]) = (opening.client, opening.server);
@@ -67,7 +67,7 @@ fn answer_v4(ctx: &XdpContext, start: usize) -> u64 {
 
 #[inline(never)]
 fn answer_v6(ctx: &XdpContext, start: usize) -> u64 {
-    let Some(opening) = OpeningV6::read(&bytes_of(ctx), start) else {
+    let Some(opening) = OpeningV6::read(&bytes::arriving(ctx), start) else {
         return NONE;
     };
     let ([c0, c1, c2, c3], [s0, s1, s2, s3]) = (opening.client, opening.server);
@@ -152,10 +152,10 @@ const NO_ENTRY: i64 = -2;
 /// Writes the answer over the SYN, in a frame that ends with it.
 #[inline(always)]
 fn write<const WORDS: usize>(ctx: &XdpContext, start: usize, answer: &[u32; WORDS]) -> u64 {
-    let Some(turned) = turned_round(&bytes_of(ctx)) else {
+    let Some(turned) = turned_round(&bytes::arriving(ctx)) else {
         return NONE;
     };
-    let change = (start + WORDS * 4) as i32 - (ctx.data_end() - ctx.data()) as i32;
+    let change = (start + WORDS * 4) as i32 - bytes::arriving(ctx).length() as i32;
     // SAFETY: the context is the program's own; packet addresses taken before are not used after.
     if unsafe { bpf_xdp_adjust_tail(ctx.ctx, change) } != 0 {
         return NONE;
@@ -163,10 +163,4 @@ fn write<const WORDS: usize>(ctx: &XdpContext, start: usize, answer: &[u32; WORD
     // SAFETY: `data..data_end` is the packet, and no cursor is used any more.
     let mut sheet = unsafe { Sheet::between(ctx.data(), ctx.data_end()) };
     if sheet.write(start, answer) && sheet.write(0, &turned) { MADE } else { NONE }
-}
-
-#[inline(always)]
-fn bytes_of(ctx: &XdpContext) -> Cursor<'_> {
-    // SAFETY: `data..data_end` is the packet, readable until its length is changed.
-    unsafe { Cursor::between(ctx.data(), ctx.data_end()) }
 }

@@ -9,7 +9,7 @@
 use mitigator_common::{RowMarks, Source, SourceCounters};
 
 use crate::content::Content;
-use crate::packet::{Transport, TransportKind, flags};
+use crate::packet::{TransportKind, flags};
 use crate::shared::{SharedU32, SharedU64};
 
 /// Where the owner stands beside an epoch: the number of its CPU and one, or 0 for nobody.
@@ -113,8 +113,6 @@ impl RowMemory {
 
 /// How to add to a part.
 trait Adds {
-    /// Whether nobody else does.
-    const ALONE: bool;
     fn add(number: &SharedU32, amount: u32);
     fn add_long(number: &SharedU64, amount: u64);
 }
@@ -125,8 +123,6 @@ struct Alone;
 struct AmongOthers;
 
 impl Adds for Alone {
-    const ALONE: bool = true;
-
     #[inline(always)]
     fn add(number: &SharedU32, amount: u32) {
         number.add_alone(amount);
@@ -139,8 +135,6 @@ impl Adds for Alone {
 }
 
 impl Adds for AmongOthers {
-    const ALONE: bool = false;
-
     #[inline(always)]
     fn add(number: &SharedU32, amount: u32) {
         number.add(amount);
@@ -168,15 +162,18 @@ impl Part {
         self.epoch.set(!SourceCounters::ports_epoch_of(now_ns) & EPOCH_MASK);
     }
 
+    /// Counts a packet, but for what is rare in it; whether anything is. `has_epoch`: its port bits are of the
+    /// epoch of `now_ns`, and nobody else writes them.
     #[inline(always)]
-    fn record<A: Adds>(&self, transport: &Transport, wire_bytes: u64, now_ns: u64) {
+    fn record<A: Adds>(&self, content: Content, wire_bytes: u64, now_ns: u64, has_epoch: bool) -> bool {
         A::add_long(&self.packets, 1);
         A::add_long(&self.bytes, wire_bytes);
         self.last_seen_ns.set(now_ns);
-        match transport.kind {
+        let transport = content.transport();
+        let is_rare = match transport.kind() {
             TransportKind::Tcp => {
-                self.note_destination::<A>(transport.destination_port, now_ns);
-                let flags = transport.flags;
+                self.note_destination(transport.destination_port(), now_ns, has_epoch);
+                let flags = transport.flags();
                 if flags & flags::RST != 0 {
                 } else if flags & flags::SYN != 0 {
                     if flags & flags::ACK == 0 {
@@ -184,29 +181,30 @@ impl Part {
                     }
                 } else if flags & flags::ACK != 0 {
                     A::add(&self.tcp_ack_packets, 1);
-                    if transport.has_payload && flags & flags::PSH != 0 {
+                    if transport.has_payload() && flags & flags::PSH != 0 {
                         A::add(&self.tcp_push_packets, 1);
                     }
                 }
+                !matches!(flags & KINDS_OF_TCP, flags::ACK | flags::SYN)
             }
             TransportKind::Udp => {
-                self.note_destination::<A>(transport.destination_port, now_ns);
+                self.note_destination(transport.destination_port(), now_ns, has_epoch);
                 A::add(&self.udp_packets, 1);
+                is_reflection_port(transport.source_port())
             }
-            TransportKind::Icmp | TransportKind::Other => {}
-        }
+            TransportKind::Icmp | TransportKind::Other => true,
+        };
+        is_rare || content.is_unusual()
     }
 
     /// Two CPUs that meet in the part that is nobody's own may lose a port or a bit of the sketch, which only ever makes
     /// the estimate smaller; the next packet to the port sets it again.
     #[inline(always)]
-    fn note_destination<A: Adds>(&self, port: u16, now_ns: u64) {
+    fn note_destination(&self, port: u16, now_ns: u64, has_epoch: bool) {
         let ports = self.ports.get();
-        if ports & 0xffff != u32::from(port) {
+        if (ports ^ u32::from(port)) & 0xffff != 0 {
             self.ports.set(ports >> PORT_SHIFT << PORT_SHIFT | u32::from(port));
-        } else if A::ALONE
-            && self.epoch.get() & EPOCH_MASK == SourceCounters::ports_epoch_of(now_ns) & EPOCH_MASK
-        {
+        } else if has_epoch {
             // The class was noted with the port, or with another packet to it in this epoch.
             return;
         }
@@ -273,54 +271,42 @@ impl OwnersLine {
         now_ns: u64,
         details: impl Fn() -> Option<&'t RowDetails>,
     ) {
-        if self.is_owned_by(cpu) {
-            self.own.record::<Alone>(&content.transport, wire_bytes, now_ns);
-            if is_rare(content)
+        let found = self.own.epoch.get();
+        let epoch = SourceCounters::ports_epoch_of(now_ns) & EPOCH_MASK;
+        if found >> OWNER_SHIFT == cpu + 1 || self.becomes_of(cpu, found) {
+            let has_epoch = found & EPOCH_MASK == epoch;
+            if self.own.record::<Alone>(content, wire_bytes, now_ns, has_epoch)
                 && let Some(details) = details()
             {
                 details.record_rare(content, &self.own);
             }
         } else if let Some(details) = details() {
-            details.others.record::<AmongOthers>(&content.transport, wire_bytes, now_ns);
+            details.others.record::<AmongOthers>(content, wire_bytes, now_ns, false);
             details.record_rare(content, &details.others);
         }
     }
 
     /// The first CPU on which a packet arrives owns the row from then on.
     #[inline(always)]
-    fn is_owned_by(&self, cpu: u32) -> bool {
-        let found = self.own.epoch.get();
-        let owner = found >> OWNER_SHIFT;
-        owner == cpu + 1 || owner == 0 && self.own.epoch.replace(found, found | (cpu + 1) << OWNER_SHIFT)
+    fn becomes_of(&self, cpu: u32, found: u32) -> bool {
+        found >> OWNER_SHIFT == 0 && self.own.epoch.replace(found, found | (cpu + 1) << OWNER_SHIFT)
     }
-}
-
-/// Whether a packet counts as anything that few packets are.
-#[inline(always)]
-fn is_rare(content: Content) -> bool {
-    let Transport { kind, source_port, flags, .. } = content.transport;
-    content.is_fragment
-        || content.has_extensions
-        || match kind {
-            TransportKind::Tcp => !matches!(flags & KINDS_OF_TCP, flags::ACK | flags::SYN),
-            TransportKind::Udp => is_reflection_port(source_port),
-            TransportKind::Icmp | TransportKind::Other => true,
-        }
 }
 
 impl RowDetails {
     /// Counts as what few packets are, atomically whoever it is. `part` is where the packet was counted.
     #[inline(always)]
     fn record_rare(&self, content: Content, part: &Part) {
-        if content.is_fragment {
+        if content.is_fragment() {
             self.fragment_packets.add(1);
         }
-        if content.has_extensions {
+        if content.has_extensions() {
             self.extension_packets.add(1);
         }
-        let Transport { kind, source_port, flags, .. } = content.transport;
-        match kind {
+        let transport = content.transport();
+        match transport.kind() {
             TransportKind::Tcp => {
+                let flags = transport.flags();
                 if flags & (flags::FIN | flags::RST) == flags::FIN {
                     self.tcp_fin_packets.add(1);
                 }
@@ -333,7 +319,8 @@ impl RowDetails {
                 }
             }
             TransportKind::Udp => {
-                if is_reflection_port(source_port) && !content.is_to_group {
+                let source_port = transport.source_port();
+                if is_reflection_port(source_port) && !content.is_to_group() {
                     self.reflection_packets.add(1);
                     part.note_reflection(source_port);
                 }
@@ -425,20 +412,21 @@ impl<'t> LiveRow<'t> {
     #[inline(always)]
     pub fn record_sent(self, content: Content, now_ns: u64, has_all: impl FnOnce() -> bool) -> bool {
         self.details.sent_packets.add(1);
-        let Transport { kind, source_port, destination_port, flags, has_payload } = content.transport;
-        match kind {
+        let transport = content.transport();
+        match transport.kind() {
             TransportKind::Tcp => {
+                let flags = transport.flags();
                 if flags & (flags::FIN | flags::RST) != 0 {
                     self.details.sent_closing_packets.add(1);
                 }
-                if content.transport.opens() {
+                if transport.opens() {
                     self.details.sent_syn_packets.add(1);
-                    self.details.others.note_port_class(destination_port, now_ns);
+                    self.details.others.note_port_class(transport.destination_port(), now_ns);
                     return true;
                 }
                 if flags & flags::SYN != 0 {
                     self.details.sent_syn_ack_packets.add(1);
-                } else if has_payload {
+                } else if transport.has_payload() {
                     self.details.sent_data_packets.add(1);
                     return true;
                 }
@@ -448,7 +436,7 @@ impl<'t> LiveRow<'t> {
                 self.details.sent_udp_packets.add(1);
                 // An answer to a forged question says nothing of who is there.
                 let is_first = || self.line.own.packets.get() == 0 && self.details.others.packets.get() == 0;
-                let asks = source_port >= ASKING_PORTS || is_first() && has_all();
+                let asks = transport.source_port() >= ASKING_PORTS || is_first() && has_all();
                 if asks {
                     self.note_asked();
                 }
@@ -589,8 +577,9 @@ const fn upper_half(number: u32) -> u16 {
 #[inline(always)]
 #[must_use]
 pub const fn asks(content: Content) -> bool {
-    match content.transport.kind {
-        TransportKind::Tcp => content.transport.opens() || content.transport.has_payload,
+    let transport = content.transport();
+    match transport.kind() {
+        TransportKind::Tcp => transport.opens() || transport.has_payload(),
         TransportKind::Udp | TransportKind::Icmp => true,
         TransportKind::Other => false,
     }
@@ -604,8 +593,8 @@ const fn port_bit(port: u16) -> u64 {
 
 macro_rules! reflection_ports {
     ($($port:literal),*) => {
-        /// The classes of the ports that reflect.
-        const REFLECTING_CLASSES: u64 = $(port_bit($port))|*;
+        /// What the ports that reflect have in their lowest six bits.
+        const REFLECTING_ENDINGS: u64 = $(1 << ($port & 63))|*;
 
         /// UDP services that answer a small forged question with a large answer.
         ///
@@ -613,8 +602,8 @@ macro_rules! reflection_ports {
         #[inline(always)]
         #[must_use]
         pub const fn is_reflection_port(port: u16) -> bool {
-            // Most ports are told by one look at their class, not by as many comparisons.
-            REFLECTING_CLASSES & port_bit(port) != 0 && matches!(port, $($port)|*)
+            // Most ports are told by one look at how they end, not by as many comparisons.
+            REFLECTING_ENDINGS >> (port & 63) & 1 != 0 && matches!(port, $($port)|*)
         }
     };
 }
@@ -629,10 +618,7 @@ mod tests {
     extern crate std;
 
     use super::*;
-
-    fn content(transport: Transport) -> Content {
-        Content { transport, is_fragment: false, has_extensions: false, is_to_group: false }
-    }
+    use crate::packet::Transport;
 
     fn tcp(flags: u8, has_payload: bool) -> Transport {
         Transport::tcp(40_000, 80, flags, has_payload)
@@ -661,7 +647,7 @@ mod tests {
         for (description, transport, counter) in rows {
             let memory = RowMemory::starting_at(1);
             let row = memory.row();
-            row.record(0, content(transport), 60, 2);
+            row.record(0, transport.into(), 60, 2);
             let totals = row.totals();
             assert_eq!((totals.packets, totals.bytes), (1, 60), "{description}");
             assert_eq!((totals.first_seen_ns, totals.last_seen_ns), (1, 2), "{description}");
@@ -682,10 +668,10 @@ mod tests {
             seen.push(fingerprint);
         };
         for cpu in [3, 3, 4] {
-            row.record(cpu, content(udp(40_000)), 60, 2);
+            row.record(cpu, udp(40_000).into(), 60, 2);
             note("a packet that arrives");
         }
-        row.record_sent(content(udp(40_000)), 3, || true);
+        row.record_sent(udp(40_000).into(), 3, || true);
         note("one that is sent");
         row.begin(one, 9, RowMarks::NONE);
         note("a row made anew");
@@ -698,10 +684,10 @@ mod tests {
         let memory = RowMemory::default();
         let row = memory.row();
         for destination_port in 1..=20 {
-            row.record(0, content(Transport::udp(1, destination_port)), 60, 5);
+            row.record(0, Transport::udp(1, destination_port).into(), 60, 5);
         }
         assert!(row.totals().port_bits.count_ones() >= 12);
-        row.record(0, content(udp(1)), 60, 5 + (1 << 30));
+        row.record(0, udp(1).into(), 60, 5 + (1 << 30));
         assert_eq!(row.totals().port_bits.count_ones(), 1);
     }
 
@@ -714,7 +700,7 @@ mod tests {
                     let row = memory.row();
                     for (cpu, epoch) in cpus.iter().zip([0, 0, 1, 3]) {
                         let now_ns = start + (epoch << 30);
-                        row.record(*cpu, content(Transport::udp(1, port)), 60, now_ns);
+                        row.record(*cpu, Transport::udp(1, port).into(), 60, now_ns);
                         let totals = row.totals();
                         let epoch = SourceCounters::ports_epoch_of(now_ns);
                         assert_eq!((totals.port_bits, totals.ports_epoch), (port_bit(port), epoch), "{port}");
@@ -732,7 +718,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_a_forged_question_makes_nobody_known() {
-        let (question, sent) = (content(udp(40_000)), content(Transport::udp(53, 40_000)));
+        let question = Content::from(udp(40_000));
         for (description, asks_first, has_all, own_port, is_known) in [
             ("this host asks", true, true, 53, true),
             ("this host asks from a port for questions", true, true, 40_000, true),
@@ -746,7 +732,7 @@ mod tests {
             if !asks_first {
                 row.record(0, question, 60, 2);
             }
-            let sent = Content { transport: Transport { source_port: own_port, ..sent.transport }, ..sent };
+            let sent = Content::from(Transport::udp(own_port, 40_000));
             assert_eq!(row.record_sent(sent, 2, || has_all), is_known, "{description}");
             row.record(0, question, 60, 3);
             assert_eq!(
@@ -770,8 +756,8 @@ mod tests {
         ] {
             let memory = RowMemory::starting_at(2);
             let row = memory.row();
-            row.record(0, content(tcp(flags::SYN, false)), 60, 2);
-            row.record_sent(content(transport), 2, || true);
+            row.record(0, tcp(flags::SYN, false).into(), 60, 2);
+            row.record_sent(transport.into(), 2, || true);
             assert_eq!((row.is_known(1), row.totals().was_asked()), (is_known, is_known), "{description}");
         }
     }
@@ -791,14 +777,14 @@ mod tests {
             let memory = RowMemory::starting_at(1);
             let row = memory.row();
             row.begin(Source::RESERVED_V6, 5, RowMarks::HAD_ANOTHER);
-            row.record(0, content(udp(40_000)), 60, 5);
+            row.record(0, udp(40_000).into(), 60, 5);
             put_back(&memory.line);
             let first = row.totals();
             assert_eq!(first.packets, 1, "{description}");
             assert!(first.tcp_syn_packets <= 1 && first.udp_packets == 1, "{description}: {first:?}");
             assert!(first.tcp_push_packets <= 1 && first.bytes <= MOST_BYTES, "{description}: {first:?}");
             for packets in 2..=100 {
-                row.record(0, content(udp(40_000)), 60, 5);
+                row.record(0, udp(40_000).into(), 60, 5);
                 assert_eq!(row.totals().packets, packets, "{description}");
             }
         }

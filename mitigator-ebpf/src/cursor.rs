@@ -4,6 +4,8 @@
 
 use core::marker::PhantomData;
 
+use crate::instructions::distance;
+
 /// The bytes of one packet, from its Ethernet header on.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'packet> {
@@ -39,8 +41,8 @@ impl<'packet> Cursor<'packet> {
     /// How many bytes there are.
     #[inline(always)]
     #[must_use]
-    pub const fn length(&self) -> usize {
-        self.end - self.start
+    pub fn length(&self) -> usize {
+        distance(self.start, self.end)
     }
 
     /// The `N` bytes at `offset`, or `None` when the packet ends before them.
@@ -104,6 +106,8 @@ macro_rules! read_number {
                             number = out(reg) number,
                             options(nostack, readonly, pure),
                         );
+                        // A load fills what is above it with zeros; LLVM need not cut it to what it is.
+                        core::hint::assert_unchecked(number <= <$number>::MAX as u64);
                     }
                     number as $number
                 };

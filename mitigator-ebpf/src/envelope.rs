@@ -48,8 +48,6 @@ pub struct Envelope {
     pub is_v4: bool,
     /// Where its header starts.
     pub start: usize,
-    /// Which of its addresses is the other side's.
-    pub(crate) direction: Direction,
 }
 
 /// An envelope, or why there is none. Both are always there: where a value is undefined on one way through the program,
@@ -65,13 +63,7 @@ pub struct Reading {
 impl Reading {
     #[inline(always)]
     const fn failed(failure: Unparsed) -> Self {
-        let envelope = Envelope {
-            source: Source::RESERVED_V6,
-            is_to_group: false,
-            is_v4: false,
-            start: 0,
-            direction: Direction::Arriving,
-        };
+        let envelope = Envelope { source: Source::RESERVED_V6, is_to_group: false, is_v4: false, start: 0 };
         Self { failure: Some(failure), envelope }
     }
 
@@ -130,15 +122,15 @@ impl Envelope {
             return Reading::failed(Unparsed::Malformed);
         };
         let is_v4 = ethertype == ETHERTYPE_IPV4;
-        Reading { failure: None, envelope: Self { source, is_to_group: false, is_v4, start, direction } }
+        Reading { failure: None, envelope: Self { source, is_to_group: false, is_v4, start } }
     }
 
-    /// The other side's full address.
+    /// The other side's full address, where `direction` is the one for which the envelope was read.
     #[inline(always)]
     #[must_use]
-    pub fn address(&self, bytes: &Cursor<'_>) -> WideAddress {
+    pub fn address(&self, bytes: &Cursor<'_>, direction: Direction) -> WideAddress {
         let address = if self.is_v4 {
-            let offset = match self.direction {
+            let offset = match direction {
                 Direction::Arriving => 12,
                 Direction::Leaving => 16,
             };
@@ -146,7 +138,7 @@ impl Envelope {
                 .span::<4>(self.start + offset)
                 .map(|address| WideAddress::from_v4_number(address.u32::<0>()))
         } else {
-            let offset = match self.direction {
+            let offset = match direction {
                 Direction::Arriving => 8,
                 Direction::Leaving => 24,
             };
@@ -169,12 +161,18 @@ const fn is_vlan(ethertype: u16) -> bool {
 #[inline(always)]
 fn read_v4(bytes: &Cursor<'_>, start: usize, direction: Direction) -> Option<Source> {
     let header = bytes.span::<20>(start)?;
-    let header_length = header_length_of_v4(header.u8::<0>());
-    let is_sound = header.u8::<0>() >> 4 == 4
-        && header_length >= 20
-        && total_length_of_v4(header.u16::<2>()) >= header_length;
-    // Whether its options are there.
-    if !is_sound || header_length > 20 && bytes.read::<1>(start + header_length - 1).is_none() {
+    let (version_and_length, total) = (header.u8::<0>(), header.u16::<2>());
+    // Of nearly all, four and five words: no options.
+    let is_sound = if version_and_length == 0x45 {
+        total_length_of_v4(total) >= 20
+    } else {
+        let length = header_length_of_v4(version_and_length);
+        version_and_length >> 4 == 4
+            && length > 20
+            && total_length_of_v4(total) >= length
+            && bytes.read::<1>(start + length - 1).is_some()
+    };
+    if !is_sound {
         return None;
     }
     Some(Source::from_number(u64::from(match direction {

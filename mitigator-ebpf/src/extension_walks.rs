@@ -1,13 +1,15 @@
 //! The walk over IPv6 extension headers as functions of their own, which the kernel verifies once for whatever they are
 //! called with. Inlined, every way through it would be another way through all that follows, which is most of what the
 //! verifier would have to do. Packets without such headers never come here.
-#![expect(unsafe_code, reason = "the packet's bounds come from the context")]
+#![expect(unsafe_code, reason = "names of functions, and the contexts that they are called with")]
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use mitigator_ebpf::cursor::Cursor;
 use mitigator_ebpf::envelope::MAX_START;
 use mitigator_ebpf::extensions::{self, Extensions};
+
+use crate::bytes;
 
 /// Over the headers of the IPv6 packet that arrives, from its IP header at `start` on.
 #[inline(always)]
@@ -29,9 +31,7 @@ pub fn leaving(ctx: &TcContext, start: usize) -> Extensions {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn walk_arriving(ctx: *mut xdp_md, start: u32) -> u64 {
     let ctx = XdpContext::new(ctx);
-    // SAFETY: `data..data_end` is the packet, readable until the program returns.
-    let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    walk(&bytes, start)
+    walk(&bytes::arriving(&ctx), start)
 }
 
 /// As [`walk_arriving`].
@@ -39,9 +39,7 @@ unsafe extern "C" fn walk_arriving(ctx: *mut xdp_md, start: u32) -> u64 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn walk_leaving(ctx: *mut __sk_buff, start: u32) -> u64 {
     let ctx = TcContext::new(ctx);
-    // SAFETY: `data..data_end` is the linear part of the packet, readable until the program returns.
-    let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    walk(&bytes, start)
+    walk(&bytes::leaving(&ctx), start)
 }
 
 #[inline(always)]

@@ -15,6 +15,7 @@ pub mod counters;
 pub mod cursor;
 pub mod envelope;
 pub mod extensions;
+mod instructions;
 pub mod packet;
 pub mod shared;
 pub mod signature;

@@ -4,28 +4,28 @@
 use aya_ebpf::programs::XdpContext;
 use mitigator_common::{Outcome, Signature};
 use mitigator_ebpf::block_table::LiveHeader;
+use mitigator_ebpf::content::Content;
 use mitigator_ebpf::envelope::Envelope;
-use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::signature::{LiveLimit, signature_of};
 
 use crate::cookies::Answer;
 use crate::maps::SIGNATURE_LIMITS;
-use crate::{allowlist, clock, cookies, settings, sources};
+use crate::{allowlist, bytes, clock, cookies, settings, sources};
 
 /// What becomes of a packet that is beyond a limit; `None` when it is beyond none.
 #[inline(always)]
-pub fn judge(ctx: &XdpContext, header: &LiveHeader, envelope: &Envelope, packet: &Packet) -> Option<Outcome> {
+pub fn judge(ctx: &XdpContext, header: &LiveHeader, envelope: Envelope, content: Content) -> Option<Outcome> {
     if header.limits.get() == 0 {
         return None;
     }
-    let signature = signature_of(packet);
+    let signature = signature_of(content);
     let limit = find(&signature).or_else(|| find(&signature.on_every_port()))?;
     let now_ns = clock::now_ns(header);
     let since_ns = limit.since_ns.get();
-    if limit.is_expired(now_ns) || since_ns != 0 && sources::is_known(packet.source, since_ns) {
+    if limit.is_expired(now_ns) || since_ns != 0 && sources::is_known(envelope.source, since_ns) {
         return None;
     }
-    if limit.admit(now_ns, || allowlist::covers(packet.address)) {
+    if limit.admit(now_ns, || allowlist::covers(bytes::sender(ctx, &envelope))) {
         return None;
     }
     if settings::has_syn_cookies() && limit.answers() {

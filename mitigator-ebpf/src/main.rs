@@ -6,6 +6,8 @@ mod allowlist;
 #[cfg(target_arch = "bpf")]
 mod blocklist;
 #[cfg(target_arch = "bpf")]
+mod bytes;
+#[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
 mod cookies;

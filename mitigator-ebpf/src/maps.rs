@@ -49,11 +49,13 @@ pub static SOURCE_DETAILS: Array<
 #[btf_map]
 pub static SKETCHES: Array<LiveSketch, 1> = Array::new();
 
-/// Blocked sources, in the lines of [`mitigator_common::BlockRegion`]; the first line is a [`LiveHeader`]. Written by
-/// user space through a mapping of the memory (5.5), by whom it is copied into the other half when it is to grow;
-/// hits added here. When it holds as many as were asked to fit, writing fails and says so: nothing is ever evicted.
+/// Blocked sources, in the lines of [`mitigator_common::BlockRegion`]; the first line is a [`LiveHeader`],
+/// the second a [`LiveWriterState`]. Written by user space through a mapping of the memory (5.5), by whom it is copied into
+/// the other half when it is to grow; hits added here. When it holds as many as were asked to fit, writing fails and says
+/// so: nothing is ever evicted.
 ///
 /// [`LiveHeader`]: mitigator_ebpf::block_table::LiveHeader
+/// [`LiveWriterState`]: mitigator_ebpf::block_table::LiveWriterState
 #[btf_map]
 pub static BLOCK_TABLE: Array<
     LiveLine,

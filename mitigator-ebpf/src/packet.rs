@@ -6,6 +6,7 @@
 
 use mitigator_common::{Source, WideAddress};
 
+use crate::content::Content;
 use crate::cursor::Cursor;
 use crate::envelope::{Envelope, header_length_of_v4, total_length_of_v4};
 use crate::extensions::{self, Extensions, is_extension, payload_length};
@@ -73,7 +74,7 @@ impl Packet {
     ///
     /// As [`Packet::parse`].
     pub fn parse_going(bytes: &Cursor<'_>, direction: Direction) -> Result<Self, Unparsed> {
-        Ok(Self::open(&Envelope::read(bytes, direction).into_result()?, bytes))
+        Ok(Self::open(&Envelope::read(bytes, direction).into_result()?, bytes, direction))
     }
 
     /// Reads a packet whose network header starts at `offset`, as `ethertype` names it.
@@ -88,89 +89,88 @@ impl Packet {
         direction: Direction,
     ) -> Result<Self, Unparsed> {
         let envelope = Envelope::read_network(bytes, ethertype, offset, direction).into_result()?;
-        Ok(Self::open(&envelope, bytes))
+        Ok(Self::open(&envelope, bytes, direction))
     }
 
-    /// Reads the rest of a packet whose envelope is known.
-    #[inline(always)]
-    #[must_use]
-    pub fn open(envelope: &Envelope, bytes: &Cursor<'_>) -> Self {
-        Self::open_with(envelope, bytes, |start| extensions::walk(bytes, start))
-    }
-
-    /// As [`Packet::open`], where `walk` is how the extension headers of the IPv6 packet at an offset are walked over.
-    #[inline(always)]
-    #[must_use]
-    pub fn open_with(
-        envelope: &Envelope,
-        bytes: &Cursor<'_>,
-        walk: impl FnOnce(usize) -> Extensions,
-    ) -> Self {
-        let inside = if envelope.is_v4 {
-            open_v4(bytes, envelope.start)
-        } else {
-            open_v6(bytes, envelope.start, walk)
-        };
-        let Inside { protocol, transport, fragment, has_extensions } = inside;
+    /// Reads the rest of a packet whose envelope was read for `direction`.
+    fn open(envelope: &Envelope, bytes: &Cursor<'_>, direction: Direction) -> Self {
+        let Inside { protocol, fragment, content } =
+            Inside::read(envelope, bytes, |start| extensions::walk(bytes, start));
         Self {
             source: envelope.source,
-            address: envelope.address(bytes),
+            address: envelope.address(bytes, direction),
             protocol,
-            transport,
+            transport: content.transport(),
             fragment,
-            has_extensions,
+            has_extensions: content.has_extensions(),
             is_to_group: envelope.is_to_group,
         }
     }
 }
 
+/// Of a packet all that is counted, where `walk` is how the extension headers of the IPv6 packet at an offset are walked over.
+#[inline(always)]
+#[must_use]
+pub fn content_of(
+    envelope: &Envelope,
+    bytes: &Cursor<'_>,
+    walk: impl FnOnce(usize) -> Extensions,
+) -> Content {
+    Inside::read(envelope, bytes, walk).content.sent_to_group(envelope.is_to_group)
+}
+
 /// What stands behind the envelope.
 struct Inside {
     protocol: u8,
-    transport: Transport,
     fragment: Fragment,
-    has_extensions: bool,
+    content: Content,
 }
 
 impl Inside {
-    /// In place of what is not there.
-    const NONE: Self =
-        Self { protocol: 0, transport: Transport::OTHER, fragment: Fragment::Whole, has_extensions: false };
-}
-
-#[inline(always)]
-fn open_v4(bytes: &Cursor<'_>, start: usize) -> Inside {
-    let Some(header) = bytes.span::<20>(start) else {
-        return Inside::NONE;
-    };
-    let (protocol, fragment_bits) = (header.u8::<9>(), header.u16::<6>());
-    let header_length = header_length_of_v4(header.u8::<0>());
-    let fragment = Fragment::from_bits(fragment_bits & 0x1fff, fragment_bits & 0x2000 != 0);
-    let left = total_length_of_v4(header.u16::<2>()).saturating_sub(header_length);
-    Inside {
-        protocol,
-        transport: transport_of(bytes, start + header_length, left, protocol, fragment),
-        fragment,
-        has_extensions: false,
+    #[inline(always)]
+    fn read(envelope: &Envelope, bytes: &Cursor<'_>, walk: impl FnOnce(usize) -> Extensions) -> Self {
+        let inside = if envelope.is_v4 {
+            read_v4(bytes, envelope.start)
+        } else {
+            read_v6(bytes, envelope.start, walk)
+        };
+        // It is there, or there were no envelope.
+        inside.unwrap_or(Self {
+            protocol: 0,
+            fragment: Fragment::Whole,
+            content: Content::new(Transport::OTHER, false, false),
+        })
     }
 }
 
 #[inline(always)]
-fn open_v6(bytes: &Cursor<'_>, start: usize, walk: impl FnOnce(usize) -> Extensions) -> Inside {
-    let Some(header) = bytes.span::<8>(start) else {
-        return Inside::NONE;
-    };
+fn read_v4(bytes: &Cursor<'_>, start: usize) -> Option<Inside> {
+    let header = bytes.span::<20>(start)?;
+    let (protocol, fragment_bits) = (header.u8::<9>(), header.u16::<6>() & 0x3fff);
+    let header_length = header_length_of_v4(header.u8::<0>());
+    let fragment = Fragment::from_bits(fragment_bits & 0x1fff, fragment_bits & 0x2000 != 0);
+    // Not less than nothing, or there were no envelope.
+    let left = total_length_of_v4(header.u16::<2>()).wrapping_sub(header_length);
+    let transport = transport_of(bytes, start + header_length, left, protocol, fragment);
+    Some(Inside { protocol, fragment, content: Content::new(transport, fragment_bits != 0, false) })
+}
+
+#[inline(always)]
+fn read_v6(bytes: &Cursor<'_>, start: usize, walk: impl FnOnce(usize) -> Extensions) -> Option<Inside> {
+    let header = bytes.span::<8>(start)?;
     let (length, protocol) = (header.u16::<4>(), header.u8::<6>());
     if !is_extension(protocol) {
         let transport = parse_transport(bytes, start + 40, payload_length(length), protocol);
-        return Inside { protocol, transport, fragment: Fragment::Whole, has_extensions: false };
+        let content = Content::new(transport, false, false);
+        return Some(Inside { protocol, fragment: Fragment::Whole, content });
     }
     let Extensions { protocol, fragment, transport } = walk(start);
     let transport = match transport {
         Some(stretch) => transport_of(bytes, stretch.start, stretch.length, protocol, fragment),
         None => Transport::OTHER,
     };
-    Inside { protocol, transport, fragment, has_extensions: true }
+    let content = Content::new(transport, !matches!(fragment, Fragment::Whole), true);
+    Some(Inside { protocol, fragment, content })
 }
 
 /// Later fragments have no transport header.

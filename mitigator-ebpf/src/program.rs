@@ -1,18 +1,18 @@
 //! Entry points and order of decisions: block table -> block prefixes -> limits -> count -> pass, where the
 //! allow list beats any block.
-#![expect(unsafe_code, reason = "the packet's bounds come from the XDP context")]
+#![expect(unsafe_code, reason = "names and sections of what the loader looks for")]
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use mitigator_common::Outcome;
-use mitigator_ebpf::cursor::Cursor;
+use mitigator_ebpf::content::Content;
 use mitigator_ebpf::envelope::{Direction, Envelope, Reading, Unparsed};
-use mitigator_ebpf::packet::Packet;
+use mitigator_ebpf::packet::content_of;
 
 use crate::blocklist::{self, Verdict};
 use crate::cpu_state::LiveCpuState;
-use crate::{clock, extension_walks, limits, sources};
+use crate::{bytes, clock, extension_walks, limits, sources};
 
 /// Passes, drops or answers one packet.
 #[xdp]
@@ -37,39 +37,35 @@ fn decide(ctx: &XdpContext, state: &LiveCpuState) -> Option<Outcome> {
     let Some(header) = blocklist::header() else {
         return Some(Outcome::PassUncounted);
     };
-    // SAFETY: `data..data_end` is the packet, readable until the program returns.
-    let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    let Reading { failure, envelope } = Envelope::read(&bytes, Direction::Arriving);
+    let Reading { failure, envelope } = Envelope::read(&bytes::arriving(ctx), Direction::Arriving);
     match failure {
         None => {}
         Some(Unparsed::NotIp) => return Some(Outcome::PassNotIp),
         Some(Unparsed::Malformed) => return Some(Outcome::PassUnparsed),
     }
-    match blocklist::judge(state.cpu.get(), header, &envelope, &bytes) {
+    match blocklist::judge(ctx, state, header, &envelope) {
         Verdict::Blocked(outcome) => return Some(outcome),
         Verdict::Excepted => return Some(Outcome::PassAllowed),
         Verdict::NotListed => {}
     }
-    // SAFETY: as above; taken from the context again, so that they need not be kept meanwhile.
-    let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
-    let packet = Packet::open_with(&envelope, &bytes, |start| extension_walks::arriving(ctx, start));
-    if let Some(outcome) = limits::judge(ctx, header, &envelope, &packet) {
+    let bytes = bytes::arriving(ctx);
+    let content = content_of(&envelope, &bytes, |start| extension_walks::arriving(ctx, start));
+    let content = Content::from_bits(state.lose_sight_of(content.to_bits()));
+    if let Some(outcome) = limits::judge(ctx, header, envelope, content) {
         return Some(outcome);
     }
-    sources::count(header, state, &packet, bytes.length() as u64);
+    sources::count(header, state, envelope.source, content, bytes.length() as u64);
     None
 }
 
 /// Counts one packet that this host sends, for its receiver. Never changes what becomes of it.
 #[classifier]
 pub fn count_sent(ctx: TcContext) -> i32 {
-    // SAFETY: `data..data_end` is the linear part of the packet, readable until the program returns.
-    let bytes = unsafe { Cursor::between(ctx.data(), ctx.data_end()) };
+    let bytes = bytes::leaving(&ctx);
     let Reading { failure, envelope } = Envelope::read(&bytes, Direction::Leaving);
     if failure.is_none() {
-        sources::count_sent(&Packet::open_with(&envelope, &bytes, |start| {
-            extension_walks::leaving(&ctx, start)
-        }));
+        let content = content_of(&envelope, &bytes, |start| extension_walks::leaving(&ctx, start));
+        sources::count_sent(envelope.source, content);
     }
     TC_ACT_UNSPEC
 }

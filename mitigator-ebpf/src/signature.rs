@@ -2,24 +2,26 @@
 
 use mitigator_common::{Limit, PacketKind, Signature};
 
+use crate::content::Content;
 use crate::counters::is_reflection_port;
-use crate::packet::{Fragment, Packet, Transport, TransportKind, flags};
+use crate::packet::{TransportKind, flags};
 use crate::shared::SharedU64;
 
 /// What the packet has in common with others of its kind, whoever sends them.
 #[inline(always)]
 #[must_use]
-pub fn signature_of(packet: &Packet) -> Signature {
-    if !matches!(packet.fragment, Fragment::Whole) {
+pub fn signature_of(content: Content) -> Signature {
+    if content.is_fragment() {
         return Signature::of_kind(PacketKind::Fragment);
     }
-    if packet.has_extensions {
+    if content.has_extensions() {
         return Signature::of_kind(PacketKind::Extension);
     }
-    let Transport { kind, source_port, destination_port, flags, .. } = packet.transport;
-    match kind {
-        TransportKind::Tcp => Signature::new(kind_of(flags), destination_port),
-        TransportKind::Udp if is_reflection_port(source_port) && !packet.is_to_group => {
+    let transport = content.transport();
+    let (source_port, destination_port) = (transport.source_port(), transport.destination_port());
+    match transport.kind() {
+        TransportKind::Tcp => Signature::new(kind_of(transport.flags()), destination_port),
+        TransportKind::Udp if is_reflection_port(source_port) && !content.is_to_group() => {
             Signature::new(PacketKind::UdpReflection, source_port)
         }
         TransportKind::Udp => Signature::new(PacketKind::Udp, destination_port),

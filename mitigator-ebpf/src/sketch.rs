@@ -4,6 +4,7 @@
 //! is never too little; too much by what others share both cells. Counts end with their epoch: the epoch stands in the
 //! cell, so that nobody need wipe anything.
 
+use crate::instructions::ones_if_negative;
 use crate::shared::SharedU32;
 
 /// Cells of a row.
@@ -66,13 +67,14 @@ impl LiveSketch {
     /// this epoch so far, or more.
     #[inline(always)]
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of twelve bits")]
     pub fn add(&self, hashes: [u64; 2], epoch: u32) -> u32 {
         let [first, second] = &self.rows;
         let [one, other] = hashes;
         let (one, other) = (count(cell(first, one), epoch), count(cell(second, other), epoch));
         // The lesser. Nothing here is a jump, which a processor could not guess, and a verifier would go both ways.
-        let difference = one.wrapping_sub(other);
-        other.wrapping_add(difference & is_negative(difference))
+        let difference = one - other;
+        (other + (difference & ones_if_negative(difference))) as u32
     }
 }
 
@@ -83,21 +85,16 @@ fn cell(row: &[SharedU32; COLUMNS], hash: u64) -> &SharedU32 {
 }
 
 #[inline(always)]
-fn count(cell: &SharedU32, epoch: u32) -> u32 {
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of twelve bits")]
+fn count(cell: &SharedU32, epoch: u32) -> i64 {
     let found = cell.get();
     // All ones in the cell's epoch, and none in another one.
-    let is_now = is_negative((found >> COUNT_BITS ^ epoch).wrapping_sub(1));
-    let before = found & MOST & is_now;
-    let now = before + (is_negative(before.wrapping_sub(MOST)) & 1);
-    cell.set(epoch << COUNT_BITS | now);
+    let is_now = ones_if_negative(i64::from(found >> COUNT_BITS ^ epoch) - 1);
+    let before = i64::from(found & MOST) & is_now;
+    // One more, but for a cell that is full.
+    let now = before - ones_if_negative(before - i64::from(MOST));
+    cell.set(epoch << COUNT_BITS | now as u32);
     now
-}
-
-/// All ones for a number below zero, none for another.
-#[inline(always)]
-#[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "the sign is what is meant")]
-const fn is_negative(number: u32) -> u32 {
-    (number as i32 >> 31) as u32
 }
 
 #[cfg(test)]

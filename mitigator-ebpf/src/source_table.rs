@@ -82,11 +82,14 @@ const fn zero_bytes(word: u64) -> Rows {
 }
 
 impl Tags {
-    /// The rows that are marked with a tag, and perhaps others.
+    /// The rows that are marked with a tag, which is without the known bit: less than 128.
     #[inline(always)]
     #[must_use]
     pub const fn marked(self, tag: u8) -> Rows {
-        zero_bytes(self.0 & !HIGHEST ^ ONES.wrapping_mul(tag as u64))
+        // Without their highest bits, bytes that are not zero reach it when as much is added as they can hold, and no sum
+        // goes over into the next.
+        let differ = self.0 & !HIGHEST ^ ONES.wrapping_mul(tag as u64);
+        Rows(!differ.wrapping_add(!HIGHEST) & HIGHEST)
     }
 
     #[inline(always)]

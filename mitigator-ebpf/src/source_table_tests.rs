@@ -116,12 +116,7 @@ fn sources_that_are_marked_alike_have_rows_of_their_own() {
 #[test]
 fn a_row_that_rested_goes_to_another_source_but_connections_stay_longer() {
     let table = Table::new();
-    let data = Content {
-        transport: Transport::tcp(80, 40_000, flags::ACK | flags::PSH, true),
-        is_fragment: false,
-        has_extensions: false,
-        is_to_group: false,
-    };
+    let data = Content::from(Transport::tcp(80, 40_000, flags::ACK | flags::PSH, true));
     for number in 0..16 {
         assert!(table.make(number, 7, NOW_NS + u64::from(number), 0).is_some());
     }

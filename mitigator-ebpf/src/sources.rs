@@ -8,7 +8,6 @@ use mitigator_common::{Outcome, Seeds, Source, SourcePlace, SourceTable};
 use mitigator_ebpf::block_table::LiveHeader;
 use mitigator_ebpf::content::Content;
 use mitigator_ebpf::counters::{OwnersLine, RowDetails, asks};
-use mitigator_ebpf::packet::Packet;
 use mitigator_ebpf::sketch::{LiveSketch, epoch_of, is_heavy};
 use mitigator_ebpf::source_table::{self, Among, Found, Glance, LiveBucket, Memory, Wish, may_have_row};
 
@@ -21,9 +20,8 @@ const NO_ROW: u32 = u32::MAX;
 
 /// Counts the packet for its source, and what became of it.
 #[inline(always)]
-pub fn count(header: &LiveHeader, state: &LiveCpuState, packet: &Packet, wire_bytes: u64) {
-    let (source, now_ns) = (packet.source, clock::now_ns(header));
-    let content = Content::from_bits(state.lose_sight_of(Content::from(packet).to_bits()));
+pub fn count(header: &LiveHeader, state: &LiveCpuState, source: Source, content: Content, wire_bytes: u64) {
+    let now_ns = clock::now_ns(header);
     let among = state.counts_among(now_ns);
     // `NO_ROW` is past the end of the map, so that it gives none.
     let row = match source_table::glance(&Maps, source, place_of(header, source), among) {
@@ -45,8 +43,8 @@ pub fn count(header: &LiveHeader, state: &LiveCpuState, packet: &Packet, wire_by
 /// Counts a packet that this host sent to the source. A packet that asks for something makes the row, so
 /// that the answer is known to be one.
 #[inline(always)]
-pub fn count_sent(packet: &Packet) {
-    count_left(packet.source.number(), Content::from(packet).to_bits());
+pub fn count_sent(source: Source, content: Content) {
+    count_left(source.number(), content.to_bits());
 }
 
 /// Whether the source was there before `since_ns`, or this host asked it for something or has a connection with it.

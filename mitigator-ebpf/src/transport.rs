@@ -1,5 +1,7 @@
 //! `Transport`: what the header after IP says.
 
+use core::fmt;
+
 use crate::cursor::Cursor;
 
 /// IP protocol numbers that the program tells apart.
@@ -58,55 +60,137 @@ pub enum TransportKind {
     Icmp = 3,
 }
 
-/// What the transport header says, in host byte order; what the kind does not have is zero.
+/// What the transport header says, in one number: what the kind does not have is zero.
 ///
-/// A structure rather than an enumeration with fields: where a value is undefined on one way through the
-/// program, LLVM may put a packet pointer in its place and mask it, which the verifier refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transport {
-    /// Which it is.
-    pub kind: TransportKind,
-    /// Of the sender.
-    pub source_port: u16,
-    /// Of the receiver.
-    pub destination_port: u16,
-    /// Of TCP: bits of [`flags`].
-    pub flags: u8,
-    /// Of TCP: whether there are bytes after the header.
-    pub has_payload: bool,
-}
+/// A number rather than a structure, so that the program carries it in a register from where it is read to where it is
+/// counted. (An enumeration with fields would not do at all: where a value is undefined on one way through the program, LLVM
+/// may put a packet pointer in its place and mask it, which the verifier refuses.)
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Transport(u64);
 
 impl Transport {
+    // The ports lie as a header has them, the source before the destination.
+    const SOURCE_PORT: u32 = 16;
+    const FLAGS: u32 = 32;
+    const KIND: u32 = 40;
+    const PAYLOAD: u32 = 42;
+    /// How many of the lower bits are in use.
+    pub(crate) const BITS: u32 = 43;
+
     /// None that is understood.
-    pub const OTHER: Self = Self {
-        kind: TransportKind::Other,
-        source_port: 0,
-        destination_port: 0,
-        flags: 0,
-        has_payload: false,
-    };
+    pub const OTHER: Self = Self::of_kind(TransportKind::Other);
     /// ICMP or ICMPv6.
-    pub const ICMP: Self = Self { kind: TransportKind::Icmp, ..Self::OTHER };
+    pub const ICMP: Self = Self::of_kind(TransportKind::Icmp);
+
+    #[inline(always)]
+    const fn of_kind(kind: TransportKind) -> Self {
+        Self((kind as u64) << Self::KIND)
+    }
+
+    #[inline(always)]
+    const fn with_ports(self, ports: u32) -> Self {
+        Self(self.0 | ports as u64)
+    }
+
+    #[inline(always)]
+    const fn with_flags(self, flags: u8, has_payload: bool) -> Self {
+        Self(self.0 | (flags as u64) << Self::FLAGS | (has_payload as u64) << Self::PAYLOAD)
+    }
 
     /// UDP.
     #[inline(always)]
     #[must_use]
     pub const fn udp(source_port: u16, destination_port: u16) -> Self {
-        Self { kind: TransportKind::Udp, source_port, destination_port, ..Self::OTHER }
+        Self::of_kind(TransportKind::Udp).with_ports(ports(source_port, destination_port))
     }
 
     /// TCP.
     #[inline(always)]
     #[must_use]
     pub const fn tcp(source_port: u16, destination_port: u16, flags: u8, has_payload: bool) -> Self {
-        Self { kind: TransportKind::Tcp, source_port, destination_port, flags, has_payload }
+        Self::of_kind(TransportKind::Tcp)
+            .with_ports(ports(source_port, destination_port))
+            .with_flags(flags, has_payload)
+    }
+
+    /// The number.
+    #[inline(always)]
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Of the number; what is above [`Self::BITS`] does not matter.
+    #[inline(always)]
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits & ((1 << Self::BITS) - 1))
+    }
+
+    /// Which it is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn kind(self) -> TransportKind {
+        match (self.0 >> Self::KIND) & 3 {
+            1 => TransportKind::Tcp,
+            2 => TransportKind::Udp,
+            3 => TransportKind::Icmp,
+            _ => TransportKind::Other,
+        }
+    }
+
+    /// Of the sender, in host byte order.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "its bits")]
+    pub const fn source_port(self) -> u16 {
+        (self.0 >> Self::SOURCE_PORT) as u16
+    }
+
+    /// Of the receiver, in host byte order.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "its bits")]
+    pub const fn destination_port(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// Of TCP: bits of [`flags`].
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "its bits")]
+    pub const fn flags(self) -> u8 {
+        (self.0 >> Self::FLAGS) as u8
+    }
+
+    /// Of TCP: whether there are bytes after the header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_payload(self) -> bool {
+        self.0 >> Self::PAYLOAD & 1 == 1
     }
 
     /// Whether it opens a connection: TCP with SYN and without ACK.
     #[inline(always)]
     #[must_use]
-    pub const fn opens(&self) -> bool {
-        matches!(self.kind, TransportKind::Tcp) && self.flags & (flags::SYN | flags::ACK) == flags::SYN
+    pub const fn opens(self) -> bool {
+        matches!(self.kind(), TransportKind::Tcp) && self.flags() & (flags::SYN | flags::ACK) == flags::SYN
+    }
+}
+
+#[inline(always)]
+const fn ports(source: u16, destination: u16) -> u32 {
+    (source as u32) << Transport::SOURCE_PORT | destination as u32
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("kind", &self.kind())
+            .field("source_port", &self.source_port())
+            .field("destination_port", &self.destination_port())
+            .field("flags", &self.flags())
+            .field("has_payload", &self.has_payload())
+            .finish()
     }
 }
 
@@ -134,7 +218,9 @@ fn parse_tcp(bytes: &Cursor<'_>, start: usize, length: usize) -> Transport {
     if length < 20 || header_length < 20 {
         return Transport::OTHER;
     }
-    Transport::tcp(header.u16::<0>(), header.u16::<2>(), header.u8::<13>(), length > header_length)
+    Transport::of_kind(TransportKind::Tcp)
+        .with_ports(header.u32::<0>())
+        .with_flags(header.u8::<13>(), length > header_length)
 }
 
 #[inline(always)]
@@ -145,5 +231,5 @@ fn parse_udp(bytes: &Cursor<'_>, start: usize, length: usize) -> Transport {
     if length < 8 {
         return Transport::OTHER;
     }
-    Transport::udp(header.u16::<0>(), header.u16::<2>())
+    Transport::of_kind(TransportKind::Udp).with_ports(header.u32::<0>())
 }

@@ -2,7 +2,10 @@
 //! lets them see, tried by loom (after CDSChecker, Norris and Demsky 2013).
 //!
 //! The files of the crate are compiled once more, with numbers that loom watches. A grace period is a lock that a
-//! packet holds while it is judged: what was written before is seen by whoever comes after.
+//! packet holds while it is judged: what was written before is seen by whoever comes after. A number that is consulted is
+//! an acquiring load here and a plain one in the kernel, where what is read next has its address from it. So a source that stands
+//! blocked is never let through; one that is blocked anew right after its marks were cleared may, on processors that reorder
+//! loads, be seen once more as it was before.
 #![expect(dead_code, reason = "parts of the files that are not looked at")]
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -14,6 +17,8 @@ use mitigator_common::{BlockMark, BlockOrigin, BlockRegion, BlockTerms, NEVER_EX
 mod block_table;
 #[path = "../src/block_writing.rs"]
 mod block_writing;
+#[path = "../src/instructions.rs"]
+mod instructions;
 
 /// The shared numbers of the crate, of loom's atomics.
 mod shared {
@@ -74,8 +79,13 @@ use shared::SharedU64;
 
 const ONE: Source = Source::from_v4_bytes([192, 0, 2, 1]);
 const OTHER: Source = Source::from_v4_bytes([192, 0, 2, 2]);
-/// Tables of two lines each, of which the seeds choose the first, with a word of marks.
-const REGIONS: [BlockRegion; 2] = [BlockRegion::new(0, 2).marked(), BlockRegion::new(4, 2).marked()];
+/// Tables of two lines each, of which the seeds choose the first: with a word of marks, with the summary alone, and one that
+/// gets marks when it grows.
+const TABLES: [[BlockRegion; 2]; 3] = [
+    [BlockRegion::new(0, 2).marked(), BlockRegion::new(4, 2).marked()],
+    [BlockRegion::new(0, 2), BlockRegion::new(4, 2)],
+    [BlockRegion::new(0, 2), BlockRegion::new(4, 2).marked()],
+];
 const SEEDS: Seeds = Seeds { first: 1, second: 1 };
 
 fn terms(origin: BlockOrigin) -> BlockTerms {
@@ -84,7 +94,9 @@ fn terms(origin: BlockOrigin) -> BlockTerms {
 
 /// The block table, and the lock that stands for the grace period.
 struct Plane {
+    regions: [BlockRegion; 2],
     region: SharedU64,
+    summary: LiveMarks,
     lines: [LiveLine; 6],
     hits: [LiveHits; 6],
     marks: [LiveMarks; 2],
@@ -92,11 +104,13 @@ struct Plane {
 }
 
 impl Plane {
-    fn new() -> Self {
+    fn new(regions: [BlockRegion; 2]) -> Self {
         let region = SharedU64::default();
-        region.set(REGIONS[0].bits());
+        region.set(regions[0].bits());
         Self {
+            regions,
             region,
+            summary: LiveMarks::default(),
             lines: Default::default(),
             hits: Default::default(),
             marks: Default::default(),
@@ -111,9 +125,7 @@ impl Plane {
         match find(&self, region, source) {
             Standing::InLine(place) => {
                 let terms = place.block.terms();
-                place
-                    .block
-                    .add_hit(0, || Some(&self.hits[place.line as usize].others[place.position as usize]));
+                place.block.add_hit(0, || Some(&self.hits[place.index as usize].others[place.position()]));
                 Some(terms)
             }
             Standing::MaybeOverflowing => panic!("the line has free places"),
@@ -133,13 +145,23 @@ impl Plane {
     fn block(&self, source: Source, terms: BlockTerms) {
         let place = self.first_place_of(0);
         assert!(place.block.is_free());
-        self.mark(REGIONS[0], source);
+        self.mark(self.regions[0], source);
         place.put(source, terms);
     }
 
     fn mark(&self, region: BlockRegion, source: Source) {
         let mark = region.mark_of(source, SEEDS.first);
         self.marks[mark.word as usize].set(mark);
+        self.summary.set(BlockMark::in_summary(source, SEEDS.first));
+    }
+
+    /// Marks of one source are left, or of nobody.
+    fn renew_marks(&self, source: Option<Source>) {
+        let bits_of = |mark: fn(BlockRegion, Source) -> BlockMark| {
+            source.map_or(0, |source| mark(self.regions[0], source).bit)
+        };
+        self.marks[0].renew(bits_of(|region, source| region.mark_of(source, SEEDS.first)));
+        self.summary.renew(bits_of(|_, source| BlockMark::in_summary(source, SEEDS.first)));
     }
 
     /// Gives the place of the one source to the other.
@@ -152,13 +174,17 @@ impl Plane {
             self.wait_for_packets();
         }
         line.free_spent();
-        self.marks[0].renew(0);
+        self.renew_marks(None);
         self.block(OTHER, terms(BlockOrigin::Import));
         assert_eq!(place.source(), Some(OTHER));
     }
 }
 
 impl<'t> Memory<'t> for &'t Plane {
+    fn summary(&self) -> &LiveMarks {
+        &self.summary
+    }
+
     fn seed(&self, choice: Choice) -> u64 {
         match choice {
             Choice::First => SEEDS.first,
@@ -175,10 +201,15 @@ impl<'t> Memory<'t> for &'t Plane {
     }
 }
 
+/// Tries everything with tables of each kind.
+fn model_each(check: impl Fn([BlockRegion; 2]) + Copy + Send + Sync + 'static) {
+    TABLES.into_iter().for_each(|regions| loom::model(move || check(regions)));
+}
+
 /// Packets of the one source while its place is taken, changed, and handed over to the other.
 fn no_packet_is_judged_by_anothers_terms(with_grace: bool) {
-    loom::model(move || {
-        let plane = Arc::new(Plane::new());
+    model_each(move |regions| {
+        let plane = Arc::new(Plane::new(regions));
         plane.block(ONE, terms(BlockOrigin::Agent));
         let packets = Arc::clone(&plane);
         let packets = thread::spawn(move || {
@@ -210,8 +241,8 @@ fn without_a_grace_period_it_would() {
 
 #[test]
 fn a_block_appears_whole_changes_at_once_and_goes() {
-    loom::model(|| {
-        let plane = Arc::new(Plane::new());
+    model_each(|regions| {
+        let plane = Arc::new(Plane::new(regions));
         let packets = Arc::clone(&plane);
         let packets = thread::spawn(move || {
             let known = [BlockTerms::NONE, terms(BlockOrigin::Agent), terms(BlockOrigin::Operator)];
@@ -231,17 +262,21 @@ fn a_block_appears_whole_changes_at_once_and_goes() {
 
 #[test]
 fn whose_mark_is_anothers_too_stays_blocked_when_that_one_goes() {
-    loom::model(|| {
-        let plane = Arc::new(Plane::new());
+    model_each(|regions| {
+        let plane = Arc::new(Plane::new(regions));
         plane.block(ONE, terms(BlockOrigin::Agent));
         let [line, ..] = &plane.lines;
         let [leaving, staying, ..] = &line.blocks;
         CountedPlace { block: staying, others: &plane.hits[0].others[1] }
             .put(OTHER, terms(BlockOrigin::Agent));
-        let [one, other] = [ONE, OTHER].map(|source| REGIONS[0].mark_of(source, SEEDS.first));
+        let [one, other] = [ONE, OTHER].map(|source| regions[0].mark_of(source, SEEDS.first));
         assert_eq!(one, other);
+        let [in_summary, others_too] = [ONE, OTHER].map(|source| BlockMark::in_summary(source, SEEDS.first));
+        assert_eq!(in_summary, others_too);
         // Somebody else's, who is gone, too.
-        plane.marks[0].set(BlockMark { bit: one.bit << 1, ..one });
+        let gone = [one, in_summary].map(|mark| BlockMark { bit: mark.bit << 1, ..mark });
+        plane.marks[0].set(gone[0]);
+        plane.summary.set(gone[1]);
         let packets = Arc::clone(&plane);
         let packets = thread::spawn(move || {
             for _ in 0..2 {
@@ -252,10 +287,10 @@ fn whose_mark_is_anothers_too_stays_blocked_when_that_one_goes() {
         assert!(leaving.spend());
         plane.wait_for_packets();
         line.free_spent();
-        plane.marks[0].renew(other.bit);
+        plane.renew_marks(Some(OTHER));
         packets.join().unwrap();
         assert_eq!((plane.judge(ONE), leaving.source()), (None, None));
-        assert!(!plane.marks[0].has(BlockMark { bit: one.bit << 1, ..one }));
+        assert!(!plane.marks[0].has(gone[0]) && !plane.summary.has(gone[1]));
     });
 }
 
@@ -263,18 +298,23 @@ fn whose_mark_is_anothers_too_stays_blocked_when_that_one_goes() {
 #[test]
 fn who_has_no_mark_is_looked_for_only_where_there_are_none() {
     loom::model(|| {
-        let plane = Plane::new();
+        let [[marked, _], [summed_up, _], _] = TABLES;
+        let plane = Plane::new([marked; 2]);
         plane.first_place_of(0).put(ONE, terms(BlockOrigin::Agent));
-        assert_eq!(plane.judge(ONE), None);
-        plane.region.set(BlockRegion::new(0, 2).bits());
+        assert_eq!(plane.judge(ONE), None, "without a mark");
+        plane.summary.set(BlockMark::in_summary(ONE, SEEDS.first));
+        assert_eq!(plane.judge(ONE), None, "with one of a table without others");
+        plane.region.set(summed_up.bits());
         assert_eq!(plane.judge(ONE), Some(terms(BlockOrigin::Agent)));
+        plane.renew_marks(None);
+        assert_eq!(plane.judge(ONE), None, "without one there");
     });
 }
 
 #[test]
 fn a_table_that_grows_never_lets_a_blocked_source_through() {
-    loom::model(|| {
-        let plane = Arc::new(Plane::new());
+    model_each(|regions| {
+        let plane = Arc::new(Plane::new(regions));
         plane.block(ONE, terms(BlockOrigin::Agent));
         let packets = Arc::clone(&plane);
         let packets = thread::spawn(move || {
@@ -283,9 +323,9 @@ fn a_table_that_grows_never_lets_a_blocked_source_through() {
             }
         });
         let [old, new] = [0, 4].map(|line| plane.first_place_of(line));
-        plane.mark(REGIONS[1], ONE);
+        plane.mark(regions[1], ONE);
         new.put(ONE, terms(BlockOrigin::Agent));
-        plane.region.publish(REGIONS[1].bits());
+        plane.region.publish(regions[1].bits());
         plane.wait_for_packets();
         new.add_hits(old.hits());
         old.clear();
@@ -300,7 +340,7 @@ const COUNTED: u32 = 0xfffe;
 
 /// Two packets of it on the one CPU while `meanwhile` goes on here; its hits beyond those before.
 fn hits_beside(cpu: u32, meanwhile: impl Fn(CountedPlace<'_>)) -> u32 {
-    let plane = Arc::new(Plane::new());
+    let plane = Arc::new(Plane::new(TABLES[0]));
     plane.block(ONE, terms(BlockOrigin::Agent));
     let place = plane.first_place_of(0);
     drop_on(0, place);
@@ -351,7 +391,7 @@ fn a_block_that_is_renewed_begins_without_hits() {
 #[test]
 fn one_cpu_owns_the_hits_of_a_block() {
     loom::model(|| {
-        let plane = Arc::new(Plane::new());
+        let plane = Arc::new(Plane::new(TABLES[0]));
         plane.block(ONE, terms(BlockOrigin::Agent));
         let packets = Arc::clone(&plane);
         let packets = thread::spawn(move || drop_on(1, packets.first_place_of(0)));

@@ -123,8 +123,8 @@ fn classes_of(bytes: &[u8], parsed: Result<Packet, Unparsed>) -> Vec<&'static st
         Fragment::First => "first fragment",
         Fragment::Later => "later fragment",
     });
-    classes.push(match packet.transport.kind {
-        TransportKind::Tcp if packet.transport.has_payload => "TCP with payload",
+    classes.push(match packet.transport.kind() {
+        TransportKind::Tcp if packet.transport.has_payload() => "TCP with payload",
         TransportKind::Tcp => "TCP",
         TransportKind::Udp => "UDP",
         TransportKind::Icmp => "ICMP",

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use aya::maps::MapData;
-use mitigator_common::{BlockEntry, BlockRegion, BlockTerms, PlacedBlock, Seeds, Source};
+use mitigator_common::{BlockEntry, BlockMark, BlockRegion, BlockTerms, PlacedBlock, Seeds, Source};
 use mitigator_ebpf::block_table::{
     Choice, LiveHeader, LiveHits, LiveLine, LiveMarks, Memory, Place, Standing, can_stand_in_a_line, find,
 };
@@ -26,7 +26,7 @@ pub(super) struct BlockedSources {
     pins: Pins,
     map: MapData,
     map_lines: u32,
-    header: Mapped<LiveLine>,
+    header: Arc<Mapped<LiveLine>>,
     hits_map: MapData,
     marks_map: MapData,
     in_use: Mutex<Option<Arc<InUse>>>,
@@ -38,6 +38,7 @@ pub(super) struct BlockedSources {
 pub(super) struct InUse {
     region: BlockRegion,
     seeds: Seeds,
+    header: Arc<Mapped<LiveLine>>,
     lines: Mapped<LiveLine>,
     /// For each line.
     hits: Mapped<LiveHits>,
@@ -84,7 +85,7 @@ impl BlockedSources {
             pins: pins.clone(),
             map,
             map_lines,
-            header,
+            header: Arc::new(header),
             hits_map: open(maps::BLOCK_HITS)?,
             marks_map: open(maps::BLOCK_MARKS)?,
             in_use: Mutex::new(None),
@@ -107,7 +108,7 @@ impl BlockedSources {
         )
         .context("the kernel gives no random numbers")?;
         let seeds = Seeds::from_random(secret);
-        header.capacity.set(capacity);
+        table.header.writer_state().capacity.set(capacity);
         header.region.set(BlockRegion::new(BlockRegion::FIRST_LINE, BlockRegion::LEAST_LINES).bits());
         header.second_seed.set(seeds.second);
         header.first_seed.publish(seeds.first);
@@ -128,7 +129,7 @@ impl BlockedSources {
 
     /// How many entries are asked to fit.
     pub(super) fn capacity(&self) -> usize {
-        self.header().capacity.get() as usize
+        self.header.writer_state().capacity.get() as usize
     }
 
     /// How many there are, those that are over included.
@@ -162,7 +163,7 @@ impl BlockedSources {
             .context("cannot map the memory of the map BLOCK_MARKS")?;
         let header = self.header();
         let seeds = Seeds { first: header.first_seed.get(), second: header.second_seed.get() };
-        Ok(InUse { region, seeds, lines, hits, marks })
+        Ok(InUse { region, seeds, header: Arc::clone(&self.header), lines, hits, marks })
     }
 
     /// The block of a source, over or not.
@@ -433,13 +434,13 @@ impl BlockedSources {
             return Ok(false);
         };
         let first = old.region.other_first(self.map_lines);
-        let header = self.header();
-        self.wipe(first, header.stale.get())?;
+        let (header, state) = (self.header(), self.header.writer_state());
+        self.wipe(first, state.stale.get())?;
         let new = Arc::new(self.map_region(BlockRegion::new(first, lines))?);
         let moved = {
             let _lock = self.pins.lock()?;
             self.forget_twins(&old)?;
-            header.stale.publish(lines.max(old.region.lines()));
+            state.stale.publish(lines.max(old.region.lines()));
             let moved = self.copy(&old, &new)?;
             header.region.publish(new.region.bits());
             *self.in_use.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&new));
@@ -449,7 +450,7 @@ impl BlockedSources {
         self.carry_hits(&old)?;
         self.leave_overflow(&moved)?;
         self.wipe(old.region.first(), old.region.lines())?;
-        header.stale.publish(0);
+        state.stale.publish(0);
         Ok(true)
     }
 
@@ -518,8 +519,8 @@ impl InUse {
 
     /// A place of the table with its hits.
     fn counted<'t>(&'t self, place: Place<'t>) -> CountedPlace<'t> {
-        let hits = self.at(self.hits.values(), place.line);
-        let others = hits.and_then(|hits| hits.others.get(place.position as usize));
+        let hits = self.at(self.hits.values(), place.index);
+        let others = hits.and_then(|hits| hits.others.get(place.position()));
         CountedPlace { block: place.block, others: others.expect("as many as there are places") }
     }
 
@@ -537,13 +538,16 @@ impl InUse {
     fn renew_marks(&self, overflowing: &[(Source, PlacedBlock)]) {
         let words = self.marks.values();
         let mut renewed = vec![0_u64; words.len()];
+        let mut summary = 0;
         let in_lines = self.places().filter_map(|place| place.block.source());
         for source in in_lines.chain(overflowing.iter().map(|(source, _)| *source)) {
             let mark = self.region.mark_of(source, self.seeds.first);
             if let Some(bits) = renewed.get_mut((mark.word - self.region.first_word()) as usize) {
                 *bits |= mark.bit;
             }
+            summary |= BlockMark::in_summary(source, self.seeds.first).bit;
         }
+        self.summary().renew(summary);
         words.iter().zip(renewed).for_each(|(marks, bits)| marks.renew(bits));
     }
 
@@ -565,6 +569,7 @@ impl InUse {
         if let Some(marks) = self.marks_at(mark.word) {
             marks.set(mark);
         }
+        self.summary().set(BlockMark::in_summary(source, self.seeds.first));
         [self.region.line_of(source, self.seeds.first), self.region.other_line_of(source, self.seeds)]
             .into_iter()
             .find_map(|index| {
@@ -575,6 +580,10 @@ impl InUse {
 }
 
 impl<'t> Memory<'t> for &'t InUse {
+    fn summary(&self) -> &LiveMarks {
+        &self.header.header().summary
+    }
+
     fn seed(&self, choice: Choice) -> u64 {
         match choice {
             Choice::First => self.seeds.first,

@@ -61,7 +61,7 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// The rank of a target, which a source has for itself: its first line is told by the highest bits.
+    /// The rank of a target. No two sources have the same; its highest bits tell the source's first line.
     #[must_use]
     pub const fn of(self, target: &Target) -> u64 {
         match target {
@@ -464,7 +464,7 @@ impl BlockTables {
 
     /// How many blocked sources fit.
     pub(super) fn room(&self) -> u32 {
-        self.sources.header().capacity.get()
+        count_of(self.sources.capacity())
     }
 
     /// How many of these blocks are of sources, and of prefixes, that have none yet. Each target is there once.
@@ -501,6 +501,8 @@ fn give_way() {
     // The kernel adds 50 µs to a sleep otherwise (2.6.28); who may not ask for less waits so long.
     set_current_timer_slack(Some(NonZeroU64::MIN)).unwrap_or_default();
     std::thread::sleep(TURN);
+    // What this thread starts later would have it, too.
+    set_current_timer_slack(None).unwrap_or_default();
 }
 
 /// What [`BlockTables::set_guarded`] changed.

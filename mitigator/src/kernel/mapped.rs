@@ -7,15 +7,16 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use mitigator_ebpf::block_table::{LiveHeader, LiveHits, LiveLine, LiveMarks};
+use mitigator_ebpf::block_table::{LiveHeader, LiveHits, LiveLine, LiveMarks, LiveWriterState};
 use mitigator_ebpf::counters::{OwnersLine, RowDetails};
 use mitigator_ebpf::source_table::LiveBucket;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use rustix::param::page_size;
 use rustix::thread::{MembarrierCommand, membarrier};
 
-// A header stands in place of a line.
+// Both stand in place of a line.
 const _: () = assert!(size_of::<LiveLine>() == size_of::<LiveHeader>());
+const _: () = assert!(size_of::<LiveLine>() == size_of::<LiveWriterState>());
 
 /// Values that any bytes are one of, of which all are shared numbers, and which are as large as the kernel has them: a
 /// multiple of 8 bytes.
@@ -74,6 +75,13 @@ impl Mapped<LiveLine> {
         // SAFETY: as above; a header is as large as a line, and any bytes are one.
         unsafe { self.start.cast::<LiveHeader>().as_ref() }
     }
+
+    /// The second line of such a mapping, of two lines or more, as the writers' state that it is.
+    pub(super) fn writer_state(&self) -> &LiveWriterState {
+        assert!(self.count > 1, "the second line is not mapped");
+        // SAFETY: as above.
+        unsafe { self.start.add(1).cast::<LiveWriterState>().as_ref() }
+    }
 }
 
 impl<T> Drop for Mapped<T> {
@@ -87,6 +95,9 @@ impl<T> Drop for Mapped<T> {
     }
 }
 
+/// What is less gets no large page.
+const LARGE_PAGE: usize = 2 << 20;
+
 /// An empty list with room for so many, in large pages where the kernel has some (2.6.38): it is filled at once, and a
 /// page fault for every 4 KiB would take as long as what is written.
 pub(super) fn list_in_large_pages<T>(capacity: usize) -> Vec<T> {
@@ -95,7 +106,7 @@ pub(super) fn list_in_large_pages<T>(capacity: usize) -> Vec<T> {
     let start = list.as_mut_ptr().cast::<c_void>();
     let before = start.align_offset(page_size());
     let pages = room.saturating_sub(before) / page_size() * page_size();
-    if pages > 0 {
+    if pages >= LARGE_PAGE {
         // SAFETY: whole pages of the list's own memory, of whose content this advice changes nothing.
         let advised = unsafe { madvise(start.byte_add(before), pages, Advice::LinuxHugepage) };
         // A kernel without large pages has small ones.

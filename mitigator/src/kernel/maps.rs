@@ -4,7 +4,7 @@
 pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
 /// Totals per source.
 pub const SOURCE_ROWS: &str = "SOURCE_ROWS";
-/// Of them, what is rare.
+/// Of them, what is rare, and what came on other CPUs than the one that owns the row.
 pub const SOURCE_DETAILS: &str = "SOURCE_DETAILS";
 /// What is known of sources without a row.
 pub const SKETCHES: &str = "SKETCHES";

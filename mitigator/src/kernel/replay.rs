@@ -163,7 +163,7 @@ impl ReplayDataPlane {
         if self.limits.is_empty() {
             return false;
         }
-        let signature = signature_of(packet);
+        let signature = signature_of(packet.into());
         let limit = self.limits.get(&signature).or_else(|| self.limits.get(&signature.on_every_port()));
         let Some(limit) = limit.filter(|limit| !limit.is_expired(now.ns)) else {
             return false;

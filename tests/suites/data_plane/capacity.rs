@@ -1,5 +1,6 @@
 //! Tables that are full, flooded, or written by the hundred thousand; each trial on maps of its own.
 
+use std::mem::offset_of;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +15,7 @@ use mitigator::pipeline::target::Target;
 use mitigator_common::{
     BlockEntry, BlockOrigin, BlockTerms, NEVER_EXPIRES, Outcome, PrefixKey, Source, SourceCounters,
 };
+use mitigator_ebpf::block_table::LiveHeader;
 use mitigator_tests::packet::{tcp_syn, udp};
 
 use super::bench::{Bench, Change, difference};
@@ -167,9 +169,11 @@ pub fn many_blocks() -> Result<()> {
     let all: Vec<Target> = blocks.iter().map(|block| block.target).collect();
     let marks = marks_set(&bench.pins())?;
     ensure!((1..=50_000).contains(&marks), "{marks} marks of 50,000 blocks");
+    ensure!(summary(&bench.pins())? == u64::MAX, "the summary of 50,000 blocks has gaps");
     ensure!(tables.unblock_all(&all)? == 50_000 && tables.standing()?.is_empty(), "something is left");
     tables.remove_expired(0)?;
     ensure!(marks_set(&bench.pins())? == 0, "marks of nobody are left");
+    ensure!(summary(&bench.pins())? == 0, "the summary tells of nobody");
     // One list after the other, each in place of the last, while nobody clears away.
     for round in 1..8 {
         let list: Vec<NewBlock> = (round * COUNT..(round + 1) * COUNT).map(block).collect();
@@ -186,6 +190,13 @@ fn marks_set(pins: &Pins) -> Result<u32> {
     let map = MapData::from_pin(pins.maps().join(maps::BLOCK_MARKS))?;
     let marks: Array<MapData, u64> = Array::try_from(Map::Array(map))?;
     marks.iter().try_fold(0, |set, word| Ok(set + word?.count_ones()))
+}
+
+/// All marks of the block table in one word.
+fn summary(pins: &Pins) -> Result<u64> {
+    let map = MapData::from_pin(pins.maps().join(maps::BLOCK_TABLE))?;
+    let lines: Array<MapData, [u64; 8]> = Array::try_from(Map::Array(map))?;
+    Ok(lines.get(&0, 0)?[offset_of!(LiveHeader, summary) / size_of::<u64>()])
 }
 
 /// None slips through, and each is counted for its block, whatever becomes of the table meanwhile.

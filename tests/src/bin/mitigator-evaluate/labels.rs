@@ -119,7 +119,8 @@ impl Label {
 /// A later fragment has no ports, only the protocol.
 fn is_udp_from(packet: &Packet, port: u16) -> bool {
     const UDP: u8 = mitigator_ebpf::packet::protocol::UDP;
-    let is_from_port = packet.transport.kind == TransportKind::Udp && packet.transport.source_port == port;
+    let is_from_port =
+        packet.transport.kind() == TransportKind::Udp && packet.transport.source_port() == port;
     is_from_port || packet.protocol == UDP && packet.fragment != Fragment::Whole
 }
 
