@@ -4,6 +4,7 @@
 
 mod archive;
 mod bench;
+mod bpf_file_system;
 mod build;
 mod cargo_tool;
 mod ci;

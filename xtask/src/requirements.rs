@@ -155,7 +155,7 @@ fn apt_get() -> Command {
     command
 }
 
-fn is_root() -> Result<bool> {
+pub fn is_root() -> Result<bool> {
     Ok(process::output_of(Command::new("id").arg("-u"))?.trim() == "0")
 }
 

@@ -10,7 +10,7 @@ use crate::cargo_tool::BPF_LINKER;
 use crate::python_tool::SCHEMATHESIS;
 use crate::requirements::{self, Requirement};
 use crate::toolchain::{self, BpfCompiler};
-use crate::unpacked;
+use crate::{bpf_file_system, process, unpacked};
 
 /// Installs what is missing and says what is used.
 ///
@@ -18,8 +18,8 @@ use crate::unpacked;
 /// nightly with `rust-src`, or Debian's `rustc-web` and `rust-web-src`) and bpf-linker, which is compiled
 /// into `.tools`. The tests and the demo call programs of the system, which come from Debian packages. So
 /// do QEMU and what else the virtual machines take, but these are only unpacked into `.tools`. One test calls
-/// schemathesis, which pip puts there, too. Whatever is there already is used; with nothing missing, nothing
-/// is done.
+/// schemathesis, which pip puts there, too. A BPF file system that is missing is mounted, for the tests and the
+/// demo pin their maps in it. Whatever is there already is used; with nothing missing, nothing is done.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only what this takes; all of it when not given
@@ -70,6 +70,9 @@ pub fn prepare(parts: &[Part]) -> Result<Option<BpfCompiler>> {
     if missing.schemathesis {
         SCHEMATHESIS.install()?;
     }
+    if missing.bpf_file_system {
+        bpf_file_system::mount()?;
+    }
     if !parts.contains(&Part::Build) {
         return Ok(None);
     }
@@ -95,6 +98,7 @@ struct Missing {
     found: Option<BpfCompiler>,
     linker: bool,
     schemathesis: bool,
+    bpf_file_system: bool,
 }
 
 impl Missing {
@@ -110,6 +114,7 @@ impl Missing {
             found: None,
             linker: false,
             schemathesis: parts.contains(&Part::Test) && !SCHEMATHESIS.is_installed(),
+            bpf_file_system: parts.contains(&Part::Test) && !bpf_file_system::is_mounted(),
         };
         if parts.contains(&Part::Build) {
             missing.linker = !BPF_LINKER.is_installed();
@@ -122,7 +127,9 @@ impl Missing {
     }
 
     fn is_nothing(&self) -> bool {
-        self.packages().is_empty() && self.machine_programs.is_empty() && !self.linker && !self.schemathesis
+        self.packages().is_empty()
+            && self.machine_programs.is_empty()
+            && !(self.linker || self.schemathesis || self.bpf_file_system)
     }
 
     /// To be installed into the system.
@@ -157,6 +164,14 @@ fn list_missing(parts: &[Part]) -> ExitCode {
     for wanted in missing.programs.iter().chain(&missing.machine_programs) {
         let Requirement { program, package, purpose } = wanted;
         println!("{} {program} (package {package}): {purpose}", style("missing").red());
+    }
+    if missing.bpf_file_system {
+        let command = process::spelled(&bpf_file_system::by_hand());
+        println!(
+            "{} the BPF file system at {} (as root: {command})",
+            style("missing").red(),
+            bpf_file_system::PLACE
+        );
     }
     if missing.is_nothing() {
         println!("nothing is missing");
