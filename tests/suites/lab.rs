@@ -1,14 +1,16 @@
 //! The lab itself: hosts that reach each other, and nothing left behind.
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mitigator::kernel::maps;
 use mitigator::kernel::pins::Pins;
 use mitigator_tests::lab::{Child, Core, Lab, scratch_directory};
 use mitigator_tests::suite::{self, Needs, Trial};
+use mitigator_tests::traffic::{Addressing, Flood, Frames, Pace};
 use nix::sys::signal::Signal;
 
 /// Set for the copy of this program that is to be ended in the middle of its work.
@@ -38,6 +40,12 @@ fn main() -> ExitCode {
         Trial::new("the_next_lab_removes_what_a_killed_bench_left", Needs::Root, || {
             bench_leaves_nothing("e2e", Signal::SIGKILL)
         }),
+        Trial::new("a_full_queue_of_floods_costs_others_nothing_who_are_kept_apart", Needs::Root, || {
+            fill_a_queue(Queues::Apart)
+        }),
+        Trial::new("a_full_queue_costs_everybody_who_shares_it", Needs::Root, || {
+            fill_a_queue(Queues::Shared)
+        }),
         Trial::new("a_flood_of_the_bench_arrives_and_nothing_gets_past", Needs::Root, flood_is_dropped),
     ])
 }
@@ -56,13 +64,71 @@ fn reach_each_other(batch: Option<Duration>) -> Result<()> {
     for address in ["198.18.0.1:9", "[fd00:18::1]:9"] {
         let sent = outside.enter(|| -> Result<usize> {
             let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
-            Ok(std::net::UdpSocket::bind(any)?.send_to(b"hello", address)?)
+            Ok(UdpSocket::bind(any)?.send_to(b"hello", address)?)
         })??;
         ensure!(sent == 5, "{address}: {sent} bytes sent");
     }
     wait_until("both datagrams arrive", || {
         Ok(there.counters()?.received_packets >= before.received_packets + 2)
     })
+}
+
+/// Of a link's two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Queues {
+    Shared,
+    Apart,
+}
+
+/// While the receiver takes nothing from its queues, more frames are sent past the queueing discipline than one has
+/// places for, and after them datagrams of others.
+fn fill_a_queue(queues: Queues) -> Result<()> {
+    const NOTHING_IS_TAKEN: Duration = Duration::from_secs(5);
+    const OTHERS: u16 = 40;
+    let lab = Lab::new()?;
+    let (outside, victim) = (lab.host("outside")?, lab.host("victim")?);
+    let (here, there) = lab.link_with_queues(&outside, &victim, 2)?;
+    here.add_addresses(&["198.18.1.1/16".parse()?])?;
+    there.add_addresses(&["198.18.0.1/16".parse()?])?;
+    here.add_neighbours(&["198.18.0.1".parse()?], there.mac())?;
+    let core = Core::usable()?[0];
+    there.receive_on(core)?;
+    let _apart = (queues == Queues::Apart).then(|| here.send_apart_from_floods(core)).transpose()?;
+    there.receive_in_batches(NOTHING_IS_TAKEN)?;
+    let addressing =
+        Addressing { from_mac: here.mac(), to_mac: there.mac(), to: Ipv4Addr::new(198, 18, 0, 1) };
+    let flood = |sources: &[Ipv4Addr]| -> Result<()> {
+        let frames = Frames::udp(addressing, sources, 9)?;
+        let at_once = Pace::At(vec![Duration::ZERO; frames.as_slice().len()]);
+        Flood::start(&here, frames, at_once, Duration::from_secs(1), core, now())?.finish().map(drop)
+    };
+    // From as many ports, so that what is not told apart is spread over both queues.
+    let others_speak = || -> Result<()> {
+        outside.enter(|| {
+            let sockets = (0..OTHERS).map(|_| UdpSocket::bind("0.0.0.0:0"));
+            sockets.into_iter().try_for_each(|socket| socket?.send_to(b"hello", "198.18.0.1:9").map(drop))
+        })??;
+        Ok(())
+    };
+    // What comes first is taken at once, and then nothing.
+    others_speak()?;
+    wait_until("a datagram arrives", || Ok(there.counters()?.received_packets > 0))?;
+    flood(&[1, 2, 3].map(|last| Ipv4Addr::new(198, 18, 2, last)))?;
+    flood(&[1, 2, 3].map(|last| Ipv4Addr::new(198, 18, 2, last)))?;
+    let lost_of_floods = here.counters()?.undelivered_packets;
+    ensure!(lost_of_floods > 0, "a queue has places for all of the flood");
+    others_speak()?;
+    let lost_of_others = here.counters()?.undelivered_packets - lost_of_floods;
+    ensure!(
+        (lost_of_others == 0) == (queues == Queues::Apart),
+        "lost of others: {lost_of_others} of {OTHERS}"
+    );
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "steps of a flood are counted from some time")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 fn dropped_lab_leaves_nothing() -> Result<()> {

@@ -25,6 +25,10 @@ pub struct Arguments {
     /// 300000, http: max, replay: the capture's own; slow and flash-crowd have a pace of their own]
     #[arg(long, value_name = "RATE|max")]
     rate: Option<String>,
+    /// By which of the victim's receive queues visitors and floods come: shared or apart [default: shared, of
+    /// syn-spoofed apart]
+    #[arg(long, value_name = "LAYOUT")]
+    queues: Option<String>,
     /// Print one JSON object per run and nothing else
     #[arg(long)]
     json: bool,
@@ -53,6 +57,7 @@ impl Arguments {
         for (name, value) in [
             ("--attack", &self.attack),
             ("--rate", &self.rate),
+            ("--queues", &self.queues),
             ("--output", &self.output),
             ("--runs", &self.runs),
             ("--record", &self.record),
@@ -102,7 +107,7 @@ mod tests {
     fn every_argument_reaches_the_demo() {
         for line in [
             &["--attack", "syn", "--rate", "max", "--output", "a.svg", "--json"][..],
-            &["--attack", "replay:flood.pcap"],
+            &["--attack", "replay:flood.pcap", "--queues", "apart"],
             &["--attack", "all", "--runs", "3", "--record", "docs/detection-live.md"],
             &[],
         ] {

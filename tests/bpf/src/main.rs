@@ -4,6 +4,8 @@
 #![cfg_attr(target_arch = "bpf", expect(unsafe_code, reason = "the licence is found by its section"))]
 
 #[cfg(target_arch = "bpf")]
+mod apart;
+#[cfg(target_arch = "bpf")]
 mod elsewhere;
 #[cfg(target_arch = "bpf")]
 mod flood;

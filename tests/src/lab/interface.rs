@@ -54,7 +54,7 @@ pub struct TrafficCounters {
 }
 
 impl Interface {
-    pub(super) fn create_pair(a: &Host, b: &Host, number: usize) -> Result<(Self, Self)> {
+    pub(super) fn create_pair(a: &Host, b: &Host, number: usize, queues: usize) -> Result<(Self, Self)> {
         let end = |host: &Host, side: u8| {
             let pid = std::process::id();
             let [_, p1, p2, p3] = pid.to_be_bytes();
@@ -68,8 +68,9 @@ impl Interface {
             )
         };
         let ((host_a, name_a, mac_a), (host_b, name_b, mac_b)) = (end(a, 0), end(b, 1));
+        let count = format!("numtxqueues {queues} numrxqueues {queues}");
         let line = format!(
-            "link add {name_a} address {} netns {} type veth peer name {name_b} address {} netns {}",
+            "link add {name_a} address {} {count} netns {} type veth peer name {name_b} address {} {count} netns {}",
             text_of(mac_a),
             a.name(),
             text_of(mac_b),

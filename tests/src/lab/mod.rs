@@ -4,9 +4,9 @@
 //! after Ctrl-C, SIGTERM or a panic; what a killed run left behind goes when the next lab starts.
 //! It needs root, the program `ip`, and a kernel with veth; nothing else, so that it works in a bare VM.
 
+mod attached;
 mod child;
 mod cleanup;
-mod elsewhere;
 mod host;
 mod interface;
 mod rights;
@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 
+pub use attached::Attached;
 pub use child::Child;
 pub use cleanup::{leave_nothing_behind, remove_at_end, scratch_directory};
-pub use elsewhere::Elsewhere;
 pub use host::Host;
 pub use interface::{Interface, Offload, Switch, TrafficCounters};
 pub use rights::{find_program, missing_for_bpf, missing_for_loading, missing_for_namespaces};
@@ -146,8 +146,17 @@ impl Lab {
     ///
     /// When the kernel has no veth, or refuses.
     pub fn link(&self, a: &Host, b: &Host) -> Result<(Interface, Interface)> {
+        self.link_with_queues(a, b, 1)
+    }
+
+    /// As [`Self::link`], where each end sends and receives by so many queues, at least one.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn link_with_queues(&self, a: &Host, b: &Host, queues: usize) -> Result<(Interface, Interface)> {
         let number = LINKS_MADE.fetch_add(1, Ordering::Relaxed);
-        Interface::create_pair(a, b, number)
+        Interface::create_pair(a, b, number, queues)
     }
 }
 

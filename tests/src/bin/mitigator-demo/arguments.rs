@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
 
 use crate::kind::AttackKind;
 
@@ -30,6 +31,13 @@ pub(crate) struct Arguments {
     /// Default: 300000, of http max, of replay the capture's own pace. slow and flash-crowd have a pace of their own.
     #[arg(long, value_name = "N|max")]
     pub(crate) rate: Option<Rate>,
+    /// How visitors and attackers reach the victim: `shared`, all by one receive queue; `apart`, frames of a flood by a
+    /// queue of their own
+    ///
+    /// Default: shared, of syn-spoofed apart. A flood that fills the 256 places of a veth's queue costs visitors
+    /// their packets before any program sees them; a network card has several queues, and larger ones.
+    #[arg(long, value_enum, value_name = "LAYOUT")]
+    queues: Option<Queues>,
     /// Print one JSON object per run instead of tables
     #[arg(long)]
     pub(crate) json: bool,
@@ -55,6 +63,16 @@ pub(crate) struct Arguments {
 enum Choice {
     One(AttackKind),
     All,
+}
+
+/// By which of the victim's receive queues who comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Queues {
+    /// There is one.
+    Shared,
+    /// Frames of a flood by one; visitors, and attackers that hold conversations, by another.
+    Apart,
 }
 
 /// How fast they send it.
@@ -93,6 +111,10 @@ impl Arguments {
                 output.with_file_name(format!("{stem}-{name}.svg"))
             }
         }
+    }
+
+    pub(crate) fn queues(&self, kind: &AttackKind) -> Queues {
+        self.queues.unwrap_or_else(|| kind.queues())
     }
 
     pub(crate) fn mitigator(&self) -> Result<PathBuf> {

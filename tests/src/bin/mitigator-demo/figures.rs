@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mitigator_tests::traffic::Requests;
 use serde::Serialize;
 
+use crate::arguments::Queues;
 use crate::clock::unix_ms;
 use crate::conclusion;
 use crate::kind::{Answer, AttackKind};
@@ -26,6 +27,7 @@ const SLOW: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
     pub(crate) attack: &'static str,
+    pub(crate) queues: Queues,
     /// 0 when the senders are forged anew for each packet, and when there is no attack.
     pub(crate) attackers: usize,
     pub(crate) attackers_blocked: usize,
@@ -114,6 +116,7 @@ impl Figures {
         let of_all_verdicts = |verdict: &Verdict| format!("{}: {}", verdict.vector, verdict.decision);
         let mut figures = Self {
             attack: recording.kind.name(),
+            queues: recording.queues,
             attackers: recording.attackers.len(),
             attackers_blocked,
             sources_blocked: blocks.iter().map(|block| &block.target).collect::<BTreeSet<_>>().len(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mitigator_tests::traffic::Pace;
 use mitigator_tests::web_server::Size;
 
-use crate::arguments::Rate;
+use crate::arguments::{Queues, Rate};
 
 const DEFAULT_RATE: u32 = 300_000;
 /// A pulse and the silence after it.
@@ -130,6 +130,12 @@ impl AttackKind {
             (_, Some(Rate::Max)) | (Self::Http, None) => Pace::Max,
             (_, None) => Pace::PerSecond(DEFAULT_RATE),
         }
+    }
+
+    /// By which queues, unless the operator says: what is promised of forged floods is about new connections, and each
+    /// packet of them that a full queue loses makes a visitor wait for a second.
+    pub(crate) fn queues(&self) -> Queues {
+        if matches!(self, Self::SynSpoofed) { Queues::Apart } else { Queues::Shared }
     }
 
     /// What the web server is made for: slow connections are an attack on how many it serves at once.

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use mitigator_tests::numbers::thousands;
 
+use crate::arguments::Queues;
 use crate::figures::{Figures, Service, percent};
 use crate::particulars::{Guests, Newcomers, Pulse};
 use crate::table;
@@ -17,7 +18,8 @@ pub(crate) fn of(runs: &[Figures], file: &Path) -> Result<String> {
                     senders on one core, server and agent on the other. A row is a run. *Quiet* is before the attack; \
                     *kept* is the visitors' share of their quiet requests per second, without mitigator and with it from \
                     its answer (the last block, or the limit) to the end of the attack. *Dropped* is the share of the attack \
-                    packets that arrived after the answer.\n\n"
+                    packets that arrived after the answer. All reach the victim by one receive queue where nothing \
+                    else is said.\n\n"
         .to_owned();
     writeln!(page, "{}\n", machine(runs)?)?;
     page.push_str(
@@ -91,6 +93,9 @@ fn row(figures: &Figures) -> String {
 /// What only this kind of attack has.
 fn particulars(figures: &Figures) -> String {
     let mut parts = Vec::new();
+    if figures.queues == Queues::Apart {
+        parts.push("the flood by a receive queue of its own".to_owned());
+    }
     if let Some(newcomers) = figures.newcomers {
         let Newcomers { addresses, blocked, unprotected, protected } = newcomers;
         let failed = |guests: Guests| percent(guests.service.failed_share);

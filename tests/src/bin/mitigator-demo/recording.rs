@@ -8,6 +8,7 @@ use mitigator_tests::traffic::{FloodRecord, Requests, Series};
 
 use serde::Deserialize;
 
+use crate::arguments::Queues;
 use crate::connections::Level;
 use crate::kind::AttackKind;
 use crate::measure::AfterAnswer;
@@ -15,6 +16,7 @@ use crate::measure::AfterAnswer;
 /// One run of the demo. All series count from `origin`.
 pub(crate) struct Recording {
     pub(crate) kind: AttackKind,
+    pub(crate) queues: Queues,
     /// How busy the machine was with other things before anything began, 0 to 1.
     pub(crate) busy_share_before: f64,
     pub(crate) origin: Instant,

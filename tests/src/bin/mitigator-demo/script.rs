@@ -52,7 +52,7 @@ pub(crate) fn play(
     progress.say("looking whether the machine is idle");
     let busy_share_before = machine::busy_share()?;
     progress.say("setting the stage");
-    let stage = Stage::set(kind, cores)?;
+    let stage = Stage::set(kind, arguments.queues(kind), cores)?;
     let attack = Attack::prepare(kind, arguments.rate, &stage)?;
     let origin = now();
     let clients: Vec<_> = stage::clients().into_iter().map(IpAddr::from).collect();
@@ -111,6 +111,7 @@ pub(crate) fn play(
     agent.leave()?;
     Ok(Recording {
         kind: kind.clone(),
+        queues: arguments.queues(kind),
         busy_share_before,
         origin,
         requests,

@@ -7,6 +7,7 @@
 //!        └─── sink: drops what it gets
 //! ```
 //!
+//! With queues apart, the link has two: one for the generator's frames, another for everybody else.
 //! Receiving is work for the receiver's core on both ends of the link, and offloads are the same in all phases.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,10 +15,11 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use ipnet::{IpNet, Ipv4Net};
-use mitigator_tests::lab::{Core, Elsewhere, Host, Interface, Lab};
+use mitigator_tests::lab::{Attached, Core, Host, Interface, Lab};
 use mitigator_tests::traffic::{ADDRESSES_OF_STRANGERS, Addressing, Destination, HttpTarget};
 use mitigator_tests::web_server::{PAGES, WebServer};
 
+use crate::arguments::Queues;
 use crate::kind::AttackKind;
 
 /// Who works where.
@@ -72,17 +74,21 @@ pub(crate) struct Stage {
     pub(crate) victim_side: Interface,
     pub(crate) outside: Interface,
     pub(crate) to_sink: Interface,
-    _elsewhere: Option<Elsewhere>,
+    _on_the_link: Vec<Attached>,
     // The order of the fields is the order of their end: nginx before its namespace.
     _web_server: WebServer,
     _lab: Lab,
 }
 
 impl Stage {
-    pub(crate) fn set(kind: &AttackKind, cores: Cores) -> Result<Self> {
+    pub(crate) fn set(kind: &AttackKind, queues: Queues, cores: Cores) -> Result<Self> {
         let lab = Lab::new()?;
         let (outside_host, victim, sink) = (lab.host("outside")?, lab.host("victim")?, lab.host("sink")?);
-        let (outside, victim_side) = lab.link(&outside_host, &victim)?;
+        let number_of_queues = match queues {
+            Queues::Shared => 1,
+            Queues::Apart => 2,
+        };
+        let (outside, victim_side) = lab.link_with_queues(&outside_host, &victim, number_of_queues)?;
         let (to_sink, _) = lab.link(&outside_host, &sink)?;
 
         // What is sent to attackers who hold no conversations is lost, as with forged addresses.
@@ -112,22 +118,23 @@ impl Stage {
         victim_side.receive_on(cores.servers)?;
         let address = SocketAddr::new(VICTIM.into(), HTTP_PORT);
         let web_server = WebServer::start(&victim, address, kind.web_server(), cores.servers)?;
+        let mut on_the_link = Vec::new();
+        if queues == Queues::Apart {
+            on_the_link.push(outside.send_apart_from_floods(cores.senders)?);
+        }
         // What forged senders are answered is on its way to others, in every phase alike. So that it costs the visitors'
         // core little, it does not wake that core for each packet either.
-        let elsewhere = match kind {
-            AttackKind::SynSpoofed => {
-                outside.receive_in_batches(BATCH)?;
-                Some(outside.drop_what_goes_elsewhere()?)
-            }
-            _ => None,
-        };
+        if *kind == AttackKind::SynSpoofed {
+            outside.receive_in_batches(BATCH)?;
+            on_the_link.push(outside.drop_what_goes_elsewhere()?);
+        }
         Ok(Self {
             cores,
             victim,
             victim_side,
             outside,
             to_sink,
-            _elsewhere: elsewhere,
+            _on_the_link: on_the_link,
             _web_server: web_server,
             _lab: lab,
         })

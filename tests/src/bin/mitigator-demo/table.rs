@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use mitigator_tests::numbers::thousands;
 use mitigator_tests::traffic::HttpClients;
 
+use crate::arguments::Queues;
 use crate::figures::{Figures, Service};
 use crate::particulars::{Guests, Strangers};
 
@@ -21,7 +22,7 @@ pub(crate) fn of(figures: &Figures) -> String {
         line(&mut text, format_args!("  {name:<22}{value}"));
     }
     text.push('\n');
-    text.push_str(&legend());
+    text.push_str(&legend(figures.queues));
     line(&mut text, format_args!("\n{}\n", figures.conclusion));
     for promise in &figures.broken_promises {
         line(&mut text, format_args!("Not as promised: {promise}."));
@@ -144,10 +145,17 @@ fn thousands_of(count: u64) -> String {
 }
 
 /// What the figures do not say about how they came about.
-fn legend() -> String {
+fn legend(queues: Queues) -> String {
+    let threads = match queues {
+        Queues::Shared => "The kernel's thread that receives for the victim (NAPI) runs",
+        Queues::Apart => {
+            "The flood's frames come by a queue of their own (--queues shared: by that of the visitors).\n  \
+             The kernel's threads that receive for the victim (NAPI) run"
+        }
+    };
     format!(
         "  A visitor waits {} seconds for a page; one that takes longer has failed.\n  \
-         The kernel's thread that receives for the victim (NAPI) runs at real-time priority, before nginx.\n",
+         {threads} at real-time priority, before nginx.\n",
         HttpClients::PATIENCE.as_secs()
     )
 }
