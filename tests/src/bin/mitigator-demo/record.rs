@@ -8,19 +8,23 @@ use mitigator_tests::numbers::thousands;
 
 use crate::arguments::Queues;
 use crate::figures::{Figures, Service, percent};
-use crate::particulars::{Guests, Newcomers, Pulse};
+use crate::particulars::{Guests, Newcomers, Pulse, Strangers};
 use crate::table;
 
 /// The whole page; the time lines lie in a directory of the page's name.
 pub(crate) fn of(runs: &[Figures], file: &Path) -> Result<String> {
-    let mut page = "# Live figures\n\nThis page is written by `cargo xtask demo --attack all --record FILE.md`; nothing in it \
-                    is by hand.\n\nA real web server, 40 visitors, and an attack, in network namespaces of one machine: \
-                    senders on one core, server and agent on the other. A row is a run. *Quiet* is before the attack; \
-                    *kept* is the visitors' share of their quiet requests per second, without mitigator and with it from \
-                    its answer (the last block, or the limit) to the end of the attack. *Dropped* is the share of the attack \
-                    packets that arrived after the answer. All reach the victim by one receive queue where nothing \
-                    else is said.\n\n"
-        .to_owned();
+    // As they were given: `cargo xtask demo` passes them on.
+    let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    let mut page = format!(
+        "# Live figures\n\nThis page is written by `cargo xtask demo {words}`; nothing in it is by hand.\n\n"
+    );
+    page.push_str(
+        "A real web server, 40 visitors, and an attack, in network namespaces of one machine: senders on one core, server and \
+         agent on the other. A row is a run. *Quiet* is before the attack; *kept* is the visitors' share of their quiet \
+         requests per second, without mitigator and with it from its answer (the last block, or the limit) to the end of the \
+         attack. *Dropped* is the share of the attack packets that arrived after the answer. All reach the victim by one \
+         receive queue where nothing else is said.\n\n",
+    );
     writeln!(page, "{}\n", machine(runs)?)?;
     page.push_str(
         "| attack | packets/s | quiet requests/s | kept without | kept with | answered after | dropped | sources blocked | \
@@ -106,6 +110,11 @@ fn particulars(figures: &Figures) -> String {
             protected.served,
             failed(protected),
         ));
+    }
+    if let Some(strangers) = figures.strangers {
+        let Strangers { quiet, unprotected, protected } = strangers;
+        let [quiet, without, with] = [quiet, unprotected, protected].map(|service| service.requests_per_s);
+        parts.push(format!("new connections/s: {quiet:.0} quiet, {without:.0} without, {with:.0} with"));
     }
     if let Some(lookups) = figures.lookups {
         let [quiet, without, with] = [lookups.quiet, lookups.unprotected, lookups.protected].map(percent);
