@@ -10,7 +10,7 @@ use crate::cargo_tool::BPF_LINKER;
 use crate::python_tool::SCHEMATHESIS;
 use crate::requirements::{self, Requirement};
 use crate::toolchain::{self, BpfCompiler};
-use crate::{bpf_file_system, process, unpacked};
+use crate::{bpf_file_system, unpacked};
 
 /// Installs what is missing and says what is used.
 ///
@@ -71,7 +71,7 @@ pub fn prepare(parts: &[Part]) -> Result<Option<BpfCompiler>> {
         SCHEMATHESIS.install()?;
     }
     if missing.bpf_file_system {
-        bpf_file_system::mount()?;
+        bpf_file_system::mount();
     }
     if !parts.contains(&Part::Build) {
         return Ok(None);
@@ -166,12 +166,7 @@ fn list_missing(parts: &[Part]) -> ExitCode {
         println!("{} {program} (package {package}): {purpose}", style("missing").red());
     }
     if missing.bpf_file_system {
-        let command = process::spelled(&bpf_file_system::by_hand());
-        println!(
-            "{} the BPF file system at {} (as root: {command})",
-            style("missing").red(),
-            bpf_file_system::PLACE
-        );
+        println!("{} {}", style("missing").red(), bpf_file_system::advice());
     }
     if missing.is_nothing() {
         println!("nothing is missing");
