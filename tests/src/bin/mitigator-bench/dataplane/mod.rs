@@ -7,6 +7,7 @@
 mod report;
 pub(crate) mod traffic;
 
+use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::xdp_firewall::{Build, XDP_FIREWALL};
 #[group(id = "dataplane")]
 pub(crate) struct Arguments {
     /// Blocked sources
-    #[arg(long, value_name = "NUMBER", value_delimiter = ',', default_values_t = [1, 10_000, 100_000, 1_000_000],
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',', default_values_t = [1, 1_000, 10_000, 100_000, 1_000_000],
         value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     entries: Vec<u32>,
     /// Good sources, that is, others that send, each time so many
@@ -98,14 +99,12 @@ fn measure_in(directory: &Path, arguments: &Arguments, xdp_firewall: Option<&Pat
             Some(build) => subjects.push(build.subject(*entries).context("XDP-Firewall cannot be measured")?),
             None => origin.is_absent(XDP_FIREWALL, "its source folder was not given".to_owned()),
         }
-        let blocked = Senders::Blocked(*entries);
-        let mut traffics = vec![(Form::Ipv4, blocked)];
-        if *entries == FORMS_AT {
-            traffics.extend([(Form::OneVlanTag, blocked), (Form::TwoVlanTags, blocked)]);
-        }
-        traffics.extend(arguments.good.iter().map(|number| (Form::Ipv4, Senders::Good(*number))));
-        traffics.push((Form::Ipv4, Senders::Forged));
-        for (form, traffic) in traffics {
+        let good = arguments.good.iter().map(|number| Senders::Good(*number));
+        let senders: Vec<Senders> =
+            iter::once(Senders::Blocked(*entries)).chain(good).chain([Senders::Forged]).collect();
+        let with_tags = if *entries == FORMS_AT { &[Form::OneVlanTag, Form::TwoVlanTags][..] } else { &[] };
+        let forms = iter::once(Form::Ipv4).chain(with_tags.iter().copied());
+        for (form, traffic) in forms.flat_map(|form| senders.iter().map(move |traffic| (form, *traffic))) {
             bench.progress.set_message(format!("{}: {}", at(form), traffic.name()));
             let able: Vec<&Subject> = subjects.iter().filter(|subject| reads(subject.name, form)).collect();
             cases.push(bench.compare(*entries, form, traffic, &able)?);
@@ -116,7 +115,9 @@ fn measure_in(directory: &Path, arguments: &Arguments, xdp_firewall: Option<&Pat
             bench.progress.set_message(at(Form::Ipv6) + ": filling the tables");
             // The peers keep IPv6 sources as whole addresses in another table.
             let (ours, _) = subject::ours(&directory.join(OURS), Form::Ipv6, *entries)?;
-            cases.push(bench.compare(*entries, Form::Ipv6, blocked, &[&ours])?);
+            for traffic in &senders {
+                cases.push(bench.compare(*entries, Form::Ipv6, *traffic, &[&ours])?);
+            }
             remove(directory)?;
         }
     }
@@ -190,7 +191,7 @@ impl Bench<'_> {
                 self.progress.tick();
             }
         }
-        let names = std::iter::once(BARE_DROP).chain(subjects.iter().map(|subject| subject.name));
+        let names = iter::once(BARE_DROP).chain(subjects.iter().map(|subject| subject.name));
         let samples = |bursts: Bursts| {
             let quiet = bursts.taken.iter().filter(|burst| burst.disturbance_ns <= best * QUIET);
             Samples {

@@ -110,6 +110,10 @@ const MOST_TIMES_IPV4: f64 = 1.5;
 const JUDGED_GOOD: u32 = 10_000;
 
 impl Case {
+    fn has_senders_of(&self, other: &Self) -> bool {
+        (self.senders, self.sending_sources) == (other.senders, other.sending_sources)
+    }
+
     /// Of the bursts of each program, bare drop first: those while the machine was quiet, and all.
     pub(crate) fn new(
         blocked_sources: u32,
@@ -142,7 +146,8 @@ impl Case {
             let is_judged = form == Form::Ipv4 && matches!(senders.known(), 0 | JUDGED_GOOD);
             let target = TARGETS.iter().find(is_meant).filter(|_| is_judged);
             let most_share = target.map(|(.., most)| *most);
-            let is_of_forged = name == OURS && senders == Senders::Forged && blocked_sources == MOST_FORGED.0;
+            let is_forged = senders == Senders::Forged && form == Form::Ipv4;
+            let is_of_forged = name == OURS && is_forged && blocked_sources == MOST_FORGED.0;
             let most_net_ns = is_of_forged.then_some(MOST_FORGED.1);
             let keeps_share = ours_as_share.zip(most_share).map(|(share, most)| share <= most);
             let is_kept = keeps_share.or(most_net_ns.map(|most| net_ns.median <= most));
@@ -304,21 +309,21 @@ impl Report {
         notes
     }
 
-    /// What other packets of blocked sources cost beside plain IPv4, and what is missed.
+    /// What other packets cost beside plain IPv4 of such senders, and what is missed.
     fn conclusion(&self) -> String {
         let ours = |case: &Case| case.of(OURS).map(|program| program.net_ns.median);
-        let is_blocked = |case: &&Case| case.senders == "blocked" && case.blocked_sources == FORMS_AT;
-        let of =
-            |form: Form| self.cases.iter().filter(is_blocked).find(|case| case.form == form).and_then(ours);
+        let at_forms = || self.cases.iter().filter(|case| case.blocked_sources == FORMS_AT);
         let mut text = String::new();
-        for form in [Form::OneVlanTag, Form::TwoVlanTags, Form::Ipv6] {
-            if let Some((ns, plain)) = of(form).zip(of(Form::Ipv4)) {
+        for case in at_forms().filter(|case| case.form != Form::Ipv4) {
+            let plain = at_forms().find(|plain| plain.form == Form::Ipv4 && plain.has_senders_of(case));
+            if let Some((ns, plain)) = ours(case).zip(plain.and_then(ours)) {
                 let times = ns / plain;
                 let mark = mark(times <= MOST_TIMES_IPV4);
                 let _ = write!(
                     text,
-                    "{}: {times:.2} times plain IPv4 (≤ {MOST_TIMES_IPV4} {mark}). ",
-                    form.name()
+                    "{}, {}: {times:.2} times plain IPv4 (≤ {MOST_TIMES_IPV4} {mark}). ",
+                    case.form.name(),
+                    case.senders,
                 );
             }
         }
