@@ -16,7 +16,7 @@ pub fn apart(ctx: TcContext) -> i32 {
     // SAFETY: a read of initialised memory, which the compiler may not assume to hold what is written above.
     let queue = unsafe { core::ptr::read_volatile(&raw const STACK_QUEUE) };
     // Counted from one, as zero is for none.
-    // SAFETY: the context of this very call; a classifier may write this field (since Linux 4.20).
+    // SAFETY: the context of this very call; a classifier may write this field (since Linux 5.1).
     unsafe { (*ctx.skb.skb).queue_mapping = queue + 1 };
     TC_ACT_UNSPEC
 }

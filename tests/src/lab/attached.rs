@@ -6,7 +6,7 @@ use aya::programs::xdp::XdpMode;
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, tc};
 use aya::{Ebpf, EbpfLoader};
 
-use super::{Core, Interface};
+use super::{Core, Host, Interface};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.o"));
 const ELSEWHERE: &str = "elsewhere";
@@ -16,7 +16,8 @@ const STACK_QUEUE: &str = "STACK_QUEUE";
 /// A program that works at an interface while this lives.
 #[derive(Debug)]
 pub struct Attached {
-    _ebpf: Ebpf,
+    host: Host,
+    ebpf: Option<Ebpf>,
 }
 
 impl Interface {
@@ -44,7 +45,7 @@ impl Interface {
     ///
     /// When the kernel refuses the program.
     pub fn send_apart_from_floods(&self, core: Core) -> Result<Attached> {
-        let stack_queue = u32::from(core.0.is_multiple_of(2));
+        let stack_queue = u32::try_from(core.other_queue()).expect("there are two");
         self.attach(EbpfLoader::new().override_global(STACK_QUEUE, &stack_queue, true), APART, |ebpf| {
             let program: &mut SchedClassifier = program(ebpf, APART)?.try_into()?;
             program.load()?;
@@ -64,7 +65,17 @@ impl Interface {
         self.host()
             .enter(|| load_and_attach(&mut ebpf))?
             .with_context(|| format!("cannot attach `{name}` to `{}`", self.name()))?;
-        Ok(Attached { _ebpf: ebpf })
+        Ok(Attached { host: self.host().clone(), ebpf: Some(ebpf) })
+    }
+}
+
+impl Drop for Attached {
+    /// Kernels before 6.6 detach a classifier by its interface's number, which means another interface in another namespace.
+    fn drop(&mut self) {
+        if self.host.enter(|| drop(self.ebpf.take())).is_err() {
+            // The host is gone, and its interfaces with it; the rest ends with this program.
+            std::mem::forget(self.ebpf.take());
+        }
     }
 }
 

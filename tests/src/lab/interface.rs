@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use nix::unistd::Pid;
 
+use super::system::RealTime;
 use super::{Core, Host, INTERFACE_PREFIX, ip, output_of, system};
 
 /// A network interface inside a [`Host`]. Clones are the same interface.
@@ -186,10 +187,23 @@ impl Interface {
             core.pin(thread)?;
             // Receiving preempts processes on a real machine. A thread of ordinary priority waits behind the web
             // server for milliseconds, in which a flood overruns the 256 slots of a veth's queue.
-            system::prefer_over_processes(thread)
+            system::prefer_over_processes(thread, RealTime::Lowest)
                 .with_context(|| format!("cannot raise the priority of the receiving thread {thread}"))?;
         }
         Ok(())
+    }
+
+    /// Of several queues, has packets in this one, from 0, received before those in the others. For after
+    /// [`Self::receive_on`], whose threads otherwise do not take turns: one goes on until its queue is empty.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such queue, or the kernel refuses.
+    pub fn receive_first(&self, queue: usize) -> Result<()> {
+        let threads = self.receiving_threads()?;
+        let thread = *threads.get(queue).with_context(|| format!("`{}` has no queue {queue}", self.name))?;
+        system::prefer_over_processes(thread, RealTime::BeforeOthers)
+            .with_context(|| format!("cannot raise the priority of the receiving thread {thread}"))
     }
 
     /// Has it receive in batches, as a network card moderates its interrupts: after a batch the receiving thread is
@@ -227,6 +241,7 @@ impl Interface {
             .with_context(|| format!("`{}` is gone", self.name))
     }
 
+    /// One a queue, in the order of the queues: their names end in numbers that rise with them.
     fn receiving_threads(&self) -> Result<Vec<Pid>> {
         for _ in 0..100 {
             let threads = kernel_threads_called(&format!("napi/{}-", self.name));
@@ -251,16 +266,18 @@ fn counters_in(numbers: &str) -> Option<TrafficCounters> {
     Some(TrafficCounters { received_packets, undelivered_packets })
 }
 
+/// Those whose names are this and a number, by that number.
 fn kernel_threads_called(prefix: &str) -> Vec<Pid> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
+    let mut numbered: Vec<(u32, i32)> = processes
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid: &i32| {
-            let name = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm"));
-            name.is_ok_and(|name| name.starts_with(prefix))
+        .filter_map(|pid: i32| {
+            let name = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm")).ok()?;
+            Some((name.trim_end().strip_prefix(prefix)?.parse().ok()?, pid))
         })
-        .map(Pid::from_raw)
-        .collect()
+        .collect();
+    numbered.sort_unstable();
+    numbered.into_iter().map(|(_, pid)| Pid::from_raw(pid)).collect()
 }
 
 fn text_of(mac: [u8; 6]) -> String {

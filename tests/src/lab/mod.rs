@@ -59,6 +59,14 @@ pub struct Lab {
 pub struct Core(pub usize);
 
 impl Core {
+    /// Of a link's two queues, from 0, the one by which no flood from this core leaves.
+    #[must_use]
+    pub fn other_queue(self) -> usize {
+        usize::from(self.0.is_multiple_of(2))
+    }
+}
+
+impl Core {
     /// Those that the calling thread may use, the lowest number first: at least one.
     ///
     /// # Errors

@@ -78,14 +78,20 @@ pub(super) fn end_with_parent(command: &mut Command) {
     }
 }
 
+/// Priorities of threads that any process has to make way for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RealTime {
+    Lowest = 1,
+    /// Before those of the lowest.
+    BeforeOthers = 2,
+}
+
 /// Has a thread run whenever it can, before all processes of ordinary priority on its core.
-pub(super) fn prefer_over_processes(thread: Pid) -> io::Result<()> {
-    let lowest_of_real_time = libc::sched_param { sched_priority: 1 };
+pub(super) fn prefer_over_processes(thread: Pid, priority: RealTime) -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: priority as libc::c_int };
     // SAFETY: the parameter is only read during the call.
-    checked(unsafe {
-        libc::sched_setscheduler(thread.as_raw(), libc::SCHED_FIFO, &raw const lowest_of_real_time)
-    })
-    .map(drop)
+    checked(unsafe { libc::sched_setscheduler(thread.as_raw(), libc::SCHED_FIFO, &raw const priority) })
+        .map(drop)
 }
 
 /// Gives the calling thread most of a core that it has to share: some thirty times what a process of ordinary priority gets.

@@ -31,11 +31,12 @@ pub(crate) struct Arguments {
     /// Default: 300000, of http max, of replay the capture's own pace. slow and flash-crowd have a pace of their own.
     #[arg(long, value_name = "N|max")]
     pub(crate) rate: Option<Rate>,
-    /// How visitors and attackers reach the victim: `shared`, all by one receive queue; `apart`, frames of a flood by a
-    /// queue of their own
+    /// How visitors and floods reach the victim: `shared`, all by one receive queue; `apart`, the frames of a flood by
+    /// one of their own
     ///
-    /// Default: shared, of syn-spoofed apart. A flood that fills the 256 places of a veth's queue costs visitors
-    /// their packets before any program sees them; a network card has several queues, and larger ones.
+    /// Default: shared, of syn-spoofed apart. A flood that fills the 256 places of a veth's queue costs visitors their
+    /// packets before any program sees them. A network card would spread both over larger queues; apart, what is
+    /// measured is what the server and mitigator make of the flood, and not the veth's queue.
     #[arg(long, value_enum, value_name = "LAYOUT")]
     queues: Option<Queues>,
     /// Print one JSON object per run instead of tables
@@ -96,6 +97,11 @@ impl Arguments {
         };
         let paces_itself = self.rate.is_some() && !kind.has_rate();
         ensure!(!paces_itself, "--attack {} has a pace of its own; leave --rate away", kind.name());
+        ensure!(
+            !(kind.is_conversation() && self.queues == Some(Queues::Apart)),
+            "--attack {} holds conversations, which come by the visitors' queue; leave --queues away",
+            kind.name()
+        );
         Ok(vec![kind.clone()])
     }
 
@@ -113,8 +119,28 @@ impl Arguments {
         }
     }
 
+    /// Attackers who hold conversations come by the visitors' queue in any case.
     pub(crate) fn queues(&self, kind: &AttackKind) -> Queues {
-        self.queues.unwrap_or_else(|| kind.queues())
+        if kind.is_conversation() { Queues::Shared } else { self.queues.unwrap_or_else(|| kind.queues()) }
+    }
+
+    /// What says what was shown, for a page that shall not tell where this machine keeps its files.
+    pub(crate) fn shown(&self) -> String {
+        let mut words = match &self.attack {
+            Choice::All => "--attack all".to_owned(),
+            Choice::One(kind) => format!("--attack {}", kind.name()),
+        };
+        match self.rate {
+            Some(Rate::PerSecond(rate)) => words += &format!(" --rate {rate}"),
+            Some(Rate::Max) => words += " --rate max",
+            None => {}
+        }
+        match self.queues {
+            Some(Queues::Shared) => words += " --queues shared",
+            Some(Queues::Apart) => words += " --queues apart",
+            None => {}
+        }
+        words + &format!(" --runs {}", self.runs)
     }
 
     pub(crate) fn mitigator(&self) -> Result<PathBuf> {
@@ -184,6 +210,47 @@ mod tests {
         ] {
             let arguments = Arguments::parse_from(["demo"].iter().chain(line));
             assert_eq!(arguments.output(&AttackKind::Slow), PathBuf::from(expected), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn only_floods_have_a_queue_of_their_own() {
+        for (attack, layout, expected) in [
+            ("syn-spoofed", None, Some(Queues::Apart)),
+            ("syn-spoofed", Some("shared"), Some(Queues::Shared)),
+            ("udp", None, Some(Queues::Shared)),
+            ("udp", Some("apart"), Some(Queues::Apart)),
+            ("http", None, Some(Queues::Shared)),
+            ("http", Some("apart"), None),
+            ("slow", Some("apart"), None),
+        ] {
+            let words = layout.map_or(Vec::new(), |layout| vec!["--queues", layout]);
+            let arguments = Arguments::parse_from([&["demo", "--attack", attack][..], &words].concat());
+            let queues = arguments.kinds().ok().map(|kinds| arguments.queues(&kinds[0]));
+            assert_eq!(queues, expected, "{attack} {layout:?}");
+        }
+        let all = Arguments::parse_from(["demo", "--attack", "all", "--queues", "apart"]);
+        let apart = all.kinds().unwrap().into_iter().filter(|kind| all.queues(kind) == Queues::Apart);
+        assert_eq!(
+            apart.map(|kind| kind.name()).collect::<Vec<_>>(),
+            ["udp", "syn", "syn-spoofed", "dns-reflection", "pulse"]
+        );
+    }
+
+    #[test]
+    fn a_page_tells_what_was_shown_but_no_paths() {
+        for (line, expected) in [
+            (
+                &["--attack", "all", "--runs", "2", "--mitigator", "/somewhere/mitigator"][..],
+                "--attack all --runs 2",
+            ),
+            (
+                &["--attack", "syn", "--rate", "max", "--queues", "apart"],
+                "--attack syn --rate max --queues apart --runs 1",
+            ),
+            (&["--rate", "1000", "--queues", "shared"], "--attack udp --rate 1000 --queues shared --runs 1"),
+        ] {
+            assert_eq!(Arguments::parse_from(["demo"].iter().chain(line)).shown(), expected);
         }
     }
 

@@ -74,7 +74,7 @@ fn run(arguments: &Arguments) -> Result<Promises> {
         }
     }
     if let Some(file) = &arguments.record {
-        fs::write(file, record::of(&all, file)?)
+        fs::write(file, record::of(&all, &arguments.shown(), file)?)
             .with_context(|| format!("cannot write the figures to `{}`", file.display()))?;
     }
     let is_kept = all.iter().all(|figures| figures.broken_promises.is_empty());

@@ -11,12 +11,10 @@ use crate::figures::{Figures, Service, percent};
 use crate::particulars::{Guests, Newcomers, Pulse, Strangers};
 use crate::table;
 
-/// The whole page; the time lines lie in a directory of the page's name.
-pub(crate) fn of(runs: &[Figures], file: &Path) -> Result<String> {
-    // As they were given: `cargo xtask demo` passes them on.
-    let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+/// The whole page, of runs with these arguments; the time lines lie in a directory of the page's name.
+pub(crate) fn of(runs: &[Figures], shown: &str, file: &Path) -> Result<String> {
     let mut page = format!(
-        "# Live figures\n\nThis page is written by `cargo xtask demo {words}`; nothing in it is by hand.\n\n"
+        "# Live figures\n\nThis page is written by `cargo xtask demo {shown} --record FILE.md`; nothing in it is by hand.\n\n"
     );
     page.push_str(
         "A real web server, 40 visitors, and an attack, in network namespaces of one machine: senders on one core, server and \

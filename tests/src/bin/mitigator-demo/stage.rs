@@ -121,6 +121,8 @@ impl Stage {
         let mut on_the_link = Vec::new();
         if queues == Queues::Apart {
             on_the_link.push(outside.send_apart_from_floods(cores.senders)?);
+            // A network card's queues take turns by few packets each, so that no visitor waits behind a full one.
+            victim_side.receive_first(cores.senders.other_queue())?;
         }
         // What forged senders are answered is on its way to others, in every phase alike. So that it costs the visitors'
         // core little, it does not wake that core for each packet either.

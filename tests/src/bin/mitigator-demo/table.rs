@@ -149,7 +149,7 @@ fn legend(queues: Queues) -> String {
     let threads = match queues {
         Queues::Shared => "The kernel's thread that receives for the victim (NAPI) runs",
         Queues::Apart => {
-            "The flood's frames come by a queue of their own (--queues shared: by that of the visitors).\n  \
+            "The flood's frames come by a queue of their own, received after that of the visitors (--queues shared: by the same).\n  \
              The kernel's threads that receive for the victim (NAPI) run"
         }
     };
